@@ -1,0 +1,218 @@
+"""The random views, against PIL, brute force and their own limits."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image, ImageEnhance
+
+from uit_jax import augment
+
+
+def picture(height=12, width=12, channels=3, seed=0):
+    """A smooth random image, float32 in [0, 1]."""
+    coarse = np.random.RandomState(seed).uniform(size=(4, 4, channels)).astype(np.float32)
+    size, bicubic = (width, height), Image.Resampling.BICUBIC
+    planes = [Image.fromarray(coarse[..., c]).resize(size, bicubic) for c in range(channels)]
+    return np.clip(np.stack([np.asarray(plane) for plane in planes], -1), 0, 1)
+
+
+def keys(count, seed=0):
+    return jax.random.split(jax.random.key(seed), count)
+
+
+def test_affine_without_change_is_the_identity():
+    for resample in ("nearest", "bilinear"):
+        moved = augment.affine(picture(9, 12), 0.0, (0, 0), 0.0, resample=resample)
+        np.testing.assert_allclose(moved, picture(9, 12), atol=1e-6)
+
+
+def test_a_quarter_turn_is_clockwise():
+    np.testing.assert_allclose(augment.affine(picture(), 90.0, (0, 0), 0.0), np.rot90(picture(), -1), atol=1e-6)
+
+
+def test_translation_moves_right_and_down_and_fills():
+    image = picture()
+    black = augment.affine(image, 0.0, (3, 2), 0.0)
+    np.testing.assert_allclose(black[2:, 3:], image[:-2, :-3], atol=1e-6)
+    assert (black[:2] == 0).all() and (black[:, :3] == 0).all()
+    edge = augment.affine(image, 0.0, (3, 2), 0.0, fill="edge")
+    np.testing.assert_allclose(edge[2:, :3], np.repeat(image[:-2, :1], 3, axis=1), atol=1e-6)
+    np.testing.assert_allclose(edge[:2, 3:], np.repeat(image[:1, :-3], 2, axis=0), atol=1e-6)
+
+
+def test_bilinear_affine_averages_between_pixels():
+    image = picture()
+    moved = augment.affine(image, 0.0, (0.25, 0), 0.0, resample="bilinear")
+    np.testing.assert_allclose(moved[:, 1:], 0.75 * image[:, 1:] + 0.25 * image[:, :-1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "angle, translate, shear", [(20.0, (1, -2), 0.0), (-13.0, (0, 3), 10.0), (5.0, (-1, 0), -25.0)]
+)
+def test_affine_takes_each_pixel_from_where_the_forward_map_put_it(angle, translate, shear):
+    height, width = 16, 11
+    image = picture(height, width)
+    a, t = np.deg2rad(angle), np.tan(np.deg2rad(shear))
+    forward = np.array([[np.cos(a), -np.sin(a)], [np.sin(a), np.cos(a)]]) @ np.array([[1, -t], [0, 1]])
+    centre = np.array([width / 2, height / 2])
+    expected = np.zeros_like(image)
+    for row, column in itertools.product(range(height), range(width)):
+        point = np.array([column + 0.5, row + 0.5]) - centre - np.array(translate)
+        x, y = np.floor(np.linalg.solve(forward, point) + centre).astype(int)
+        if 0 <= x < width and 0 <= y < height:
+            expected[row, column] = image[y, x]
+    moved = np.asarray(augment.affine(image, angle, translate, shear))
+    # A source on the border of two pixels may fall to either.
+    assert (np.abs(moved - expected).max(-1) < 1e-6).mean() > 0.98
+
+
+@pytest.mark.parametrize("box", [(0, 0, 20, 24), (3, 5, 9, 8), (2, 1, 17, 23)])
+@pytest.mark.parametrize("size", [(20, 24), (7, 31)])
+def test_resized_crop_is_pils(box, size):
+    image = picture(20, 24)
+    top, left, height, width = box
+    planes = [Image.fromarray(image[top : top + height, left : left + width, c]) for c in range(3)]
+    expected = np.stack([plane.resize(size[::-1], Image.Resampling.BILINEAR) for plane in planes], -1)
+    np.testing.assert_allclose(augment.resized_crop(image, *box, size), expected, atol=1e-5)
+
+
+def pil_jitter(image, factors, order):
+    def hue(picture):
+        hue, saturation, value = picture.convert("HSV").split()
+        turned = np.asarray(hue) + np.array(int(factors[3] * 255)).astype(np.uint8)
+        return Image.merge("HSV", (Image.fromarray(turned), saturation, value)).convert("RGB")
+
+    changes = [
+        lambda picture: ImageEnhance.Brightness(picture).enhance(factors[0]),
+        lambda picture: ImageEnhance.Contrast(picture).enhance(factors[1]),
+        lambda picture: ImageEnhance.Color(picture).enhance(factors[2]),
+        hue,
+    ]
+    result = Image.fromarray(np.round(image * 255).astype(np.uint8))
+    for change in order:
+        result = changes[change](result)
+    return np.asarray(result) / 255
+
+
+def test_compiled_color_jitter_is_pils_in_every_order():
+    orders = np.array(list(itertools.permutations(range(4))))
+    random = np.random.RandomState(1)
+    images = np.stack([picture(16, 16, seed=seed) for seed in range(len(orders))])
+    limits = np.array([0.4, 0.4, 0.4, 0.125])
+    factors = np.array([1, 1, 1, 0]) + random.uniform(-limits, limits, (len(orders), 4))
+    ours = jax.jit(jax.vmap(augment.color_jitter))(images, *factors.T, orders)
+    theirs = np.stack([pil_jitter(*case) for case in zip(images, factors, orders, strict=True)])
+    errors = np.abs(ours - theirs)
+    assert errors.mean() < 2 / 255 and np.percentile(errors, 99) < 8 / 255
+
+
+def test_neutral_factors_keep_the_colours():
+    kept = augment.color_jitter(picture(), 1.0, 1.0, 1.0, 0.0, jnp.arange(4))
+    np.testing.assert_allclose(kept, picture(), atol=1e-6)
+
+
+def test_a_single_channel_has_neither_saturation_nor_hue():
+    grey = picture(channels=1)
+    order = jnp.arange(4)
+    np.testing.assert_allclose(augment.color_jitter(grey, 1.0, 1.0, 0.3, 0.1, order), grey, atol=1e-6)
+    np.testing.assert_allclose(augment.color_jitter(grey, 0.5, 1.0, 1.0, 0.0, order), grey / 2, atol=1e-6)
+    flat = augment.color_jitter(grey, 1.0, 0.0, 1.0, 0.0, order)
+    np.testing.assert_allclose(flat, np.full_like(grey, grey.mean()), atol=1e-6)
+
+
+def test_drawn_movements_fill_their_limits():
+    draw = jax.vmap(lambda key: augment.draw_affine(key, 40, 80, degrees=20.0, translate=0.1, shear=10.0))
+    angle, (right, down), shear = draw(keys(2000))
+    for drawn, limit in ((angle, 20), (right, 8), (down, 4), (shear, 10)):
+        assert limit * 0.98 < drawn.max() <= limit and -limit <= drawn.min() < -limit * 0.98
+        assert abs(drawn.mean()) < 0.06 * limit
+    assert (right == np.round(right)).all() and (down == np.round(down)).all()
+
+
+def test_drawn_crops_lie_inside_with_permitted_area_and_aspect():
+    draw = jax.vmap(lambda key: augment.draw_crop(key, 60, 80, scale=(0.2, 0.6), aspect=(0.7, 1.4)))
+    top, left, height, width = (np.asarray(side) for side in draw(keys(2000)))
+    assert (top >= 0).all() and (left >= 0).all() and (top + height <= 60).all() and (left + width <= 80).all()
+    for side in (top, left, height, width):
+        assert (side == np.round(side)).all()
+    share, aspect = height * width / (60 * 80), width / height
+    assert 0.19 < share.min() < 0.22 and 0.56 < share.max() < 0.61
+    assert 0.68 < aspect.min() < 0.72 and 1.37 < aspect.max() < 1.43
+    for place, free in ((top, 60 - height), (left, 80 - width)):
+        assert abs(place.mean() / free.mean() - 0.5) < 0.02 and (place == 0).any() and (place == free).any()
+
+
+@pytest.mark.parametrize(
+    "size, aspect, box",
+    [
+        ((60, 60), (0.9, 1.1), (0, 0, 60, 60)),
+        ((60, 60), (2.0, 3.0), (15, 0, 30, 60)),
+        ((60, 90), (0.8, 1.0), (0, 15, 60, 60)),
+    ],
+)
+def test_a_crop_that_never_fits_falls_back_to_the_central_one(size, aspect, box):
+    drawn = augment.draw_crop(jax.random.key(0), *size, scale=(4.0, 5.0), aspect=aspect)
+    np.testing.assert_array_equal(drawn, box)
+
+
+def test_drawn_colours_fill_their_limits_in_all_orders():
+    limits = {"brightness": 0.4, "contrast": 1.5, "saturation": 0.2, "hue": 0.125}
+    *factors, order = jax.vmap(lambda key: augment.draw_jitter(key, **limits))(keys(1000))
+    for drawn, low, high in zip(factors, (0.6, 0, 0.8, -0.125), (1.4, 2.5, 1.2, 0.125), strict=True):
+        width = high - low
+        assert low <= drawn.min() < low + 0.02 * width and high - 0.02 * width < drawn.max() <= high
+    assert len(np.unique(np.asarray(order), axis=0)) == 24
+
+
+def test_plain_view_normalises_and_mirrors_half():
+    images = np.random.RandomState(0).randint(0, 256, (400, 2, 3, 1), dtype=np.uint8)
+    images[0, 0, :, 0] = 0, 7, 255
+    views = np.asarray(augment.plain_view(keys(400), images))
+    assert views.dtype == np.float32
+    straight = images / 127.5 - 1
+    same = np.isclose(views, straight, atol=1e-6).all((1, 2, 3))
+    assert np.isclose(views[~same], straight[~same, :, ::-1], atol=1e-6).all()
+    assert 0.4 < same.mean() < 0.6
+
+
+STILL = {"degrees": 0.0, "translate": 0.0, "shear": 0.0, "crop_scale": (1.0, 1.0), "crop_aspect": (1.0, 1.0)}
+COLOURLESS = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
+
+
+def test_strong_view_without_changes_is_the_image():
+    images = np.random.RandomState(0).randint(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    still = jax.jit(lambda keys, images, flip: augment.strong_view(keys, images, **STILL, **COLOURLESS, flip=flip))
+    np.testing.assert_allclose(still(keys(3), images, 0.0), images / 127.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(still(keys(3), images, 1.0), images[:, :, ::-1] / 127.5 - 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_examples_strong_view_depends_on_its_key_alone(channels):
+    images = np.stack([np.round(picture(16, 16, channels, seed) * 255) for seed in range(6)]).astype(np.uint8)
+    view = jax.jit(augment.strong_view)
+    batch = np.asarray(view(keys(6), images))
+    assert batch.shape == images.shape and batch.dtype == np.float32
+    assert batch.min() >= -1 and batch.max() <= 1
+    # Reversed, so that every example has other neighbours.
+    np.testing.assert_allclose(view(keys(6)[::-1], images[::-1])[::-1], batch, atol=1e-6)
+    assert (np.abs(batch - np.asarray(view(keys(6, seed=1), images))).mean((1, 2, 3)) > 0.01).all()
+
+
+def test_fill_decides_what_comes_from_outside():
+    white = np.full((32, 16, 16, 3), 255, np.uint8)
+    black, edge = (
+        jax.jit(functools.partial(augment.strong_view, **COLOURLESS, fill=fill))(keys(32), white)
+        for fill in ("black", "edge")
+    )
+    assert (black < -0.99).any()
+    np.testing.assert_allclose(edge, 1.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_strong_view_lowers_for_accelerators(platform):
+    images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.uint8)
+    jax.jit(augment.strong_view).trace(keys(4), images).lower(lowering_platforms=(platform,))
