@@ -1,0 +1,38 @@
+"""MoCo's dictionary of negative keys as a pytree (arXiv:1911.05722, Section 3.2)."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from uit_jax import collectives
+from uit_jax.errors import UserError
+from uit_jax.types import Array
+
+
+class KeyQueue(NamedTuple):
+    """The N newest keys, float32 [N, D], oldest first; every device holds it whole."""
+
+    keys: Array
+
+
+def create(key: Array, size: int, dim: int, *, scale: float = 1.0) -> KeyQueue:
+    """Fill a queue with `size` random keys [size, dim] of expected length `scale`."""
+    return KeyQueue(scale / jnp.sqrt(dim) * jax.random.normal(key, (size, dim)))
+
+
+def check_batch(queue_size: int, batch_size: int) -> None:
+    """Raise where one global batch of keys is larger than the queue that is to hold it."""
+    if batch_size > queue_size:
+        raise UserError(f"queue_size={queue_size} holds less than one global batch of {batch_size} keys: raise it")
+
+
+def push(queue: KeyQueue, keys: Array, axis_name: str | None = None) -> KeyQueue:
+    """Append the global batch of keys [B, D] and drop as many of the oldest."""
+    joined = jnp.concatenate([queue.keys, collectives.gather(keys, axis_name)])
+    return KeyQueue(joined[-queue.keys.shape[0] :])
+
+
+def negatives(queue: KeyQueue) -> Array:
+    """Return the keys [N, D] with the gradient stopped."""
+    return jax.lax.stop_gradient(queue.keys)

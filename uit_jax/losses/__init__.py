@@ -1,0 +1,1 @@
+"""Losses: arrays in, an unweighted scalar out; the methods weigh them."""

@@ -1,0 +1,47 @@
+"""Adversarial losses on discriminator logits."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from uit_jax.types import Array
+
+
+def select(logits: Array, domains: Array) -> Array:
+    """Pick each example's logit of its own domain: logits [B, K], domains int32 [B] -> [B]."""
+    return jnp.take_along_axis(logits, domains[:, None], axis=1)[:, 0]
+
+
+def hinge_real(logits: Array) -> Array:
+    """Return mean(relu(1 - logits)): the discriminator's loss on real images."""
+    return jax.nn.relu(1 - logits).mean()
+
+
+def hinge_fake(logits: Array) -> Array:
+    """Return mean(relu(1 + logits)): the discriminator's loss on translated images."""
+    return jax.nn.relu(1 + logits).mean()
+
+
+def hinge_generator(logits: Array) -> Array:
+    """Return -mean(logits): the generator's loss."""
+    return -logits.mean()
+
+
+def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
+    """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
+
+    Args:
+      discriminate: images [B, H, W, C] -> one logit for each, [B].
+      images: the real images.
+
+    Returns:
+      The sum over pixels of the squared gradient of each image's logit, averaged over B; and the logits.
+    """
+
+    def total(x):
+        logits = discriminate(x)
+        return logits.sum(), logits
+
+    gradient, logits = jax.grad(total, has_aux=True)(images)
+    return jnp.square(gradient).sum() / images.shape[0], logits

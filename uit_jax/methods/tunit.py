@@ -1,0 +1,498 @@
+"""TUNIT: Rethinking the Truly Unsupervised Image-to-Image Translation (Baek et al., arXiv:2006.06500).
+
+A guiding network sorts unlabelled images into pseudo domains and encodes their style; a generator redraws the
+content of one image in the style of another; a discriminator judges every image within its pseudo domain.
+`update` is the paper's iteration.
+"""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from uit_jax import augment, collectives, key_queue, optimizers
+from uit_jax.errors import UserError
+from uit_jax.losses import adversarial, clustering, contrastive, reconstruction
+from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork
+from uit_jax.state import Learner, TrainState, descend
+from uit_jax.types import Array, Batch, Method, Metrics
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """TUNIT's hyper-parameters; the defaults are the paper's at 128 px.
+
+    Attributes:
+      image_size, channels: side and channels of the training images; the side is a power of two.
+      precision: "float32" or "bf16" (parameters, norms and losses stay float32).
+      sync_statistics: batch norm and the clusters' joint distribution over the global batch, not each device's.
+      domains: the number of pseudo domains, 1 to 1000.
+      labelled_share: 0 unsupervised, 1 supervised, between them semi-supervised (Section 4.2).
+      joint_training: what the guiding network learns once the generator trains: "joint" everything (row G of
+        Table 1), "frozen" nothing (F, sequential), "frozen_domains" style codes for domains that stay as
+        the first phase left them (E).
+      adversarial_feedback: whether the adversarial loss reaches the guiding network (Section 4.1).
+      guide_width, guide_stages: first width and convolutions per stage of the guiding network.
+      generator_width, discriminator_width: first widths; 0 is 64 below 256 px and 32 from there on.
+      bottleneck, generator_blocks, mlp_width: side of the content code, residual blocks on each side of it,
+        width of the style MLP.
+      discriminator_max_width, discriminator_blocks: largest width, residual blocks per stage.
+      guide_steps: iterations of the guiding network alone. Semi-supervised: labelled iterations only for the first
+        `labelled_steps` of them.
+      average_start: the iteration from which the generator's average is kept; before, it follows the weights.
+      contrastive_weight, clustering_weight, marginal_weight: of the guiding network's losses (Eq. 2 and 1).
+      joint_guide_weight: scale of those losses while the generator trains.
+      adversarial_weight, reconstruction_weight, style_weight: of the generator's losses (Eq. 6).
+      r1_weight, r1_every: weight and period of the gradient penalty; its weight grows with the period.
+      temperature, normalize_style, queue_size: of the contrastive losses; the paper's codes are not normalised.
+      key_average, generator_average: decay of the averaged weights.
+      guide_learning_rate, guide_joint_learning_rate, guide_weight_decay: Adam of the guiding network.
+      optimizer, learning_rate, b1, b2, weight_decay: of generator and discriminator.
+      degrees .. fill: the second view (see `augment.strong_view`).
+      cycle_steps: semi-supervised: the period after which labelled iterations return.
+      reference_quirks: what the published code does by mistake: the queue restarts from its first batch every 1000
+        iterations; semi-supervised pseudo labels come from before the guiding network's step.
+    """
+
+    image_size: int = 128
+    channels: int = 3
+    precision: str = "float32"
+    sync_statistics: bool = True
+    domains: int = 10
+    style_dim: int = 128
+    labelled_share: float = 0.0
+    joint_training: str = "joint"
+    adversarial_feedback: bool = True
+    guide_width: int = 64
+    guide_stages: tuple[int, ...] = (1, 1, 2, 2, 2)
+    generator_width: int = 0
+    bottleneck: int = 16
+    generator_blocks: int = 2
+    mlp_width: int = 256
+    discriminator_width: int = 0
+    discriminator_max_width: int = 1024
+    discriminator_blocks: int = 2
+    guide_steps: int = 65_000
+    labelled_steps: int = 20_000
+    average_start: int = 66_000
+    contrastive_weight: float = 1.0
+    clustering_weight: float = 5.0
+    marginal_weight: float = 1.0
+    joint_guide_weight: float = 0.1
+    adversarial_weight: float = 1.0
+    reconstruction_weight: float = 0.1
+    style_weight: float = 0.01
+    r1_weight: float = 10.0
+    r1_every: int = 1
+    temperature: float = 0.07
+    normalize_style: bool = False
+    queue_size: int = 1024
+    key_average: float = 0.999
+    generator_average: float = 0.999
+    guide_learning_rate: float = 1e-4
+    guide_joint_learning_rate: float = 1e-4
+    guide_weight_decay: float = 1e-3
+    optimizer: str = "rmsprop"
+    learning_rate: float = 1e-4
+    b1: float = 0.5
+    b2: float = 0.99
+    weight_decay: float = 1e-4
+    degrees: float = 20.0
+    translate: float = 0.1
+    shear: float = 10.0
+    crop_scale: tuple[float, float] = (0.9, 1.1)
+    crop_aspect: tuple[float, float] = (0.9, 1.1)
+    brightness: float = 0.4
+    contrast: float = 0.4
+    saturation: float = 0.4
+    hue: float = 0.125
+    flip: float = 0.5
+    fill: str = "black"
+    cycle_steps: int = 1000
+    reference_quirks: bool = False
+
+    def __post_init__(self):
+        def require(condition, message):
+            if not condition:
+                raise UserError(f"method.{message}")
+
+        size, bottleneck = self.image_size, self.bottleneck
+        require(size >= 8 and size & (size - 1) == 0, f"image_size={size} must be a power of two, 8 at least")
+        require(
+            bottleneck >= 4 and bottleneck & (bottleneck - 1) == 0 and bottleneck <= size,
+            f"bottleneck={bottleneck} must be a power of two from 4 to image_size={size}",
+        )
+        require(1 <= self.domains <= 1000, f"domains={self.domains} must lie in 1 to 1000")
+        require(0 <= self.labelled_share <= 1, f"labelled_share={self.labelled_share} must lie in 0 to 1")
+        require(self.precision in ("float32", "bf16"), f"precision={self.precision!r} must be 'float32' or 'bf16'")
+        require(
+            self.joint_training in ("joint", "frozen", "frozen_domains"),
+            f"joint_training={self.joint_training!r} must be 'joint', 'frozen' or 'frozen_domains'",
+        )
+        require(
+            self.optimizer in ("adam", "rmsprop"), f"optimizer={self.optimizer!r} must be 'adam' or 'rmsprop'"
+        )
+        require(self.r1_every >= 1, f"r1_every={self.r1_every} must be 1 at least")
+        stages = len(self.guide_stages)
+        require(size >= 2**stages, f"guide_stages has {stages} poolings, too many for image_size={size}")
+
+    @property
+    def semi(self) -> bool:
+        return 0 < self.labelled_share < 1
+
+    @property
+    def supervised(self) -> bool:
+        return self.labelled_share == 1
+
+
+def build(settings: Settings) -> Method:
+    """Build TUNIT's pure functions."""
+    s = settings
+    dtype = jnp.bfloat16 if s.precision == "bf16" else jnp.float32
+    default_width = 64 if s.image_size < 256 else 32
+    generator = Generator(
+        image_size=s.image_size,
+        channels=s.channels,
+        width=s.generator_width or default_width,
+        bottleneck=s.bottleneck,
+        blocks=s.generator_blocks,
+        mlp_width=s.mlp_width,
+        dtype=dtype,
+    )
+    discriminator = Discriminator(
+        image_size=s.image_size,
+        domains=s.domains,
+        width=s.discriminator_width or default_width,
+        max_width=s.discriminator_max_width,
+        blocks=s.discriminator_blocks,
+        dtype=dtype,
+    )
+    guide_steps = 0 if s.supervised else s.guide_steps
+    guide_rate = optax.piecewise_constant_schedule(
+        s.guide_learning_rate, {guide_steps: s.guide_joint_learning_rate / s.guide_learning_rate}
+    )
+    translator = optimizers.build(s.optimizer, s.learning_rate, b1=s.b1, b2=s.b2, weight_decay=s.weight_decay)
+    txs = {
+        "guide": optimizers.adam(guide_rate, weight_decay=s.guide_weight_decay),
+        "generator": translator,
+        "discriminator": translator,
+    }
+
+    # --- the networks as functions of their weights ---
+
+    def guide(variables, images: Array, axis_name=None, *, train: bool = True):
+        """Return logits [B, K], style codes [B, D] and the new batch statistics."""
+        network = GuidingNetwork(
+            domains=s.domains,
+            style_dim=s.style_dim,
+            width=s.guide_width,
+            stages=tuple(s.guide_stages),
+            axis_name=axis_name if s.sync_statistics else None,
+            dtype=dtype,
+        )
+        if not train:
+            logits, style = network.apply(variables, images, train=False)
+            return logits, encode_style(style), {}
+        (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
+        return logits, encode_style(style), stats
+
+    def encode_style(style: Array) -> Array:
+        return contrastive.normalize(style) if s.normalize_style else style
+
+    def discriminate(params, images: Array, domains: Array) -> Array:
+        return adversarial.select(discriminator.apply({"params": params}, images), domains)
+
+    def keys_of(state: TrainState, images: Array, axis_name) -> Array:
+        """Encode images with the averaged guiding network, which like MoCo's normalises by its own batch."""
+        learner = state.learners["guide"]
+        _, keys, _ = guide({"params": learner.ema, **learner.stats}, images, axis_name)
+        return jax.lax.stop_gradient(keys)
+
+    # --- one function for each network's step ---
+
+    def guide_step(state: TrainState, batch: Batch, keys: Array, phase: str, axis_name):
+        """Sort images and encode their style: minimise contrastive + 5 * (-mutual information) (Eq. 1 and 2)."""
+        learner = state.learners["guide"]
+
+        def loss_fn(params):
+            logits, style, stats = guide({"params": params["guide"], **learner.stats}, batch["x"], axis_name)
+            logits_aug, _, stats = guide({"params": params["guide"], **stats}, batch["x_aug"], axis_name)
+            terms = {"contrastive": contrast(style, keys, state, axis_name)}
+            if phase.endswith("labelled"):
+                if s.semi:
+                    terms["clustering"] = clustering.cross_entropy(logits, batch["label"])
+                    terms["clustering"] += clustering.cross_entropy(logits_aug, batch["label"])
+            elif not (phase.startswith("joint") and s.joint_training == "frozen_domains"):
+                terms["clustering"] = clustering.iic(
+                    jax.nn.softmax(logits),
+                    jax.nn.softmax(logits_aug),
+                    marginal_weight=s.marginal_weight,
+                    axis_name=axis_name if s.sync_statistics else None,
+                )
+            weight = guide_weight(phase)
+            loss = weight * s.contrastive_weight * terms["contrastive"]
+            loss += weight * s.clustering_weight * terms.get("clustering", 0.0)
+            return loss, ((terms, logits), {"guide": stats})
+
+        (learners, (terms, logits)) = descend({"guide": learner}, txs, loss_fn, axis_name=axis_name)
+        return with_learners(state, learners), terms, logits
+
+    def guide_weight(phase: str) -> float:
+        # The published code scales the unlabelled iterations of a semi-supervised run from the start.
+        scaled = phase.startswith("joint") or (s.semi and phase == "guide")
+        return s.joint_guide_weight if scaled else 1.0
+
+    def discriminator_step(state: TrainState, batch: Batch, fake: Array, y_ref: Array, penalize: bool, axis_name):
+        """Tell reference images from translations within the reference's domain (Eq. 3, hinge form)."""
+        x_ref, fake = collectives.take(batch["x"], batch["perm"], axis_name), jax.lax.stop_gradient(fake)
+
+        def loss_fn(params):
+            params = params["discriminator"]
+            terms = {}
+            if penalize:
+                terms["r1"], real = adversarial.r1(lambda x: discriminate(params, x, y_ref), x_ref)
+            else:
+                real = discriminate(params, x_ref, y_ref)
+            terms["real"] = adversarial.hinge_real(real)
+            terms["fake"] = adversarial.hinge_fake(discriminate(params, fake, y_ref))
+            loss = terms["real"] + terms["fake"] + s.r1_weight * s.r1_every * terms.get("r1", 0.0)
+            return loss, (terms, {})
+
+        learners = {"discriminator": state.learners["discriminator"]}
+        learners, terms = descend(learners, txs, loss_fn, axis_name=axis_name)
+        return with_learners(state, learners), terms
+
+    def translations(params, state: TrainState, batch: Batch, axis_name):
+        """Translate each image to its reference's style and to its own: fake, rec [B, H, W, C].
+
+        The reference images are a permutation of the batch, so that their codes are too.
+        """
+        _, style, stats = guide({"params": params["guide"], **state.learners["guide"].stats}, batch["x"], axis_name)
+        style_ref = collectives.take(style, batch["perm"], axis_name)
+        network = {"params": params["generator"]}
+        content = generator.apply(network, batch["x"], method="encode")
+        images = generator.apply(
+            network, jnp.concatenate([content, content]), jnp.concatenate([style_ref, style]), method="decode"
+        )
+        fake, rec = jnp.split(images, 2)
+        return fake, rec, stats
+
+    def generator_step(state: TrainState, batch: Batch, y_org: Array, y_ref: Array, axis_name):
+        """Deceive the discriminator, redraw the source, keep the reference's style (Eq. 3 to 6)."""
+        keys_ref = collectives.take(keys_of(state, batch["x"], axis_name), batch["perm"], axis_name)
+        fixed = {name: learner.params for name, learner in state.learners.items()}
+        feedback = [] if s.joint_training == "frozen" else ["guide"]
+
+        def loss_fn(trained, weights):
+            params = {**fixed, **trained}
+            fake, rec, stats = translations(params, state, batch, axis_name)
+            logits = discriminate(
+                params["discriminator"], jnp.concatenate([fake, rec]), jnp.concatenate([y_ref, y_org])
+            )
+            _, style_fake, _ = guide({"params": params["guide"], **stats}, fake, axis_name)
+            terms = {
+                "adversarial": 2 * adversarial.hinge_generator(logits),
+                "reconstruction": reconstruction.l1(rec, batch["x"]),
+                "style": contrast(style_fake, keys_ref, state, axis_name),
+            }
+            loss = sum(weights[name] * terms[name] for name in terms)
+            return loss, (terms, {name: stats for name in trained if name == "guide"})
+
+        weights = {
+            "adversarial": s.adversarial_weight,
+            "reconstruction": s.reconstruction_weight,
+            "style": s.style_weight,
+        }
+        together = ["generator", *(feedback if s.adversarial_feedback else [])]
+        learners, terms = descend(
+            {name: state.learners[name] for name in together},
+            txs,
+            lambda params: loss_fn(params, weights),
+            axis_name=axis_name,
+        )
+        if feedback and not s.adversarial_feedback:
+            silent = {**weights, "adversarial": 0.0}
+            learner, _ = descend(
+                {"guide": state.learners["guide"]}, txs, lambda params: loss_fn(params, silent), axis_name=axis_name
+            )
+            learners |= learner
+        return with_learners(state, learners), terms
+
+    def contrast(style: Array, keys: Array, state: TrainState, axis_name) -> Array:
+        queue = state.memory["queue"]
+        return contrastive.info_nce(style, keys, key_queue.negatives(queue), s.temperature)
+
+    def domains_of(state: TrainState, batch: Batch, axis_name) -> Array:
+        """Return the pseudo domains int32 [B] of the batch's images."""
+        if s.joint_training == "frozen_domains":
+            logits, _, _ = guide(state.memory["domains"], batch["x"], train=False)
+        else:
+            learner = state.learners["guide"]
+            logits, _, _ = guide({"params": learner.params, **learner.stats}, batch["x"], axis_name)
+        return logits.argmax(-1)
+
+    # --- the iteration ---
+
+    def update(state: TrainState, batch: Batch, *, phase: str, axis_name=None) -> tuple[TrainState, Metrics]:
+        """Do one iteration: the guiding network, then the discriminator, then generator and guiding network.
+
+        `batch` is what `views` makes: x and x_aug float32 [B, S, S, C], two views of the images; perm int32 [B], the
+        place in the global batch of each image's reference; label int32 [B].
+        """
+        joint, labelled, penalize = phase.startswith("joint"), phase.endswith("labelled"), "lazy" not in phase
+        state = restart_queue(state, batch, axis_name)
+        keys = keys_of(state, batch["x_aug"], axis_name)
+        metrics, logits = {}, None
+        if not (joint and s.joint_training == "frozen"):
+            state, terms, logits = guide_step(state, batch, keys, phase, axis_name)
+            metrics |= {f"guide/{name}": value for name, value in terms.items()}
+        if joint:
+            if labelled:
+                y_org = batch["label"]
+            elif s.reference_quirks and s.semi and logits is not None:
+                y_org = logits.argmax(-1)
+            else:
+                y_org = domains_of(state, batch, axis_name)
+            y_ref = collectives.take(y_org, batch["perm"], axis_name)
+            params = {name: learner.params for name, learner in state.learners.items()}
+            fake, _, _ = translations(params, state, batch, axis_name)
+            state, terms = discriminator_step(state, batch, fake, y_ref, penalize, axis_name)
+            metrics |= {f"discriminator/{name}": value for name, value in terms.items()}
+            state, terms = generator_step(state, batch, y_org, y_ref, axis_name)
+            metrics |= {f"generator/{name}": value for name, value in terms.items()}
+        state = remember(state, keys, phase, axis_name)
+        return state.replace(step=state.step + 1), collectives.mean(metrics, axis_name)
+
+    def remember(state: TrainState, keys: Array, phase: str, axis_name) -> TrainState:
+        """Move the averages, queue the new keys and, before the generator trains, keep the domains (row E)."""
+        learners = dict(state.learners)
+        learners["guide"] = learners["guide"].average(s.key_average)
+        if phase.startswith("joint"):
+            decay = jnp.where(state.step < s.average_start, 0.0, s.generator_average)
+            learners["generator"] = learners["generator"].average(decay)
+        memory = {**state.memory, "queue": key_queue.push(state.memory["queue"], keys, axis_name)}
+        if "domains" in memory and phase.startswith("guide"):
+            memory["domains"] = {"params": learners["guide"].params, **learners["guide"].stats}
+        return state.replace(learners=learners, memory=memory)
+
+    def restart_queue(state: TrainState, batch: Batch, axis_name) -> TrainState:
+        """With `reference_quirks`, fall back to the first batch's keys every 1000 iterations."""
+        if not s.reference_quirks:
+            return state
+        # The published queue then grows from those keys; repeating them fills ours without changing its size.
+        queue, first = state.memory["queue"], state.memory["first_keys"]
+        fresh = collectives.gather(keys_of(state, batch["x_aug"], axis_name), axis_name)
+        first = jnp.where(state.step == 0, fresh, first)
+        size = queue.keys.shape[0]
+        filled = jnp.tile(first, (math.ceil(size / first.shape[0]), 1))[:size]
+        keys = jnp.where(state.step % 1000 == 0, filled, queue.keys)
+        return state.replace(memory={**state.memory, "queue": key_queue.KeyQueue(keys), "first_keys": first})
+
+    def with_learners(state: TrainState, learners) -> TrainState:
+        return state.replace(learners={**state.learners, **learners})
+
+    # --- the record ---
+
+    def init(key: Array, batch) -> TrainState:
+        """Draw all weights; only the global batch size is read from `batch`."""
+        batch_size = batch["image"].shape[0]
+        key_queue.check_batch(s.queue_size, batch_size)
+        key, guide_key, generator_key, discriminator_key, queue_key = jax.random.split(key, 5)
+        images = jnp.zeros((1, s.image_size, s.image_size, s.channels))
+        network = GuidingNetwork(s.domains, s.style_dim, s.guide_width, tuple(s.guide_stages))
+        learners = {
+            "guide": Learner.create(network.init(guide_key, images, train=True), txs["guide"], averaged=True),
+            "generator": Learner.create(
+                generator.init(generator_key, images, jnp.zeros((1, s.style_dim))), txs["generator"], averaged=True
+            ),
+            "discriminator": Learner.create(discriminator.init(discriminator_key, images), txs["discriminator"]),
+        }
+        # Fresh codes of the guiding network are short: its heads start at 0.01.
+        scale = 1.0 if s.normalize_style else 0.1
+        memory = {"queue": key_queue.create(queue_key, s.queue_size, s.style_dim, scale=scale)}
+        if s.joint_training == "frozen_domains":
+            learner = learners["guide"]
+            memory["domains"] = jax.tree.map(jnp.copy, {"params": learner.params, **learner.stats})
+        if s.reference_quirks:
+            memory["first_keys"] = jnp.zeros((batch_size, s.style_dim))
+        return TrainState(jnp.zeros((), jnp.int32), key, learners, memory)
+
+    def phase(step: int) -> str:
+        labelled = s.supervised or (s.semi and _labelled(step))
+        if step < guide_steps:
+            return "guide_labelled" if labelled else "guide"
+        # "lazy" iterations leave the gradient penalty out.
+        return "joint" + ("_lazy" if step % s.r1_every else "") + ("_labelled" if labelled else "")
+
+    def _labelled(step: int) -> bool:
+        if step < s.labelled_steps:
+            return True
+        return step % s.cycle_steps < int(s.cycle_steps * s.labelled_share)
+
+    def stream(phase: str) -> str:
+        if not s.semi:
+            return "all"
+        return "labelled" if phase.endswith("labelled") else "unlabelled"
+
+    def views(key: Array, batch: Batch, axis_name=None) -> Batch:
+        """Make the two views of every image and draw its reference."""
+        plain_key, strong_key, perm_key = jax.random.split(key, 3)
+        images = batch["image"]
+        size = images.shape[0]
+        perm = jax.random.permutation(perm_key, collectives.global_size(size, axis_name))
+        return {
+            "x": augment.plain_view(collectives.example_keys(plain_key, size, axis_name), images, flip=s.flip),
+            "x_aug": augment.strong_view(
+                collectives.example_keys(strong_key, size, axis_name),
+                images,
+                degrees=s.degrees,
+                translate=s.translate,
+                shear=s.shear,
+                crop_scale=tuple(s.crop_scale),
+                crop_aspect=tuple(s.crop_aspect),
+                brightness=s.brightness,
+                contrast=s.contrast,
+                saturation=s.saturation,
+                hue=s.hue,
+                flip=s.flip,
+                fill=s.fill,
+            ),
+            "perm": collectives.share(perm, size, axis_name),
+            "label": batch["label"],
+        }
+
+    def variables(state: TrainState):
+        learner = state.learners["guide"]
+        found = {
+            "guide": {"params": learner.ema, **learner.stats},
+            "generator": {"params": state.learners["generator"].ema},
+        }
+        if "domains" in state.memory:
+            found["domains"] = state.memory["domains"]
+        return found
+
+    def translate(variables, inputs) -> Array:
+        """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""
+        style = inputs["style"] if "style" in inputs else read_style(variables, inputs["reference"])
+        return generator.apply(variables["generator"], inputs["content"], style)
+
+    def read_style(variables, images: Array) -> Array:
+        return guide(variables["guide"], images, train=False)[1]
+
+    def read_cluster(variables, images: Array) -> Array:
+        logits, _, _ = guide(variables.get("domains", variables["guide"]), images, train=False)
+        return jax.nn.softmax(logits)
+
+    return Method(
+        init=init,
+        phase=phase,
+        stream=stream,
+        views=views,
+        update=update,
+        variables=variables,
+        translate=translate,
+        readouts={"cluster": read_cluster, "style": read_style},
+        multiple=generator.multiple,
+    )

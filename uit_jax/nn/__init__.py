@@ -1,0 +1,1 @@
+"""The networks; Flax lives here and nowhere else."""

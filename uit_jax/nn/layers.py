@@ -1,0 +1,183 @@
+"""The layers that the networks share, with the conventions of the papers' reference code.
+
+Parameters, normalisation statistics and affine terms are float32 whatever the compute `dtype` is.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from uit_jax import collectives
+from uit_jax.types import Array
+
+PADDING = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
+
+kaiming_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+"""Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * in))."""
+
+kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
+"""Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * out))."""
+
+
+class Conv(nn.Module):
+    """Convolve with explicit symmetric padding: [B, H, W, in] -> [B, H', W', features].
+
+    'SAME' would pad an even image on one side only where the stride is 2, which the papers' code does not.
+    """
+
+    features: int
+    kernel: int
+    stride: int = 1
+    pad: int = 0
+    pad_mode: str = "zero"
+    use_bias: bool = True
+    kernel_init: Callable = kaiming_fan_in
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        pad = self.pad
+        if pad and self.pad_mode != "zero":
+            x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=PADDING[self.pad_mode])
+            pad = 0
+        return nn.Conv(
+            self.features,
+            (self.kernel, self.kernel),
+            (self.stride, self.stride),
+            padding=((pad, pad), (pad, pad)),
+            use_bias=self.use_bias,
+            kernel_init=self.kernel_init,
+            dtype=self.dtype,
+            name="conv",
+        )(x)
+
+
+# Rows: the three coarse pixels around a fine one, for an even and for an odd fine pixel; columns: the five taps.
+_PHASES = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)), ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
+
+
+class UpsampleConv(nn.Module):
+    """Double H and W by repetition, then convolve 5 x 5 with reflected borders: [B, H, W, in] -> [B, 2H, 2W, features].
+
+    Equal to repeating and convolving, with 9 multiplications for every 25: taps that fall on copies of one pixel are
+    added up first, which leaves a 3 x 3 kernel on the coarse grid for each of the four fine pixels of a coarse
+    one. H and W are 2 at least.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        conv = _KernelAndBias(self.features, name="conv")
+        kernel, bias = (value.astype(self.dtype) for value in conv(x.shape[-1]))
+        x = x.astype(self.dtype)
+        batch, height, width, channels = x.shape
+        phases = jnp.array(_PHASES, self.dtype)
+        coarse = jnp.einsum("sap,tbq,pqio->abisto", phases, phases, kernel)
+        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+        y = _convolve(padded, coarse.reshape(3, 3, channels, 4 * self.features))
+        y = y.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
+        y = y.reshape(batch, 2 * height, 2 * width, self.features)
+        # The coarse grid was continued by its edge; reflecting the fine one differs by one tap in the outermost lines.
+        for line, edge, inner, tap in ((0, 0, 1, 0), (-1, -1, -2, 4)):
+            row = (x[:, inner] - x[:, edge]).repeat(2, axis=1)
+            row = jnp.pad(row, ((0, 0), (2, 2), (0, 0)), mode="reflect")
+            y = y.at[:, line].add(_convolve(row[:, None], kernel[None, tap])[:, 0])
+            column = (x[:, :, inner] - x[:, :, edge]).repeat(2, axis=1)
+            column = jnp.pad(column, ((0, 0), (2, 2), (0, 0)), mode="edge")
+            y = y.at[:, :, line].add(_convolve(column[:, :, None], kernel[:, tap, None])[:, :, 0])
+        return y + bias
+
+
+class _KernelAndBias(nn.Module):
+    """The parameters of a 5 x 5 convolution under the names that `Conv` has."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, channels: int):
+        kernel = self.param("kernel", kaiming_fan_in, (5, 5, channels, self.features))
+        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
+
+
+def _convolve(x: Array, kernel: Array) -> Array:
+    return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+class BatchNorm(nn.Module):
+    """Normalise over the batch of all devices: [B, H, W, C] -> [B, H, W, C].
+
+    Running statistics follow the reference: momentum 0.1, unbiased variance. With `axis_name` the batch is
+    the global one; without it, each device normalises its own share.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        dtype, x = x.dtype, x.astype(jnp.float32)
+        if train:
+            mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
+            # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
+            var = collectives.mean(jnp.square(x - mean).mean((0, 1, 2)), self.axis_name)
+            if not self.is_initializing():
+                count = collectives.global_size(x.size // channels, self.axis_name)
+                unbiased = var * count / max(count - 1, 1)
+                running_mean.value += self.momentum * (mean - running_mean.value)
+                running_var.value += self.momentum * (unbiased - running_var.value)
+        else:
+            mean, var = running_mean.value, running_var.value
+        return ((x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(dtype)
+
+
+def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
+    """Normalise each image's channels over H and W (biased variance, no affine terms)."""
+    dtype, x = x.dtype, x.astype(jnp.float32)
+    mean = x.mean((1, 2), keepdims=True)
+    centred = x - mean
+    var = jnp.square(centred).mean((1, 2), keepdims=True)
+    return (centred * jax.lax.rsqrt(var + epsilon)).astype(dtype)
+
+
+def adaptive_instance_norm(x: Array, bias: Array, weight: Array) -> Array:
+    """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C]."""
+    dtype = x.dtype
+    y = instance_norm(x).astype(jnp.float32)
+    return (y * weight[:, None, None, :] + bias[:, None, None, :]).astype(dtype)
+
+
+class FilterResponseNorm(nn.Module):
+    """Filter response normalisation with its thresholded linear unit (arXiv:1911.09737): shape kept."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1],)
+        gamma = self.param("gamma", nn.initializers.ones_init(), shape)
+        beta = self.param("beta", nn.initializers.zeros_init(), shape)
+        tau = self.param("tau", nn.initializers.zeros_init(), shape)
+        dtype, x = x.dtype, x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
+        return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+
+
+def average_pool(x: Array) -> Array:
+    """Halve H and W by the mean of 2 x 2 blocks."""
+    return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+def max_pool(x: Array) -> Array:
+    """Halve H and W by the maximum of 2 x 2 blocks."""
+    return nn.max_pool(x, (2, 2), (2, 2))

@@ -1,0 +1,29 @@
+"""The optimisers of the papers' reference code: weight decay is added to the gradient (coupled L2), biases included."""
+
+import optax
+
+
+def adam(
+    learning_rate: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Return Adam with coupled L2, eps 1e-8 after the root."""
+    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1, b2, eps=1e-8))
+
+
+def rmsprop(
+    learning_rate: optax.ScalarOrSchedule, *, decay: float = 0.99, weight_decay: float = 0.0
+) -> optax.GradientTransformation:
+    """Return RMSprop with coupled L2; eps 1e-8 is added after the root and the average starts at 0."""
+    return optax.chain(
+        optax.add_decayed_weights(weight_decay),
+        optax.rmsprop(learning_rate, decay=decay, eps=1e-8, eps_in_sqrt=False, initial_scale=0.0),
+    )
+
+
+def build(name: str, learning_rate: float, *, b1: float, b2: float, weight_decay: float):
+    """Return the named optimiser ("adam", or "rmsprop", whose decay is `b2`); unknown names are a ValueError."""
+    if name == "adam":
+        return adam(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    if name == "rmsprop":
+        return rmsprop(learning_rate, decay=b2, weight_decay=weight_decay)
+    raise ValueError(f"optimizer must be 'adam' or 'rmsprop', not {name!r}")

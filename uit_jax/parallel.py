@@ -1,0 +1,140 @@
+"""The one lift of a training step to many devices; the only file that knows how they are driven."""
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from uit_jax.errors import UserError
+from uit_jax.types import Batch, PyTree
+
+AXIS = "data"
+
+
+class Lifted(NamedTuple):
+    """A training step on its devices.
+
+    Attributes:
+      step: `(state, batch, *, phase) -> (state, metrics)`; one compiled program per phase, the state is donated.
+      put_batch: this process's rows of the global batch (numpy) -> arrays laid out over the devices.
+      put_state: a state -> the same on every device; it never has a device axis.
+      compiled: `(state, batch, *, phase) -> jax.stages.Compiled`, for its costs.
+    """
+
+    step: Callable
+    put_batch: Callable[[Batch], PyTree]
+    put_state: Callable[[PyTree], PyTree]
+    compiled: Callable
+
+
+def devices_for(count: int = 0) -> list[jax.Device]:
+    """Return `count` devices of all processes, or all of them for 0.
+
+    Raises:
+      UserError: there are fewer, or several processes would get an unequal number.
+    """
+    devices = jax.devices()
+    if count == 0:
+        return devices
+    if count < 0 or count > len(devices):
+        raise UserError(f"devices={count}, but there are {len(devices)} {devices[0].platform} devices: use 1 to that, or 0")
+    if jax.process_count() > 1 and count != len(devices):
+        raise UserError(f"devices={count}: with several processes all {len(devices)} devices take part; use 0")
+    return devices[:count]
+
+
+def check_batch(batch_size: int, devices: list[jax.Device]) -> None:
+    """Raise where the global batch cannot be divided among the devices."""
+    if batch_size % len(devices):
+        raise UserError(f"batch_size={batch_size} is global and must be a multiple of the {len(devices)} devices")
+
+
+def lift(step: Callable, how: str, devices: list[jax.Device]) -> Lifted:
+    """Compile `step(state, batch, *, phase, axis_name)` for `devices`.
+
+    Args:
+      step: a pure training step on one device's share of the batch.
+      how: "pmap"; "shard_map", which JAX recommends across hosts; or "jit", one device without an axis.
+      devices: of all processes; `batch_size` is divided evenly among them.
+    """
+    if how == "jit":
+        if len(devices) > 1:
+            raise UserError(f"parallel='jit' runs on one device, not on {len(devices)}: set devices=1, or 'pmap'")
+        return _jit(step, devices[0])
+    if how == "pmap":
+        return _pmap(step, devices)
+    if how == "shard_map":
+        return _shard_map(step, devices)
+    raise UserError(f"parallel={how!r} must be 'pmap', 'shard_map' or 'jit'")
+
+
+def _by_phase(make: Callable[[str], Callable], layout: Callable = lambda batch: batch):
+    """Make one program per phase, and `step` and `compiled` that pick it."""
+    programs = functools.cache(make)
+
+    def step(state, batch, *, phase):
+        return programs(phase)(state, batch)
+
+    def compiled(state, batch, *, phase):
+        return programs(phase).lower(state, batch).compile()
+
+    return step, compiled
+
+
+def _jit(step, device) -> Lifted:
+    def make(phase):
+        return jax.jit(functools.partial(step, phase=phase, axis_name=None), donate_argnums=0)
+
+    run, compiled = _by_phase(make)
+    put = functools.partial(jax.device_put, device=device)
+    return Lifted(run, put, put, compiled)
+
+
+def _pmap(step, devices) -> Lifted:
+    local = [device for device in devices if device.process_index == jax.process_index()]
+
+    def make(phase):
+        return jax.pmap(
+            functools.partial(step, phase=phase, axis_name=AXIS),
+            axis_name=AXIS,
+            in_axes=(None, 0),
+            out_axes=None,
+            donate_argnums=0,
+            devices=devices,
+        )
+
+    def put_batch(batch):
+        # pmap places the shares itself, one for each local device.
+        return {name: np.reshape(rows, (len(local), -1, *rows.shape[1:])) for name, rows in batch.items()}
+
+    run, compiled = _by_phase(make)
+    return Lifted(run, put_batch, lambda state: state, compiled)
+
+
+def _shard_map(step, devices) -> Lifted:
+    mesh = Mesh(np.array(devices), (AXIS,))
+    shares, whole = NamedSharding(mesh, P(AXIS)), NamedSharding(mesh, P())
+
+    def make(phase):
+        sharded = jax.shard_map(
+            functools.partial(step, phase=phase, axis_name=AXIS),
+            mesh=mesh,
+            in_specs=(P(), P(AXIS)),
+            out_specs=P(),
+            # Its checks would change what the gradient of a mean over devices is.
+            check_vma=False,
+        )
+        return jax.jit(sharded, donate_argnums=0)
+
+    def put_batch(batch):
+        return {name: jax.make_array_from_process_local_data(shares, rows) for name, rows in batch.items()}
+
+    def put_state(state):
+        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(whole, np.asarray(leaf)), state)
+
+    run, compiled = _by_phase(make)
+    return Lifted(run, put_batch, put_state, compiled)

@@ -1,0 +1,99 @@
+"""Everything a training run is, as one pytree, and the one place where gradients are taken."""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from uit_jax import collectives
+from uit_jax.types import Array, PyTree
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Learner:
+    """One network under one optimiser.
+
+    Attributes:
+      params: the weights.
+      stats: batch statistics and other variables that no gradient reaches; {} if there are none.
+      opt_state: the optimiser's state.
+      ema: the running average of `params`, or None where the method keeps none.
+    """
+
+    params: PyTree
+    stats: PyTree
+    opt_state: PyTree
+    ema: PyTree = None
+
+    @classmethod
+    def create(cls, variables: Mapping, tx: optax.GradientTransformation, *, averaged: bool = False) -> "Learner":
+        """Start a learner from a Flax module's variables; `averaged` starts its average as a copy."""
+        params = variables["params"]
+        stats = {name: value for name, value in variables.items() if name != "params"}
+        # A copy, not an alias: a donated state may not hold one buffer twice.
+        ema = jax.tree.map(jnp.copy, params) if averaged else None
+        return cls(params, stats, tx.init(params), ema)
+
+    def replace(self, **changes) -> "Learner":
+        return dataclasses.replace(self, **changes)
+
+    def average(self, decay: float | Array) -> "Learner":
+        """Move the average towards the weights: ema <- decay * ema + (1 - decay) * params."""
+        return self.replace(ema=jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, self.ema, self.params))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+    """A training run between two steps.
+
+    Attributes:
+      step: int32 scalar, the number of updates done; the one counter.
+      key: the root key, never advanced; a step's key is `fold_in(key, step)`.
+      learners: name -> Learner; a method adds a name, never a field.
+      memory: the method's own pytree (a KeyQueue for TUNIT, () for a method without memory).
+    """
+
+    step: Array
+    key: Array
+    learners: dict[str, Learner]
+    memory: PyTree = ()
+
+    def replace(self, **changes) -> "TrainState":
+        return dataclasses.replace(self, **changes)
+
+
+def descend(
+    learners: Mapping[str, Learner],
+    optimizers: Mapping[str, optax.GradientTransformation],
+    loss_fn: Callable[[dict[str, PyTree]], tuple[Array, tuple[PyTree, dict[str, PyTree]]]],
+    *,
+    axis_name: str | None = None,
+) -> tuple[dict[str, Learner], PyTree]:
+    """Take one gradient step on the named learners together: the only gradient site of the program.
+
+    Args:
+      learners: the networks that this loss trains; nothing else changes.
+      optimizers: one gradient transformation for each of them.
+      loss_fn: weights of all named learners -> (scalar, (aux, stats)); `stats` holds the new statistics
+        of those learners that have any.
+      axis_name: the device axis over which gradients and statistics are averaged.
+
+    Returns:
+      The new learners and `aux`.
+    """
+    params = {name: learner.params for name, learner in learners.items()}
+    grads, (aux, stats) = jax.grad(loss_fn, has_aux=True)(params)
+    grads, stats = collectives.mean((grads, stats), axis_name)
+    stepped = {}
+    for name, learner in learners.items():
+        updates, opt_state = optimizers[name].update(grads[name], learner.opt_state, learner.params)
+        stepped[name] = learner.replace(
+            params=optax.apply_updates(learner.params, updates),
+            opt_state=opt_state,
+            stats=stats.get(name, learner.stats),
+        )
+    return stepped, aux
