@@ -1,0 +1,228 @@
+"""Checkpoints: a thin layer over Orbax that saves a whole run and reads it back bit for bit.
+
+A state has no device axis, so a checkpoint is one host copy of it: it can be restored on any number of devices,
+and it stays valid when the device buffers are donated to the next step.
+"""
+
+import logging
+import operator
+import os
+import shutil
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from uit_jax import config as config_module
+from uit_jax.errors import UserError
+from uit_jax.types import Method, PyTree
+
+_log = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one workdir: the latest `keep` of them and the best.
+
+    Each holds the state and a record: a JSON-able mapping for everything else a run has to remember.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
+        self.directory = Path(workdir).absolute() / "checkpoints"
+        kept, best_fn = [policies.LatestN(max(keep, 1))], None
+        if best_metric:
+            best_fn = operator.itemgetter(best_metric)
+            kept.append(policies.BestN(get_metric_fn=best_fn, n=1, keep_checkpoints_without_metrics=False))
+        self._best_metric = best_metric
+        self._manager = ocp.CheckpointManager(
+            self.directory,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=policies.AnyPreservationPolicy(kept),
+                # Without it Orbax writes no scores, and a reopened workdir would forget its best.
+                best_fn=best_fn,
+                cleanup_tmp_directories=not read_only,
+                create=not read_only,
+                read_only=read_only,
+            ),
+        )
+
+    @property
+    def steps(self) -> list[int]:
+        return sorted(self._manager.all_steps())
+
+    def save(
+        self, step: int, state: PyTree, record: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Start writing a checkpoint and return; it becomes visible whole or not at all.
+
+        Raises:
+          UserError: the state holds a value that is not finite (nothing is written then), or an earlier
+            write failed.
+        """
+        host = jax.tree.map(_to_host, state)
+        if where := not_finite(host):
+            raise UserError(f"step {step}: {where} is not finite; {self.last_good()}")
+        metrics = {self._best_metric: metrics[self._best_metric]} if self._best_metric in (metrics or {}) else None
+        items = ocp.args.Composite(
+            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave({**record, "digest": digest(host)})
+        )
+        self._guard(step, lambda: self._manager.save(step, args=items, metrics=metrics, force=True))
+
+    def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree, dict[str, Any]] | None:
+        """Read the checkpoint of `step`, or else the latest that is whole: (step, state, record).
+
+        Damaged ones are passed over with a warning. None where nothing was saved yet.
+
+        Raises:
+          UserError: there are checkpoints, but none can be read.
+        """
+        chosen = self.steps[::-1] if step is None else [step]
+        reason = ""
+        for candidate in chosen:
+            try:
+                return candidate, *self._read(candidate, abstract)
+            # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
+            except Exception as error:
+                reason = reason or " ".join(str(error).split())[:200]
+                _log.warning("checkpoint %d in %s cannot be read and is passed over", candidate, self.directory)
+        if chosen:
+            raise UserError(f"{self.directory}: none of the checkpoints {chosen} can be read: {reason}")
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Delete the checkpoints beyond `step`, so that a run that fell back to it can write them again."""
+        for later in [s for s in self.steps if s > step]:
+            self._manager.delete(later)
+
+    def best_step(self) -> int | None:
+        """Return the step of the best checkpoint; None if none was evaluated."""
+        scores = {}
+        for step in self.steps:
+            if metrics := self._manager.metrics(step):
+                scores[step] = metrics[self._best_metric]
+        return max(scores, key=scores.get) if scores else None
+
+    def last_good(self) -> str:
+        """Say which checkpoint a stopped run falls back to."""
+        self._manager.wait_until_finished()
+        return f"the last good checkpoint is step {self.steps[-1]} in {self.directory}" if self.steps else (
+            "no checkpoint was saved yet"
+        )
+
+    def wait(self) -> None:
+        """Wait until everything saved is on disk."""
+        self._guard(None, self._manager.wait_until_finished)
+
+    def close(self) -> None:
+        self._manager.close()
+
+    def _read(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
+        shape = jax.tree.map(_host_shape, abstract)
+        target = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shape)
+        items = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore())
+        )
+        found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), items.state)
+        if found != shape:
+            raise ValueError("its arrays have other shapes than this config's networks")
+        record = dict(items.record)
+        if record.pop("digest") != digest(items.state):
+            raise ValueError("its arrays are not those that were saved")
+        return jax.tree.map(_from_host, items.state, abstract), record
+
+    def _guard(self, step: int | None, action) -> None:
+        try:
+            action()
+        # A full disk surfaces as an error of tensorstore, of the file system or of a background thread.
+        except Exception as error:
+            what = "a checkpoint" if step is None else f"the checkpoint of step {step} or one before it"
+            raise UserError(
+                f"{self.directory}: {what} could not be written ({' '.join(str(error).split())[:200]})"
+            ) from error
+
+
+def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
+    """Read back a trained run: (config, method, state), the state on the host.
+
+    Args:
+      workdir: the folder `uit train` wrote.
+      which: "latest", "best", or a step.
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    config = config_module.saved(workdir)
+    if config is None:
+        raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
+    method = config_module.build_method(config)
+    if not (Path(workdir) / "checkpoints").is_dir():
+        raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
+    checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
+    try:
+        step = None if which == "latest" else checkpoints.best_step() if which == "best" else int(which)
+        if which != "latest" and step not in checkpoints.steps:
+            raise UserError(f"--workdir={workdir}: no checkpoint is {which!r}; there are: {checkpoints.steps}")
+        restored = checkpoints.restore(jax.eval_shape(lambda: config_module.initial_state(config, method)), step)
+    finally:
+        checkpoints.close()
+    if restored is None:
+        raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
+    return config, method, restored[1]
+
+
+def check_room(workdir: str | os.PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
+    """Raise before training if the disk cannot hold the checkpoints a run will keep."""
+    leaves = jax.tree.leaves(jax.tree.map(_host_shape, abstract))
+    each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
+    held = sum(f.stat().st_size for f in (Path(workdir) / "checkpoints").rglob("*") if f.is_file())
+    # One more than is kept: the newest is written before the oldest is deleted.
+    needed = each * (max(keep, 1) + best + 1) - held
+    free = shutil.disk_usage(workdir).free
+    if free < needed:
+        raise UserError(
+            f"{workdir}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
+            f" {free / 1e9:.2f} GB are free: make room, or lower config.keep_checkpoints"
+        )
+
+
+def not_finite(tree: PyTree) -> str:
+    """Return the path of the first host array that holds NaN or infinity; "" if there is none."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(leaf).all():
+            return jax.tree_util.keystr(path, simple=True, separator="/")
+    return ""
+
+
+def digest(tree: PyTree) -> int:
+    """Return a checksum of all bytes of a tree of host arrays."""
+    crc = 0
+    for leaf in jax.tree.leaves(tree):
+        crc = zlib.crc32(leaf.tobytes(), crc)
+    return crc
+
+
+def _is_key(leaf) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+
+
+def _to_host(leaf) -> np.ndarray:
+    # A copy: on the CPU numpy would see the device's buffer, which the next step is given to overwrite.
+    return np.array(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+
+
+def _host_shape(leaf) -> jax.ShapeDtypeStruct:
+    leaf = jax.eval_shape(jax.random.key_data, leaf) if _is_key(leaf) else leaf
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
+
+
+def _from_host(leaf: np.ndarray, like) -> Any:
+    if not _is_key(like):
+        return leaf
+    kinds = []
+    jax.eval_shape(lambda key: kinds.append(jax.random.key_impl(key)), like)
+    return jax.random.wrap_key_data(leaf, impl=kinds[0])
