@@ -1,0 +1,114 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import toy
+from uit_jax import checkpoint, evaluate, main, oracle, styles
+from uit_jax.metrics import clusters
+
+SIZE = 16
+CLASSES = {"a_red": 0, "b_green": 1, "c_blue": 2}
+
+
+@pytest.fixture
+def run(tmp_path):
+    config = SimpleNamespace(
+        seed=3, data=SimpleNamespace(image_size=SIZE, channels=3, source=str(tmp_path / "set"), test_source="")
+    )
+    (tmp_path / "run").mkdir()
+    return styles.Trained(tmp_path / "run", config, toy.method(), toy.variables(), 7)
+
+
+def paint(path, channel, rng):
+    """Write an image whose brightest channel is `channel`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = rng.integers(0, 120, (SIZE, SIZE, 3))
+    image[..., channel] += 100
+    Image.fromarray(image.astype(np.uint8)).save(path)
+
+
+def write_set(root, *, wrong=0, labelled=True, test=12, train=30):
+    """Write a split tree of three classes; the first `wrong` test images of a_red look green."""
+    rng = np.random.default_rng(0)
+    for split, count in (("train", train), ("test", test)):
+        for name, channel in CLASSES.items():
+            for i in range(count):
+                mistaken = split == "test" and channel == 0 and i < wrong
+                folder = name if labelled else "."
+                paint(root / split / folder / f"{name}{i}.png", 1 if mistaken else channel, rng)
+
+
+def test_scores_of_a_set_whose_clusters_are_known(tmp_path, run):
+    write_set(tmp_path / "set", wrong=6)
+    result = evaluate.evaluate(run, kmeans=True)
+    predicted = [1] * 6 + [0] * 6 + [1] * 12 + [2] * 12
+    true = np.repeat([0, 1, 2], 12)
+    scores = result["scores"]
+    assert scores["cluster_accuracy"] == 30 / 36
+    assert scores["cluster_nmi"] == pytest.approx(clusters.normalized_mutual_information(predicted, true))
+    # Pixels separate these classes, and make the same six mistakes.
+    assert scores["kmeans_accuracy"] == 30 / 36
+    assert result["cluster_sizes"] == [6, 18, 12]
+    assert (result["images"], result["labelled_images"], result["step"]) == (36, 36, 7)
+    assert result["classes"] == list(CLASSES) and result["training_seed"] == 3
+    assert "fitted on 90 training images" in result["protocol"]["kmeans"]
+    assert "16 px" in result["protocol"]["kmeans"]
+
+
+def test_images_without_labels_have_sizes_but_no_accuracy(tmp_path, run):
+    write_set(tmp_path / "set", labelled=False)
+    result = evaluate.evaluate(run, kmeans=True)
+    assert result["scores"] == {} and result["cluster_sizes"] == [12, 12, 12]
+    assert "no labels" in evaluate.table(result)
+
+
+def test_another_source_and_fewer_images(tmp_path, run):
+    rng = np.random.default_rng(0)
+    for i in range(9):
+        paint(tmp_path / "flat" / f"{i}.png", 2, rng)
+    result = evaluate.evaluate(run, source=str(tmp_path / "flat"), limit=4)
+    assert result["cluster_sizes"] == [0, 0, 4] and result["images"] == 4
+
+
+def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
+    asked = {}
+
+    def score(method, variables, world, *, count):
+        asked.update(method=method, size=world.size, seed=world.seed, count=count)
+        return {"species": np.float32(0.25), "position": 0.5}
+
+    monkeypatch.setattr(oracle, "score", score)
+    run.config.data.source = "procedural:species=3,test_count=20"
+    result = evaluate.evaluate(run, pairs=50)
+    assert asked == {"method": run.method, "size": SIZE, "seed": 3, "count": 50}
+    assert result["scores"]["translation_species"] == 0.25 and result["scores"]["translation_position"] == 0.5
+    assert "50 pairs" in result["protocol"]["translations"]
+    assert not [name for name in evaluate.evaluate(run, pairs=0)["scores"] if name.startswith("translation")]
+
+
+def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, run, monkeypatch, capsys):
+    write_set(tmp_path / "set")
+    state = SimpleNamespace(step=7)
+    method = run.method._replace(variables=lambda state: toy.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, method, state))
+    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--kmeans"]) == 0
+    text = capsys.readouterr().out
+    assert "clustering accuracy (Hungarian)  1.0000" in text and "images in each                   12 12 12" in text
+    written = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert written["scores"]["cluster_accuracy"] == 1
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["evaluation.json"]
+
+    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'set'}"]) == 2
+    assert "is a folder" in capsys.readouterr().err
+    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--source={tmp_path / 'none'}"]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
+
+
+def test_pixels_are_block_means():
+    images = np.arange(2 * 64 * 64 * 3).reshape(2, 64, 64, 3) % 251
+    points = evaluate._pixels(images.astype(np.uint8))
+    assert points.shape == (2, 32 * 32 * 3) and abs(points).max() <= 1
+    assert points[1, 3] == pytest.approx(images[1, :2, 2:4, 0].mean() / 127.5 - 1, abs=1e-6)

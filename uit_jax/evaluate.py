@@ -1,0 +1,204 @@
+"""`uit evaluate`: score a trained run on images it has not seen."""
+
+import argparse
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from uit_jax import __version__, data, inference, oracle, styles
+from uit_jax.arguments import natural, positive
+from uit_jax.data.sources import Source
+from uit_jax.errors import UserError
+from uit_jax.metrics import clusters
+from uit_jax.styles import Trained
+
+PROTOCOL = (
+    "pseudo domain = most probable cluster by the weights kept for inference, image resized to the model's size, not"
+    " augmented; accuracy after the best one-to-one matching of clusters and classes (Hungarian), matched and scored"
+    " on the same images; NMI normalised by the arithmetic mean of the entropies"
+)
+KMEANS_PROTOCOL = (
+    "k-means (k-means++, best of 5 starts) on pixels in [-1, 1] at {size} px, as many clusters as pseudo domains,"
+    " fitted on {count} training images, test images assigned to the nearest centre"
+)
+ORACLE_PROTOCOL = "{count} pairs of test images of different species, compared with the true translation of each"
+_CHUNK = 256
+_KMEANS_SIDE = 32
+_KMEANS_IMAGES = 5000
+
+_CAPTIONS = {
+    "cluster_accuracy": "clustering accuracy (Hungarian)",
+    "cluster_nmi": "clustering NMI",
+    "kmeans_accuracy": "accuracy of k-means on pixels",
+    "kmeans_nmi": "NMI of k-means on pixels",
+    "translation_oracle_accuracy": "accuracy of the oracle on true images",
+    "translation_species": "translations of the reference's species",
+    "translation_position": "position error / that of random pairs",
+    "translation_color": "colour error (RGB distance)",
+    "translation_object": "  of the object",
+    "translation_ground": "  of the ground",
+    "translation_follows_reference": "colours nearer to reference than content",
+    "translation_ground_follows_reference": "  of the ground alone",
+    "translation_error": "pixel error against the true translation",
+}
+
+
+def main(argv: list[str]) -> int:
+    args = _parser().parse_args(argv)
+    if args.out and Path(args.out).is_dir():
+        raise UserError(f"--out={args.out} is a folder; give the name of a .json file")
+    run = styles.open_run(args.workdir, args.checkpoint)
+    result = evaluate(
+        run, source=args.source, limit=args.images, kmeans=args.kmeans, pairs=args.pairs, seed=args.seed
+    )
+    path = Path(args.out) if args.out else run.workdir / "evaluation.json"
+    write_json(path, result)
+    print(table(result))
+    print(f"\nwritten to {path}")
+    return 0
+
+
+def evaluate(
+    run: Trained,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    kmeans: bool = False,
+    pairs: int = 600,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score a run; return a JSON-able record of scores and of how they were come by.
+
+    Args:
+      source: where the test images are; by default the run's own test source.
+      limit: use at most so many of them, evenly spread.
+      kmeans: also cluster pixels, as a baseline.
+      pairs: on the procedural world, the number of translations compared with the true ones; 0 for none.
+      seed: of the baseline's starts.
+
+    Raises:
+      UserError: there are no test images, or the baseline's training images cannot be found.
+    """
+    wanted = run.config.data
+    shape = dict(size=wanted.image_size, channels=wanted.channels, seed=run.config.seed)
+    test = data.open_test(wanted.source, source or wanted.test_source, **shape)
+    chosen = np.linspace(0, len(test) - 1, min(limit or len(test), len(test))).astype(int)
+    probabilities = np.concatenate(
+        [
+            inference.read(run.method, "cluster", run.variables, images, batch_size=min(64, len(chosen)))
+            for images in _chunks(test, chosen, "test images")
+        ]
+    )
+    domains, count = probabilities.argmax(-1), probabilities.shape[-1]
+    scores, protocol = {}, {"clusters": PROTOCOL}
+    labels = test.labels[chosen]
+    scores |= _agreement("cluster", domains, labels)
+    if kmeans:
+        training = data.open_source(wanted.source, split="train", **shape)
+        assignment, protocol["kmeans"] = _kmeans_on_pixels(training, test, chosen, count, seed)
+        scores |= _agreement("kmeans", assignment, labels)
+    world = getattr(test, "world", None)
+    if world is not None and pairs:
+        found = oracle.score(run.method, run.variables, world, count=pairs)
+        scores |= {f"translation_{name}": float(value) for name, value in found.items()}
+        protocol["translations"] = ORACLE_PROTOCOL.format(count=pairs)
+    return {
+        "scores": scores,
+        "cluster_sizes": clusters.sizes(domains, count).tolist(),
+        "classes": list(test.classes),
+        "images": len(chosen),
+        "labelled_images": int((labels >= 0).sum()),
+        "unreadable_images": len(test.unreadable),
+        "source": test.describe(),
+        "step": run.step,
+        "seed": seed,
+        "training_seed": run.config.seed,
+        "protocol": protocol,
+        "version": __version__,
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Lay a result out for a terminal."""
+    sizes = result["cluster_sizes"]
+    shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
+    rows = [
+        ("step", str(result["step"])),
+        ("test images", f"{result['images']} ({result['labelled_images']} labelled)"),
+        ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
+        ("images in each", shown),
+        *((_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in result["scores"].items()),
+    ]
+    width = max(len(name) for name, _ in rows)
+    lines = [result["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
+    if not result["labelled_images"]:
+        lines.append("the images have no labels, so there is no accuracy")
+    return "\n".join(lines)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON file whole or not at all. Raises UserError."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(value, indent=2) + "\n")
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _agreement(name: str, domains: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+    """Score domains [n] against labels [n], of which -1 is unknown; nothing where all are."""
+    known = labels >= 0
+    if not known.any():
+        return {}
+    return {
+        f"{name}_accuracy": float(clusters.accuracy(domains[known], labels[known])),
+        f"{name}_nmi": clusters.normalized_mutual_information(domains[known], labels[known]),
+    }
+
+
+def _kmeans_on_pixels(training: Source, test: Source, chosen: np.ndarray, count: int, seed: int):
+    """Return the nearest of `count` centres of each chosen test image, int64 [n], and how they were found."""
+    fitted = np.linspace(0, len(training) - 1, min(_KMEANS_IMAGES, len(training))).astype(int)
+    if len(fitted) < count:
+        raise UserError(f"{training.spec}: {len(fitted)} images are too few for k-means with {count} clusters")
+    points = np.concatenate([_pixels(images) for images in _chunks(training, fitted, "k-means, training images")])
+    centres = clusters.kmeans(points, count, seed=seed).centres
+    points = np.concatenate([_pixels(images) for images in _chunks(test, chosen, "k-means, test images")])
+    side = int(np.sqrt(points.shape[1] / test.channels))
+    return clusters.nearest(points, centres), KMEANS_PROTOCOL.format(size=side, count=len(fitted))
+
+
+def _pixels(images: np.ndarray) -> np.ndarray:
+    """Flatten images uint8 [n, S, S, C] to float32 in [-1, 1], averaged over blocks to 32 px at most."""
+    n, size, _, channels = images.shape
+    block = max(1, size // _KMEANS_SIDE)
+    side = size // block
+    images = images[:, : side * block, : side * block].reshape(n, side, block, side, block, channels)
+    return (images.mean((2, 4), dtype=np.float32) / 127.5 - 1).reshape(n, -1)
+
+
+def _chunks(source: Source, indices: np.ndarray, what: str) -> Iterator[np.ndarray]:
+    """Yield images uint8 [n, S, S, C], a few hundred at a time, behind a progress bar."""
+    for start in tqdm(range(0, len(indices), _CHUNK), desc=what, unit="batch", disable=None, leave=False):
+        yield data.examples(source, indices[start : start + _CHUNK])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="uit evaluate", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    parser.add_argument("--source", help="test images, as in config.data.source (default: the run's test split)")
+    parser.add_argument("--images", type=positive, help="use at most so many test images")
+    parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
+    parser.add_argument("--pairs", type=natural, default=600, help="procedural world: translations compared (0: none)")
+    parser.add_argument("--seed", type=natural, default=0, help="of the baseline (default: 0)")
+    parser.add_argument("--out", help="the JSON file (default: WORKDIR/evaluation.json)")
+    return parser

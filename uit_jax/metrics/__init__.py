@@ -1,0 +1,1 @@
+"""What is measured: arrays in, numbers out, numpy only."""

@@ -1,0 +1,141 @@
+"""Where the style of a translation comes from: references, a pseudo domain, or the line between two references."""
+
+import logging
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from uit_jax import checkpoint, data, inference, pictures
+from uit_jax.errors import UserError
+from uit_jax.types import Method, PyTree
+
+_log = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """A trained run as inference sees it."""
+
+    workdir: Path
+    config: Any
+    method: Method
+    variables: PyTree
+    step: int
+
+
+class Look(NamedTuple):
+    """The styles to draw in: codes float32 [n, D], a caption and a picture (or None) for each, and a title."""
+
+    codes: np.ndarray
+    labels: list[str]
+    images: list[np.ndarray | None]
+    title: str
+
+
+def open_run(workdir: str | os.PathLike, which: str = "latest") -> Trained:
+    """Read a trained run back for inference."""
+    config, method, state = checkpoint.restore_run(workdir, which)
+    return Trained(Path(workdir), config, method, method.variables(state), int(state.step))
+
+
+def reference_look(run: Trained, paths: Sequence[Path]) -> Look:
+    """Return the mean style of the reference images; unreadable ones are named in a warning and left out."""
+    images = _references(run, paths)
+    codes = inference.read(run.method, "style", run.variables, images)
+    label = paths[0].name if len(paths) == 1 else f"mean of {len(images)}"
+    return Look(_project(codes.mean(0, keepdims=True), codes), [label], [pictures.mosaic(images)], f"step {run.step}")
+
+
+def interpolation(run: Trained, ends: Sequence[Path], frames: int) -> Look:
+    """Return `frames` styles on the straight line from the first image's style to the second's."""
+    if frames < 2:
+        raise UserError(f"--frames={frames}: an interpolation has at least its two ends")
+    images = np.concatenate([_references(run, [path]) for path in ends])
+    codes = inference.read(run.method, "style", run.variables, images)
+    shares = np.linspace(0, 1, frames, dtype=np.float32)
+    line = codes[0] + shares[:, None] * (codes[1] - codes[0])
+    labels = [f"{share:.2f}" for share in shares]
+    shown = [images[0], *[None] * (frames - 2), images[1]]
+    return Look(_project(line, codes), labels, shown, f"{ends[0].name} to {ends[1].name}, step {run.step}")
+
+
+def domain_look(run: Trained, domain: int, *, references: str | None = None, limit: int = 5000) -> Look:
+    """Return the mean style of a pseudo domain's images in `references`, by default the training source.
+
+    Raises:
+      UserError: there is no such pseudo domain, or it has no images.
+    """
+    if references is None:
+        means, counts = cached_domain_styles(run, limit=limit)
+    else:
+        means, counts = domain_styles(run, references, limit=limit)
+    if not 0 <= domain < len(counts):
+        raise UserError(f"--domain={domain}: the model has {len(counts)} pseudo domains, 0 to {len(counts) - 1}")
+    if counts[domain] == 0:
+        filled = ", ".join(str(k) for k in np.flatnonzero(counts)[:20])
+        raise UserError(f"--domain={domain} holds none of the {counts.sum()} images; those with images: {filled}")
+    title = f"pseudo domain {domain}, mean style of {counts[domain]} images, step {run.step}"
+    return Look(means[domain : domain + 1], [f"domain {domain}"], [None], title)
+
+
+def domain_styles(run: Trained, spec: str, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return each pseudo domain's mean style float32 [K, D] (0 where empty) and its number of images int64 [K].
+
+    Of a source with more than `limit` images, that many are read, evenly spread.
+    """
+    shape = dict(size=run.config.data.image_size, channels=run.config.data.channels, seed=run.config.seed)
+    source = data.open_source(spec, split="train", **shape)
+    chosen = np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int)
+    size = min(64, len(chosen))
+    clusters, codes = [], []
+    for start in tqdm(range(0, len(chosen), size), desc="pseudo domains", unit="batch", disable=None):
+        images = data.examples(source, chosen[start : start + size])
+        clusters.append(inference.read(run.method, "cluster", run.variables, images, batch_size=size))
+        codes.append(inference.read(run.method, "style", run.variables, images, batch_size=size))
+    clusters, codes = np.concatenate(clusters), np.concatenate(codes)
+    members = np.eye(clusters.shape[-1], dtype=np.float32)[clusters.argmax(-1)]
+    counts = members.sum(0)
+    means = members.T @ codes / np.maximum(counts, 1)[:, None]
+    return _project(means, codes), counts.astype(np.int64)
+
+
+def cached_domain_styles(run: Trained, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `domain_styles` of the training source, kept in the workdir for this step."""
+    path = run.workdir / f"domain_styles_{run.step}_{limit}.npz"
+    if path.exists():
+        with np.load(path) as kept:
+            return kept["means"], kept["counts"]
+    means, counts = domain_styles(run, run.config.data.source, limit=limit)
+    partial = path.with_name(f".{path.name}")
+    try:
+        np.savez(partial, means=means, counts=counts)
+        os.replace(partial, path)
+    except OSError:
+        # A run may be read from a place where nothing can be kept; the next call computes them again.
+        partial.unlink(missing_ok=True)
+    return means, counts
+
+
+def _project(codes: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Move codes [n, D] to the unit sphere where a method keeps all its codes, such as `like` [m, D], there."""
+    if not np.allclose(np.linalg.norm(like, axis=-1), 1, atol=1e-3):
+        return codes
+    return codes / np.maximum(np.linalg.norm(codes, axis=-1, keepdims=True), 1e-6)
+
+
+def _references(run: Trained, paths: Sequence[Path]) -> np.ndarray:
+    """Read reference images at the model's size: uint8 [n, S, S, C]. Raises UserError where none is readable."""
+    images, reason = [], ""
+    for path in paths:
+        try:
+            encoded = path.read_bytes()
+            images.append(data.decode(encoded, size=run.config.data.image_size, channels=run.config.data.channels))
+        except (data.Unreadable, OSError) as error:
+            reason = reason or f"{path} cannot be read: {error}"
+            _log.warning("reference %s is left out: %s", path, error)
+    if not images:
+        raise UserError(f"reference {reason}")
+    return np.stack(images)
