@@ -5,6 +5,7 @@ It fits images by their mean colour through one matrix; the second phase adds no
 """
 
 import dataclasses
+import os
 import sys
 
 import jax
@@ -23,7 +24,7 @@ def get_config(preset=""):
     return config.update(c, {
         "steps": 12, "batch_size": 4, "devices": 2, "tensorboard": False,
         "log_every": 2, "image_every": 0, "checkpoint_every": 4, "evaluate_every": 0,
-        "data.source": "procedural:count=24", "data.image_size": 8,
+        "data.source": "procedural:count=24", "data.image_size": 16,
     })
 """
 
@@ -32,7 +33,7 @@ def get_config(preset=""):
 class Settings:
     """`poison` makes a term NaN at that step, `poison_weights` the weights alone."""
 
-    image_size: int = 8
+    image_size: int = 16
     channels: int = 3
     precision: str = "float32"
     sync_statistics: bool = True
@@ -115,8 +116,25 @@ def build(settings: Settings) -> Method:
     )
 
 
-if __name__ == "__main__":
-    from uit_jax import main, methods
+def registered(argv: list[str]) -> int:
+    """Run the `uit` command with this method registered.
+
+    UIT_TEST_SIGNAL=NUMBER:STEP sends the process that signal at the beginning of that step.
+    """
+    from uit_jax import main, methods, run
 
     methods.METHODS["tiny"] = (Settings, build)
-    sys.exit(main.main(sys.argv[1:]))
+    number, _, at = os.environ.get("UIT_TEST_SIGNAL", "0:0").partition(":")
+    advance = run.Run.advance
+
+    def interrupted(self, state, step):
+        if step == int(at):
+            os.kill(os.getpid(), int(number))
+        return advance(self, state, step)
+
+    run.Run.advance = interrupted
+    return main.main(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(registered(sys.argv[1:]))

@@ -100,12 +100,9 @@ class Checkpoints:
             self._manager.delete(later)
 
     def best_step(self) -> int | None:
-        """Return the step of the best checkpoint; None if none was evaluated."""
-        scores = {}
-        for step in self.steps:
-            if metrics := self._manager.metrics(step):
-                scores[step] = metrics[self._best_metric]
-        return max(scores, key=scores.get) if scores else None
+        """Return the step of the best checkpoint, the latest of equals; None if none was evaluated."""
+        scores = [(metrics[self._best_metric], s) for s in self.steps if (metrics := self._manager.metrics(s))]
+        return max(scores)[1] if scores else None
 
     def last_good(self) -> str:
         """Say which checkpoint a stopped run falls back to."""

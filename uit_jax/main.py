@@ -1,0 +1,43 @@
+"""The `uit` command: one verb per line."""
+
+import errno
+import importlib
+import logging
+import sys
+
+from uit_jax.errors import UserError
+
+VERBS = {
+    "train": ("uit_jax.train", "train a method on a folder of images, or continue a run"),
+    "translate": ("uit_jax.translate", "redraw images in the style of a reference or a pseudo domain"),
+    "evaluate": ("uit_jax.evaluate", "score a trained run"),
+    "bench": ("uit_jax.bench", "measure a training step on the device at hand"),
+    "data": ("uit_jax.data.commands", "check or pack a source of images"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb; return the exit status: 0, or 2 with one line on stderr for an error the user can act on."""
+    verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
+    if verb in ("-h", "--help"):
+        print("usage: uit VERB ...   (uit VERB --help tells a verb's arguments)\n")
+        print("\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items()))
+        return 0
+    # Orbax and clu report their every move through absl's logger.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    try:
+        if verb not in VERBS:
+            raise UserError(f"there is no verb {verb!r}; there are: {', '.join(VERBS)}")
+        return importlib.import_module(VERBS[verb][0]).main(rest) or 0
+    except UserError as error:
+        print(f"uit: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None and error.errno != errno.ENOSPC:
+            raise
+        print(f"uit: {error.filename or verb}: {error.strerror}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

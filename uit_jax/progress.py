@@ -1,0 +1,69 @@
+"""Progress for the person who waits: a bar on a terminal, a line now and then in a log file."""
+
+import sys
+import time
+from collections.abc import Mapping
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Count steps and tell the phase, images per second and the time left."""
+
+    def __init__(self, steps: int, batch_size: int, *, active: bool = True, stream=None):
+        self._stream = stream or sys.stderr
+        self._active = active
+        self._steps, self._batch_size = steps, batch_size
+        self._phase, self._bar, self._idle = "", None, 0.0
+
+    def begin(self, step: int) -> None:
+        """Start the clock at `step`."""
+        self._lap = (step, time.monotonic())
+        if self._active and self._stream.isatty():
+            self._bar = tqdm(total=self._steps, initial=step, file=self._stream, unit="step", dynamic_ncols=True)
+
+    def note(self, message: str) -> None:
+        """Say one line, above the bar if there is one."""
+        if self._bar is not None:
+            self._bar.write(message, file=self._stream)
+        elif self._active:
+            print(message, file=self._stream, flush=True)
+
+    def advance(self, phase: str) -> None:
+        """Count one step."""
+        if phase != self._phase:
+            self._phase = phase
+            if self._bar is not None:
+                self._bar.set_description(phase)
+        if self._bar is not None:
+            self._bar.update()
+
+    def exclude(self, seconds: float) -> None:
+        """Leave time that was not training (compiling, evaluating) out of the next rate."""
+        self._idle += seconds
+
+    def lap(self, step: int, metrics: Mapping[str, float]) -> float:
+        """Report the steps since the last lap; return their images per second."""
+        before, began = self._lap
+        now = time.monotonic()
+        seconds = max(now - began - self._idle, 1e-9)
+        rate = (step - before) * self._batch_size / seconds
+        left = (self._steps - step) * seconds / max(step - before, 1)
+        self._lap, self._idle = (step, now), 0.0
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{rate:.0f} images/s")
+        else:
+            terms = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
+            self.note(f"step {step}/{self._steps}  {self._phase}  {rate:.0f} images/s  ETA {clock(left)}  {terms}")
+        return rate
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+
+def clock(seconds: float) -> str:
+    """Write a time span as 1:02:03 or 02:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes:02d}:{seconds:02d}"
