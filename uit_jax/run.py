@@ -60,6 +60,8 @@ class Run:
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
         self.progress.note(self.source.describe())
+        if self.config.tensorboard and not self.writers.tensorboard:
+            self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
         restored = self.checkpoints.restore(self.shapes)
         if restored is None:
             step, state = 0, config_module.initial_state(self.config, self.method)

@@ -55,7 +55,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
     """
     with _Stop() as stop, Run(config, Path(workdir)) as run:
         state, step = run.begin()
-        for step in range(step + 1, config.steps + 1):
+        while step < config.steps:
+            step += 1
             state = run.advance(state, step)
             last = step == config.steps
             stopped = stop.requested(step)

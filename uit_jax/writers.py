@@ -21,6 +21,7 @@ class Writers:
 
     @property
     def tensorboard(self) -> bool:
+        """Whether TensorBoard events are written."""
         return self._events is not None
 
     def resume(self, step: int) -> None:

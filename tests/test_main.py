@@ -1,0 +1,71 @@
+"""The `uit` command: verbs, one-line errors, exit statuses."""
+
+import errno
+import subprocess
+import sys
+import types
+
+import pytest
+
+from uit_jax import main
+from uit_jax.errors import UserError
+
+
+@pytest.fixture
+def verb(monkeypatch):
+    """Let the verb "bench" do what a test wants."""
+
+    def become(action):
+        module = types.SimpleNamespace(main=action)
+        monkeypatch.setattr(main.importlib, "import_module", lambda name: module)
+
+    return become
+
+
+def fail(error):
+    def action(argv):
+        raise error
+
+    return action
+
+
+def test_help_lists_every_verb(capsys):
+    for argv in ([], ["--help"], ["-h"]):
+        assert main.main(argv) == 0
+        shown = capsys.readouterr().out
+        assert all(name in shown for name in ("train", "translate", "evaluate", "bench", "data"))
+
+
+def test_every_verb_exists_and_explains_itself(capsys):
+    for name in main.VERBS:
+        with pytest.raises(SystemExit) as exit_:
+            main.main([name, "--help"])
+        assert exit_.value.code == 0 and "usage: uit " + name in capsys.readouterr().out
+
+
+def test_an_unknown_verb_is_named(capsys):
+    assert main.main(["trian"]) == 2
+    assert "'trian'" in capsys.readouterr().err
+
+
+def test_a_user_error_is_one_line_and_status_2(verb, capsys):
+    verb(fail(UserError("data.source=x: no such folder")))
+    assert main.main(["bench"]) == 2
+    assert capsys.readouterr().err == "uit: data.source=x: no such folder\n"
+
+
+def test_a_full_disk_is_one_line(verb, capsys):
+    verb(fail(OSError(errno.ENOSPC, "No space left on device")))
+    assert main.main(["bench"]) == 2
+    assert capsys.readouterr().err == "uit: bench: No space left on device\n"
+
+
+def test_a_mistake_of_the_program_keeps_its_traceback(verb):
+    verb(fail(KeyError("guide")))
+    with pytest.raises(KeyError):
+        main.main(["bench"])
+
+
+def test_verbs_are_imported_only_when_used():
+    code = "import sys, uit_jax.main; sys.exit('jax' in sys.modules or 'tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
