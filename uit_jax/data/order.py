@@ -1,0 +1,72 @@
+"""Which image is row i of step t: a pure function of (seed, t, i), in numpy alone."""
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from uit_jax.data.sources import Source
+from uit_jax.errors import UserError
+
+STREAMS = ("all", "labelled", "unlabelled")
+
+
+@functools.lru_cache(maxsize=8)
+def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
+    """Return the order of one epoch, int64 [count].
+
+    It sorts raw Philox words, which numpy promises never to change, as it does not of its own shuffles.
+    """
+    words = np.random.Philox(np.random.SeedSequence((seed, epoch))).random_raw(count)
+    order = np.argsort(words, kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+class Order(NamedTuple):
+    """The order of a stream: its members, the global batch size, the seed, and this process's share of the rows."""
+
+    members: np.ndarray
+    batch_size: int
+    seed: int
+    process_index: int = 0
+    process_count: int = 1
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return the image indices of this process's rows of a step, int64 [B_local].
+
+        Steps follow each other through the epochs without a gap, so every image is drawn equally often;
+        a batch that begins in one epoch may end in the next.
+        """
+        share = self.batch_size // self.process_count
+        positions = step * self.batch_size + self.process_index * share + np.arange(share)
+        epochs, offsets = np.divmod(positions, len(self.members))
+        drawn = [permutation(self.seed, int(e), len(self.members))[o] for e, o in zip(epochs, offsets, strict=True)]
+        return self.members[np.array(drawn, np.int64)]
+
+
+def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return a stream's image indices, ascending int64 [m], and the labels it shows, int32 [n] over the source.
+
+    "labelled" holds the first int(count * share) images of each class, at least one; "unlabelled" holds the
+    others and shows every label as -1; "all" holds and shows everything.
+    Raises UserError where the stream is empty or unknown.
+    """
+    if stream not in STREAMS:
+        raise UserError(f"unknown stream {stream!r}; there are {', '.join(STREAMS)}")
+    if stream == "all":
+        return np.arange(len(source)), source.labels
+    if not 0.0 <= labelled_share <= 1.0:
+        raise UserError(f"labelled_share is {labelled_share:g}; it must lie between 0 and 1")
+    labelled = np.zeros(len(source), bool)
+    if labelled_share > 0:
+        for label in np.unique(source.labels[source.labels >= 0]):
+            of_class = np.flatnonzero(source.labels == label)
+            labelled[of_class[: max(1, int(len(of_class) * labelled_share))]] = True
+    members = np.flatnonzero(labelled if stream == "labelled" else ~labelled)
+    if not len(members):
+        raise UserError(
+            f"{source.spec}: the {stream} stream is empty with labelled_share={labelled_share:g}"
+            + ("" if source.classes else "; its images have no classes (class folders give them)")
+        )
+    return members, (source.labels if stream == "labelled" else np.full(len(source), -1, np.int32))

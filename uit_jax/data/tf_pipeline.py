@@ -1,0 +1,159 @@
+"""The tf.data pipeline: files read and decoded by TensorFlow's threads, outside the interpreter's lock.
+
+TensorFlow decodes the plain case alone: 8-bit gray or RGB JPEG and PNG that have the wanted size already, for
+which its decoders give Pillow's pixels bit for bit (with the accurate integer DCT). Everything else, resizing
+too, Pillow's threads do beside it: its antialiased resize is the reference's and, measured, as fast as
+TensorFlow's, and calling it from inside the graph costs more than it saves. So the pixels do not depend on
+which pipeline reads them.
+
+Telling the cases apart takes one look at each file's headers, when it is first drawn.
+"""
+
+import collections
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its banners, and its lines about files we name ourselves
+
+import tensorflow as tf  # noqa: E402
+
+from uit_jax.data.decoding import Unreadable, is_plain  # noqa: E402
+from uit_jax.data.order import Order  # noqa: E402
+from uit_jax.data.sources import FileSource, Reader  # noqa: E402
+
+_AHEAD = 3
+_UNKNOWN, _PLAIN, _OTHER = 0, 1, 2
+
+
+def tf_batches(
+    order: Order, reader: Reader, plan: Callable[[int], Iterator[int]], first: int
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Yield (step, host batch) for the steps of the plan from `first` on.
+
+    A batch that TensorFlow fails to decode is read again image by image, which finds the culprit; the
+    pipeline then begins anew at the next step, and does not hand that file to TensorFlow again.
+    """
+    hide_accelerators()
+    decoder, images = _Decoder(reader), iter(())
+    next_step: int | None = first
+    try:
+        while next_step is not None:
+            steps, images = plan(next_step), _images(order, decoder, plan, next_step)
+            next_step = None
+            for step in steps:
+                rows, failed = order.rows(step), False
+                try:
+                    rows, batch = next(images)
+                except tf.errors.OpError:
+                    failed = True
+                    rows, batch = decoder.read_one_by_one(rows)
+                yield step, {"image": batch, "label": reader.labels[rows]}
+                if failed:
+                    next_step = next(steps, None)
+                    break
+    finally:
+        del images  # TensorFlow's threads, which hand work to Pillow's
+        decoder.pool.shutdown(cancel_futures=True)
+
+
+def hide_accelerators() -> None:
+    """Keep TensorFlow from taking the GPUs' memory, which is JAX's."""
+    try:
+        tf.config.set_visible_devices([], "GPU")
+    except RuntimeError:
+        return  # someone has used TensorFlow before us and has decided this
+
+
+class _Decoder:
+    """Decodes images, each by TensorFlow where its file is plain and by Pillow where it is not."""
+
+    def __init__(self, reader: Reader):
+        self._reader, self._source = reader, reader.source
+        self._kinds = np.zeros(len(self._source), np.uint8)
+        self._shape = (self._source.size, self._source.size, self._source.channels)
+        self.pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+
+    def are_plain(self, rows: np.ndarray) -> np.ndarray:
+        """Tell of each image whether TensorFlow may decode it: bool [B]."""
+        for index in rows[self._kinds[rows] == _UNKNOWN]:
+            try:
+                data = self._source.encoded(int(index))
+                plain = is_plain(data, size=self._source.size, channels=self._source.channels)
+            except Unreadable:
+                plain = False
+            self._kinds[index] = _PLAIN if plain else _OTHER
+        return self._kinds[rows] == _PLAIN
+
+    def paths(self, rows: np.ndarray) -> np.ndarray:
+        """Return the files' paths where the images are files: object [B]."""
+        is_files = isinstance(self._source, FileSource)
+        return np.array([self._source.names[i] if is_files else "" for i in rows], object)
+
+    def by_tensorflow(self, index, path, plain):
+        """Return an image in the graph, zeros where its file is not plain."""
+
+        def decoded():
+            data = (
+                tf.io.read_file(path)
+                if isinstance(self._source, FileSource)
+                else tf.numpy_function(self._source.encoded, [index], tf.string)
+            )
+            return tf.io.decode_jpeg(data, self._shape[-1], dct_method="INTEGER_ACCURATE")  # decodes PNG as well
+
+        return tf.ensure_shape(tf.cond(plain, decoded, lambda: tf.zeros(self._shape, tf.uint8)), self._shape)
+
+    def by_pillow(self, index: int) -> Future:
+        """Begin to read an image; the future gives (index, image), the index of the replacement if one was needed."""
+        return self.pool.submit(self._reader.read, int(index))
+
+    def read_one_by_one(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the batch as the pipeline would; files that TensorFlow cannot decode are left to Pillow from now on.
+
+        Raises UserError once too many images are unreadable.
+        """
+        rows, images = rows.copy(), np.empty((len(rows), *self._shape), np.uint8)
+        for row, (index, path, plain) in enumerate(zip(rows, self.paths(rows), self.are_plain(rows), strict=True)):
+            if plain:
+                try:
+                    images[row] = self.by_tensorflow(tf.constant(index), tf.constant(path), tf.constant(True)).numpy()
+                    continue
+                except tf.errors.OpError:
+                    self._kinds[index] = _OTHER
+            rows[row], images[row] = self._reader.read(int(index))
+        return rows, images
+
+
+def _images(
+    order: Order, decoder: _Decoder, plan: Callable[[int], Iterator[int]], first: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield (rows, images) step by step, as TensorFlow and Pillow decode them; end after a failure of TensorFlow's."""
+    waiting: collections.deque[tuple[np.ndarray, dict[int, Future]]] = collections.deque()
+
+    def elements():
+        for step in plan(first):
+            rows = order.rows(step)
+            plain = decoder.are_plain(rows)
+            waiting.append((rows, {int(row): decoder.by_pillow(rows[row]) for row in np.flatnonzero(~plain)}))
+            yield rows, decoder.paths(rows), plain
+
+    share = order.batch_size // order.process_count
+    signature = tuple(tf.TensorSpec((share,), kind) for kind in (tf.int64, tf.string, tf.bool))
+    with tf.device("/cpu:0"):
+        dataset = (
+            tf.data.Dataset.from_generator(elements, output_signature=signature)
+            .unbatch()
+            .map(decoder.by_tensorflow, num_parallel_calls=tf.data.AUTOTUNE)
+            .batch(share, drop_remainder=True)
+            .prefetch(_AHEAD)
+        )
+    for tensor in dataset:
+        rows, futures = waiting.popleft()
+        images = tensor.numpy()
+        if futures:
+            rows, images = rows.copy(), images.copy()
+            for row, future in futures.items():
+                rows[row], images[row] = future.result()
+        yield rows, images
