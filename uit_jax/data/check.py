@@ -1,0 +1,190 @@
+"""`uit data check`: what a source holds, and what is wrong with it, before anyone trains."""
+
+import collections
+import dataclasses
+import hashlib
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from uit_jax.data import decoding
+from uit_jax.data.decoding import Unreadable
+from uit_jax.data.opening import open_source, splits, stored_shape
+from uit_jax.data.sources import EncodedSource, Source
+
+_BLOCK = 256
+_NAMED = 5  # examples named for each finding
+
+
+class _Finding(NamedTuple):
+    """One image: its kind, (width, height), digest of its bytes and dHash; or why it is unreadable."""
+
+    kind: str = ""
+    size: tuple[int, int] = (0, 0)
+    digest: bytes = b""
+    dhash: int = 0
+    reason: str = ""
+
+
+@dataclasses.dataclass
+class SplitReport:
+    """What one split holds.
+
+    Attributes:
+      split: "train", "test" or "all".
+      count: images listed, unreadable ones included.
+      kinds: images by "FORMAT mode".
+      sizes: images by (width, height), before any resizing and as EXIF turns them.
+      classes: images by class name.
+      unreadable: (name, reason) of each unreadable image.
+      duplicates: groups of names of byte-identical images.
+      lookalikes: groups of names of images with equal 64-bit dHash, at least two of them not byte-identical.
+    """
+
+    split: str
+    count: int
+    kinds: dict[str, int]
+    sizes: dict[tuple[int, int], int]
+    classes: dict[str, int]
+    unreadable: list[tuple[str, str]]
+    duplicates: list[list[str]]
+    lookalikes: list[list[str]]
+
+
+@dataclasses.dataclass
+class Report:
+    """What a source holds, by split; `shared` names (train, test) pairs of byte-identical images."""
+
+    spec: str
+    splits: list[SplitReport]
+    shared: list[tuple[str, str]]
+    problems: list[str]
+
+    @property
+    def usable(self) -> bool:
+        return not self.problems
+
+    def __str__(self) -> str:
+        lines = [self.spec]
+        for part in self.splits:
+            lines += ["", *_table(part)]
+        if self.shared:
+            lines += ["", f"in train and test   {len(self.shared)}", *(f"  {a} = {b}" for a, b in self.shared[:_NAMED])]
+        lines += ["", *(f"problem: {text}" for text in self.problems)] if self.problems else ["", "usable"]
+        return "\n".join(lines)
+
+
+def check(
+    spec: str,
+    *,
+    max_unreadable_share: float = 0.01,
+    progress: Callable[..., Iterable[Any]] = lambda blocks, **_: blocks,
+) -> Report:
+    """Read every image of every split of a source and report on them.
+
+    A source is unusable where more of a split's images are unreadable than the share.
+    `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
+    Raises UserError where the source cannot be opened at all.
+    """
+    size, channels = stored_shape(spec) or (128, 3)
+    parts, digests, problems = [], {}, []
+    for split in splits(spec) or ("train",):
+        source = open_source(spec, split=split, size=size, channels=channels)
+        found = _findings(source, lambda blocks, split=split: progress(blocks, desc=split))
+        part = _summary(split if splits(spec) else "all", source, found)
+        parts.append(part)
+        digests[split] = {f.digest: source.names[i] for i, f in enumerate(found) if not f.reason}
+        if len(part.unreadable) > max_unreadable_share * part.count:
+            problems.append(
+                f"{len(part.unreadable)} of {part.count} images of {part.split} are unreadable, more than the share of "
+                f"{max_unreadable_share:g} that data.max_unreadable_share allows"
+            )
+    train, test = digests.get("train", {}), digests.get("test", {})
+    shared = [(train[digest], test[digest]) for digest in train if digest in test]
+    return Report(spec, parts, shared, problems)
+
+
+def dhash(gray: Image.Image) -> int:
+    """Return the 64-bit difference hash: whether each pixel of the image at 9 x 8 is brighter than its left one."""
+    small = np.asarray(gray.convert("L").resize((9, 8), Image.Resampling.BILINEAR))
+    return int.from_bytes(np.packbits(small[:, 1:] > small[:, :-1]).tobytes(), "big")
+
+
+def _findings(source: Source, progress: Callable[[list[range]], Iterable[range]]) -> list[_Finding]:
+    look = _look_encoded if isinstance(source, EncodedSource) else _look_array
+    blocks = [range(i, min(i + _BLOCK, len(source))) for i in range(0, len(source), _BLOCK)]
+    with ThreadPoolExecutor() as pool:
+        return [found for block in progress(blocks) for found in pool.map(lambda i: look(source, i), block)]
+
+
+def _look_encoded(source: EncodedSource, index: int) -> _Finding:
+    try:
+        data = source.encoded(index)
+        image = decoding.open_image(data)
+        facts = decoding.facts(image)
+        shown = decoding.pixels(image, size=None, channels=1)
+    except Unreadable as error:
+        return _Finding(reason=str(error))
+    kind = f"{facts.format} {facts.mode}" + (" EXIF-turned" if facts.turned else "")
+    return _Finding(kind, shown.shape[1::-1], hashlib.sha256(data).digest(), dhash(Image.fromarray(shown[..., 0])))
+
+
+def _look_array(source: Source, index: int) -> _Finding:
+    image = source.image(index)
+    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
+    return _Finding(f"array {picture.mode}", picture.size, hashlib.sha256(image.tobytes()).digest(), dhash(picture))
+
+
+def _summary(split: str, source: Source, found: list[_Finding]) -> SplitReport:
+    readable = [(source.names[i], f) for i, f in enumerate(found) if not f.reason]
+    same, alike = collections.defaultdict(list), collections.defaultdict(dict)
+    for name, finding in readable:
+        same[finding.digest].append(name)
+        alike[finding.dhash].setdefault(finding.digest, name)
+    counts = np.bincount(source.labels[source.labels >= 0], minlength=len(source.classes))
+    return SplitReport(
+        split=split,
+        count=len(source),
+        kinds=dict(collections.Counter(f.kind for _, f in readable).most_common()),
+        sizes=dict(collections.Counter(f.size for _, f in readable).most_common()),
+        classes={name: int(count) for name, count in zip(source.classes, counts, strict=True)},
+        unreadable=[(source.names[i], f.reason) for i, f in enumerate(found) if f.reason],
+        duplicates=[names for names in same.values() if len(names) > 1],
+        lookalikes=[list(names.values()) for names in alike.values() if len(names) > 1],
+    )
+
+
+def _table(part: SplitReport) -> list[str]:
+    sizes = [f"{w} x {h}: {count}" for (w, h), count in list(part.sizes.items())[:_NAMED]]
+    if len(part.sizes) > _NAMED:
+        areas = sorted(part.sizes, key=lambda size: size[0] * size[1])
+        sizes.append(f"... {len(part.sizes)} sizes from {_by(areas[0])} to {_by(areas[-1])}")
+    rows = [
+        ("split", part.split),
+        ("images", str(part.count)),
+        ("formats and modes", ", ".join(f"{kind}: {count}" for kind, count in part.kinds.items()) or "none"),
+        ("sizes", ", ".join(sizes) or "none"),
+        ("classes", ", ".join(f"{name}: {count}" for name, count in part.classes.items()) or "unlabelled"),
+        ("unreadable", str(len(part.unreadable))),
+        ("exact duplicates", _groups(part.duplicates)),
+        ("equal dHash", _groups(part.lookalikes)),
+    ]
+    lines = []
+    for title, text in rows:
+        lines.append(f"{title:<18}  {text}")
+        if title == "unreadable":
+            lines += [f"  {name} ({reason})" for name, reason in part.unreadable]
+        groups = {"exact duplicates": part.duplicates, "equal dHash": part.lookalikes}.get(title, [])
+        lines += [f"  {' = '.join(names[:_NAMED])}" for names in groups[:_NAMED]]
+    return lines
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
+
+
+def _groups(groups: list[list[str]]) -> str:
+    return f"{sum(map(len, groups))} images in {len(groups)} groups" if groups else "0"

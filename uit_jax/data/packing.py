@@ -1,0 +1,102 @@
+"""`uit data pack`: decode and resize a source once, into folders that `data.packed` reads."""
+
+import functools
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from uit_jax.data.decoding import Unreadable
+from uit_jax.data.opening import open_source, splits
+from uit_jax.data.packed import ARRAY, FORMAT, META
+from uit_jax.data.sources import Source, check_unreadable
+from uit_jax.errors import UserError
+
+_BLOCK = 256  # images decoded ahead of the file
+
+
+def pack(
+    spec: str,
+    out: str | Path,
+    *,
+    size: int,
+    channels: int = 3,
+    max_unreadable_share: float = 0.01,
+    progress: Callable[..., Iterable[Any]] = lambda blocks, **_: blocks,
+) -> list[str]:
+    """Pack every split of a source below `out`; return the names of the unreadable images left out.
+
+    All is written to a folder beside `out` and renamed at the end, so `out` exists whole or not at all.
+    `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
+    Raises UserError where `out` exists, the disk is too small, or too many images are unreadable.
+    """
+    out = Path(out)
+    if out.exists():
+        raise UserError(f"{out}: exists already; remove it or name another folder")
+    names = splits(spec) or ("",)
+    sources = {name: open_source(spec, split=name or "train", size=size, channels=channels) for name in names}
+    need = sum(len(s) * s.size * s.size * s.channels for s in sources.values())
+    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
+    skipped: list[str] = []
+    try:
+        partial.mkdir(parents=True)
+        free = shutil.disk_usage(partial).free
+        if free < need:
+            raise UserError(f"{out}: takes {need / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left")
+        for name, source in sources.items():
+            folder = partial / name
+            folder.mkdir(exist_ok=True)
+            skipped += _write(source, folder, max_unreadable_share, functools.partial(progress, desc=name or "images"))
+        partial.rename(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return skipped
+
+
+def _write(
+    source: Source, folder: Path, max_unreadable_share: float, progress: Callable[[Sequence[int]], Iterable[int]]
+) -> list[str]:
+    """Write one source; return the names of its unreadable images."""
+
+    def attempt(index: int) -> np.ndarray | None:
+        try:
+            return source.image(index)
+        except Unreadable as error:
+            source.mark_unreadable(index, str(error))
+            return None
+
+    kept = []
+    # Written as a stream: a full disk is then an error here, where a memory map would be killed by a signal.
+    with open(folder / ARRAY, "wb") as file, ThreadPoolExecutor() as pool:
+        _write_header(file, source, len(source))
+        for block in progress([range(i, min(i + _BLOCK, len(source))) for i in range(0, len(source), _BLOCK)]):
+            for index, image in zip(block, pool.map(attempt, block), strict=True):
+                if image is not None:
+                    file.write(np.ascontiguousarray(image).data)
+                    kept.append(index)
+            check_unreadable(source, max_unreadable_share)
+        _write_header(file, source, len(kept))
+    meta = {
+        "format": FORMAT,
+        "size": source.size,
+        "channels": source.channels,
+        "classes": list(source.classes),
+        "labels": [int(source.labels[i]) for i in kept],
+        "names": [source.names[i] for i in kept],
+    }
+    (folder / META).write_text(json.dumps(meta))
+    return [source.names[i] for i in sorted(source.unreadable)]
+
+
+def _write_header(file: BinaryIO, source: Source, count: int) -> None:
+    """Write the .npy header at the file's start; numpy pads it so that its length does not depend on `count`."""
+    file.seek(0)
+    shape = (count, source.size, source.size, source.channels)
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
