@@ -1,0 +1,223 @@
+"""Computes with our TUNIT what a golden file of the published code records, from the same weights and images."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests.golden_recipe import images, normal, weight
+from uit_jax import methods
+from uit_jax.convert import tunit as convert
+from uit_jax.key_queue import KeyQueue
+from uit_jax.losses import adversarial, clustering, contrastive
+from uit_jax.methods import tunit
+from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork
+
+TEMPERATURE = 0.07
+QUEUE_SIZE = 64
+ITERATIONS = 2
+COLUMNS = {
+    "iic": "guide/clustering",
+    "contrastive": "guide/contrastive",
+    "d_real": "discriminator/real",
+    "d_fake": "discriminator/fake",
+    "r1_weighted": "discriminator/r1",
+    "g_adv": "generator/adversarial",
+    "g_rec": "generator/reconstruction",
+    "g_style": "generator/style",
+}
+
+
+class Runner:
+    """The networks, losses and steps of one golden file; sizes and widths come from its manifest."""
+
+    def __init__(self, manifest, keys):
+        self.manifest, self.salt, self.batch = manifest, manifest["salt"], manifest["batch"]
+        self.state_dicts = {
+            network: {name: weight(self.salt, network, name, spec) for name, spec in specs.items()}
+            for network, specs in manifest["weights"].items()
+        }
+        self.settings = convert.settings(self.state_dicts)
+        stated = {"image_size": "img_size", "domains": "num_domains", "style_dim": "style_dim"}
+        for setting, name in stated.items():
+            assert self.settings[setting] == manifest[name], f"{name} contradicts the weights' shapes"
+        self.size = self.settings["image_size"]
+
+    @staticmethod
+    def group(key: str) -> str:
+        """Return what is computed together: a network, the losses, or the training steps."""
+        return key.split(".")[0].replace("steps", "step").replace("step0", "step")
+
+    def compute(self, group: str) -> dict[str, np.ndarray]:
+        """Return the values of all keys of a group."""
+        compute = {"C": self.guide, "G": self.generator, "D": self.discriminator, "loss": self.losses}
+        with jax.default_matmul_precision("highest"):
+            return (compute | {"step": self.steps})[group]()
+
+    def check(self, key: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Assert the relative L2 error to be within ten times the reference's own float32 error, or 1e-4."""
+        limit = max(1e-4, 10 * self.manifest["float32_noise"][key])
+        theirs = np.asarray(theirs, np.float64)
+        error = np.linalg.norm(np.asarray(ours, np.float64) - theirs) / np.linalg.norm(theirs)
+        print(f"{key}: relative error {error:.2e}, limit {limit:.2e}")
+        assert error <= limit
+
+    # --- networks ---
+
+    def images(self, name: str) -> np.ndarray:
+        return images(self.salt + name, self.batch, self.size)
+
+    def load(self, network: str, module, *inputs, **options):
+        """Return the module's variables from the state_dict that the file's recipe draws."""
+        like = jax.eval_shape(functools.partial(module.init, **options), jax.random.key(0), *inputs)
+        return convert.import_network(network, self.state_dicts[network], like, stages=self.settings["guide_stages"])
+
+    def guide(self):
+        s = self.settings
+        module = GuidingNetwork(s["domains"], s["style_dim"], s["guide_width"], s["guide_stages"])
+        x = self.images("x_org")
+        variables = self.load("C", module, x, train=False)
+        eval_logits, eval_style = jax.jit(functools.partial(module.apply, train=False))(variables, x)
+        train = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
+        (logits, style), changed = train(variables, x)
+        first = changed["batch_stats"]["norm_0"]
+        return {
+            "C.eval.disc": eval_logits,
+            "C.eval.cont": eval_style,
+            "C.train.disc": logits,
+            "C.train.cont": style,
+            "C.train.running_mean0": first["mean"],
+            "C.train.running_var0": first["var"],
+        }
+
+    def generator(self):
+        s = self.settings
+        module = Generator(
+            image_size=self.size,
+            channels=s["channels"],
+            width=s["generator_width"],
+            bottleneck=s["bottleneck"],
+            blocks=s["generator_blocks"],
+            mlp_width=s["mlp_width"],
+        )
+        x, style = self.images("x_org"), normal(self.salt + "style", (self.batch, s["style_dim"]))
+        variables = self.load("G", module, x, style)
+        content = jax.jit(functools.partial(module.apply, method="encode"))(variables, x)
+        drawn = jax.jit(functools.partial(module.apply, method="decode"))(variables, content, style)
+        return {"G.content.absmean_c": jnp.abs(content).mean((1, 2)), "G.out": drawn}
+
+    @functools.cached_property
+    def judge(self):
+        """The discriminator as a function of images: logits [B, K]."""
+        s = self.settings
+        module = Discriminator(self.size, s["domains"], s["discriminator_width"], s["discriminator_max_width"])
+        variables = self.load("D", module, self.images("x_org"))
+        return lambda x: module.apply(variables, x)
+
+    @property
+    def domains(self) -> np.ndarray:
+        return np.arange(self.batch) % self.settings["domains"]
+
+    def discriminator(self):
+        logits = jax.jit(self.judge)(self.images("x_org"))
+        return {"D.all": logits, "D.logit": adversarial.select(logits, self.domains)}
+
+    # --- losses and steps ---
+
+    def losses(self):
+        def drawn(name, *shape):
+            return normal(self.salt + name, shape)
+
+        dim, domains = self.settings["style_dim"], self.settings["domains"]
+        query, key, queue = (
+            0.1 * drawn(name, count, dim)
+            for name, count in (("q", self.batch), ("k", self.batch), ("queue", QUEUE_SIZE))
+        )
+        first, second = (jax.nn.softmax(drawn(name, self.batch, domains)) for name in ("p1", "p2"))
+        penalty = jax.jit(lambda x: adversarial.r1(lambda x: adversarial.select(self.judge(x), self.domains), x)[0])
+        return {
+            "loss.contrastive": contrastive.info_nce(query, key, queue, self.manifest.get("temperature", TEMPERATURE)),
+            "loss.iic": clustering.iic(first, second),
+            "loss.r1": penalty(self.images("x_org")),
+        }
+
+    def steps(self):
+        """Run the method's own update on views made here, in the phase that trains all networks."""
+        rate, queue_size = self.manifest["lr"], self.manifest["queue_size"]
+        method = methods.build(
+            "tunit",
+            **self.settings,
+            guide_steps=0,
+            queue_size=queue_size,
+            temperature=self.manifest.get("temperature", TEMPERATURE),
+            guide_learning_rate=rate,
+            guide_joint_learning_rate=rate,
+            learning_rate=rate,
+        )
+        state = method.init(jax.random.key(0), {"image": jax.ShapeDtypeStruct((self.batch,), jnp.uint8)})
+        tensors = {f"{network}.{name}": v for network, names in self.state_dicts.items() for name, v in names.items()}
+        state = convert.import_state(tensors, state, stages=self.settings["guide_stages"])
+        queue = 0.06 * normal(self.salt + "queue", (queue_size, self.settings["style_dim"]))
+        state = state.replace(memory={**state.memory, "queue": KeyQueue(jnp.asarray(queue))})
+
+        found, losses = {}, []
+        update = jax.jit(_update_and_gradients(method))
+        for step in range(ITERATIONS):
+            batch = {
+                "x": self.images(f"x_org{step}"),
+                "x_aug": self.images(f"x_tf{step}"),
+                "perm": np.array(self.manifest["perm"], np.int32),
+                "label": np.full(self.batch, -1, np.int32),
+            }
+            before = state
+            state, metrics, gradients = update(state, batch)
+            weights = {"r1_weighted": tunit.Settings().r1_weight}
+            columns = self.manifest["steps.losses.columns"]
+            losses.append([weights.get(column, 1) * float(metrics[COLUMNS[column]]) for column in columns])
+            if step == 0:
+                for network in "GC":
+                    name = convert.LEARNERS[network]
+                    found[f"step0.gradnorm.{network}"] = self.norms(network, state, gradients[name])
+                for network, name in convert.LEARNERS.items():
+                    change = jax.tree.map(jnp.subtract, state.learners[name].params, before.learners[name].params)
+                    found[f"step0.delta_l2.{network}"] = self.norms(network, state, change)
+        ends = [state.learners[convert.LEARNERS[network]].params for network in "GDC"] + [state.learners["guide"].ema]
+        norms = [np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(end))) for end in ends]
+        tail = state.memory["queue"].keys[-self.batch :]
+        return found | {"steps.losses": losses, "steps.params.l2": norms, "steps.queue_tail": tail}
+
+    def norms(self, network: str, state, params) -> list[float]:
+        """Return the norm of every parameter-shaped array in the file's order of names."""
+        stats = state.learners[convert.LEARNERS[network]].stats
+        variables = {"params": params, **stats}
+        exported = convert.export_network(network, variables, stages=self.settings["guide_stages"])
+        return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+def _update_and_gradients(method):
+    """Return (state, batch) -> (state, metrics, the gradients of the generator's loss), of one training iteration."""
+
+    def run(state, batch):
+        recorded = {}
+
+        def spy(learners, optimizers, loss_fn, **options):
+            def watched(name, tx):
+                def update(gradient, *rest):
+                    if "generator" in learners:
+                        recorded[name] = gradient
+                    return tx.update(gradient, *rest)
+
+                return tx._replace(update=update)
+
+            watching = {name: watched(name, optimizers[name]) for name in learners}
+            return descend(learners, watching, loss_fn, **options)
+
+        descend, tunit.descend = tunit.descend, spy
+        try:
+            state, metrics = method.update(state, batch, phase="joint")
+        finally:
+            tunit.descend = descend
+        return state, metrics, recorded
+
+    return run

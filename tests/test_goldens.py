@@ -1,0 +1,69 @@
+"""Golden values: what the published code computes, against ours, from the same weights, images and draws.
+
+Each pair NAME.json and NAME.npz in the folder `--goldens` holds one run of the published code; the manifest says what
+was run and the arrays what came out. One test stands for each group of keys that is computed together.
+"""
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+
+from tests import golden_tunit, golden_views
+
+RUNNERS = {"tunit": golden_tunit.Runner, "views": golden_views.Runner}
+# Files of the same folder whose subjects have no part in this package.
+OTHERS = ("cut", "fastcut", "sincut", "perceptual", "inception")
+
+
+def subject(path: pathlib.Path, manifest: dict) -> str:
+    """Return what a golden file is about; files about no method tell it by their fields."""
+    by_field = {"params": "views", "resize": "perceptual", "frechet_inputs": "inception"}
+    known = [name for field, name in by_field.items() if field in manifest]
+    return manifest.get("method") or (known[0] if known else path.stem)
+
+
+def pytest_generate_tests(metafunc):
+    folder = pathlib.Path(metafunc.config.getoption("goldens"))
+    cases, names = [], []
+    for path in sorted(folder.glob("*.json")):
+        about = subject(path, json.loads(path.read_text()))
+        if about in RUNNERS:
+            with np.load(path.with_suffix(".npz")) as arrays:
+                groups = dict.fromkeys(map(RUNNERS[about].group, arrays.files))
+        else:
+            groups = [] if about in OTHERS else [f"unknown subject {about}"]
+        for group in groups:
+            cases.append((path, group))
+            names.append(f"{path.stem}-{group}")
+    if not cases:
+        raise pytest.UsageError(f"--goldens={folder}: no golden files (NAME.json beside NAME.npz) there")
+    metafunc.parametrize("golden, group", cases, ids=names, indirect=["golden"], scope="module")
+
+
+@pytest.fixture(scope="module")
+def golden(request):
+    """Return the runner of one golden file and the file's arrays, made once for all of its groups."""
+    path = request.param
+    manifest = json.loads(path.read_text())
+    about = subject(path, manifest)
+    assert about in RUNNERS, f"{path}: no runner for {about!r}; known: {', '.join(RUNNERS)}"
+    with np.load(path.with_suffix(".npz")) as arrays:
+        arrays = dict(arrays)
+    return RUNNERS[about](manifest, list(arrays)), arrays
+
+
+@pytest.mark.slow
+def test_golden_values(golden, group):
+    runner, arrays = golden
+    keys = [key for key in arrays if runner.group(key) == group]
+    ours = runner.compute(group)
+    faults = []
+    for key in keys:
+        assert key in ours, f"no computation for {key}"
+        try:
+            runner.check(key, np.asarray(ours[key]), arrays[key])
+        except AssertionError as error:
+            faults.append(f"{key}: {error}")
+    assert not faults, "\n".join(faults)
