@@ -90,7 +90,7 @@ class UpsampleConv(nn.Module):
             column = (x[:, :, inner] - x[:, :, edge]).repeat(2, axis=1)
             column = jnp.pad(column, ((0, 0), (2, 2), (0, 0)), mode="edge")
             y = y.at[:, :, line].add(_convolve(column[:, :, None], kernel[:, tap, None])[:, :, 0])
-        return y + bias
+        return y + per_channel(bias)
 
 
 class _KernelAndBias(nn.Module):
@@ -130,7 +130,7 @@ class BatchNorm(nn.Module):
         if train:
             mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
             # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
-            var = collectives.mean(jnp.square(x - mean).mean((0, 1, 2)), self.axis_name)
+            var = collectives.mean(jnp.square(x - per_channel(mean)).mean((0, 1, 2)), self.axis_name)
             if not self.is_initializing():
                 count = collectives.global_size(x.size // channels, self.axis_name)
                 unbiased = var * count / max(count - 1, 1)
@@ -138,6 +138,7 @@ class BatchNorm(nn.Module):
                 running_var.value += self.momentum * (unbiased - running_var.value)
         else:
             mean, var = running_mean.value, running_var.value
+        mean, var, scale, bias = map(per_channel, (mean, var, scale, bias))
         return ((x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(dtype)
 
 
@@ -165,12 +166,17 @@ class FilterResponseNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         shape = (x.shape[-1],)
-        gamma = self.param("gamma", nn.initializers.ones_init(), shape)
-        beta = self.param("beta", nn.initializers.zeros_init(), shape)
-        tau = self.param("tau", nn.initializers.zeros_init(), shape)
+        gamma = per_channel(self.param("gamma", nn.initializers.ones_init(), shape))
+        beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
+        tau = per_channel(self.param("tau", nn.initializers.zeros_init(), shape))
         dtype, x = x.dtype, x.astype(jnp.float32)
         x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
         return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+
+
+def per_channel(values: Array) -> Array:
+    """Shape one value for each channel [C] so that it meets images [B, H, W, C]."""
+    return values[None, None, None, :]
 
 
 def average_pool(x: Array) -> Array:
