@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from tests import toy
-from uit_jax import inference, pictures
+from uit_jax import augment, inference, pictures
 from uit_jax.errors import UserError
 
 
@@ -78,8 +78,8 @@ def test_domains_have_a_row_each_with_their_members():
     for row in range(4):
         y = pictures.MARGIN + row * (64 + pictures.GAP)
         rows.append(colors(picture[y : y + 64]) - {(255, 255, 255)})
-    # Two members each are shown; domains 1 and 3 are empty.
-    assert rows == [{(10, 0, 0), (40, 0, 0)}, set(), {(0, 0, 0), (20, 0, 0)}, set()]
+    # Two members each are shown, the first and the last; domains 1 and 3 are empty.
+    assert rows == [{(10, 0, 0), (40, 0, 0)}, set(), {(0, 0, 0), (30, 0, 0)}, set()]
 
 
 def test_of_many_domains_the_largest_are_drawn():
@@ -95,6 +95,7 @@ def test_a_mosaic_shows_the_first_four():
     assert tiles.shape == (64, 64, 3)
     assert [tiles[y, x, 0] for y in (10, 50) for x in (10, 50)] == [10, 20, 30, 40]
     np.testing.assert_array_equal(pictures.mosaic(images[:1]), images[0])
+    assert pictures.mosaic(images, 32).shape == pictures.mosaic(images[:1], 32).shape == (32, 32, 3)
 
 
 def test_training_grids_show_what_the_method_draws():
@@ -130,7 +131,7 @@ def test_save_says_what_cannot_be_written(tmp_path):
 
 def test_uint8_and_float_are_each_others_inverse():
     values = np.arange(256, dtype=np.uint8)
-    floats = inference.to_float(values)
+    floats = augment.normalize(values)
     assert floats.min() == -1 and floats.max() == 1
     np.testing.assert_array_equal(inference.to_uint8(floats), values)
     np.testing.assert_array_equal(inference.to_uint8(jnp.array([-1.5, 1.5])), [0, 255])

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests import toy
-from uit_jax import checkpoint, main, styles, translate
+from uit_jax import checkpoint, main, methods, styles, translate
 
 SIZE = 16
 
@@ -235,3 +236,24 @@ def test_a_folder_that_may_not_be_written_is_told_before_any_work(tmp_path, monk
     with pytest.raises(translate.UserError, match="nothing can be written"):
         translate.check_writable(tmp_path / "a" / "b")
     assert not (tmp_path / "a").exists()
+
+
+def test_a_run_that_was_really_trained_can_be_asked(tiny, tmp_path, monkeypatch, capsys):
+    """Through the trainer's own files: config, checkpoint, test split."""
+    monkeypatch.undo()
+    monkeypatch.setitem(methods.METHODS, "tiny", (tiny.Settings, tiny.build))
+    config = tmp_path / "config.py"
+    config.write_text(tiny.CONFIG)
+    workdir = tmp_path / "trained"
+    arguments = ["--config.devices=1", "--config.steps=3", "--config.checkpoint_every=0"]
+    assert main.main(["train", f"--config={config}", f"--workdir={workdir}", *arguments]) == 0
+    assert main.main(["evaluate", f"--workdir={workdir}", "--pairs=0", "--kmeans"]) == 0
+    result = json.loads((workdir / "evaluation.json").read_text())
+    assert result["step"] == 3 and sum(result["cluster_sizes"]) == result["images"] == 600
+    used = result["cluster_sizes"].index(max(result["cluster_sizes"]))
+    content = paint(tmp_path / "c.png", (100, 100, 100), size=(20, 30))
+    common = [f"--workdir={workdir}", f"--content={content}", "--size=keep", f"--domain={used}"]
+    assert main.main(["translate", *common, f"--out={tmp_path / 'out'}"]) == 0
+    assert Image.open(tmp_path / "out" / "c.png").size == (20, 30)
+    assert main.main(["translate", *common, "--checkpoint=2", f"--out={tmp_path / 'out2'}"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err and not (tmp_path / "out2").exists()

@@ -7,12 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uit_jax.augment import normalize
 from uit_jax.types import Array, Method, PyTree
-
-
-def to_float(images: Array) -> Array:
-    """Map uint8 to float32 in [-1, 1]."""
-    return jnp.asarray(images, jnp.float32) / 127.5 - 1.0
 
 
 def to_uint8(images: Array) -> Array:
@@ -65,13 +61,13 @@ def redraw_all(
 # A new program for every call would be compiled anew, so the programs are kept by the function they run.
 @functools.lru_cache(maxsize=8)
 def _reader(readout: Callable) -> Callable:
-    return jax.jit(lambda variables, images: readout(variables, to_float(images)))
+    return jax.jit(lambda variables, images: readout(variables, normalize(images)))
 
 
 @functools.lru_cache(maxsize=8)
 def _translator(translate: Callable) -> Callable:
     def run(variables, contents, styles):
-        return to_uint8(translate(variables, {"content": to_float(contents), "style": styles}))
+        return to_uint8(translate(variables, {"content": normalize(contents), "style": styles}))
 
     return jax.jit(run)
 

@@ -50,12 +50,12 @@ def domain_grid(
       images: uint8 [n, H, W, C].
       domains: int [n], the pseudo domain of each image, in 0 to count - 1.
       count: the number of pseudo domains; empty ones get an empty row.
-      members: images drawn of each domain.
+      members: images drawn of each domain, evenly spread among its own.
       rows: where there are more domains, the largest of them are drawn.
     """
     sizes = np.bincount(domains, minlength=count)
     shown = np.sort(np.argsort(-sizes, kind="stable")[:rows])
-    cells = [[images[i] for i in np.flatnonzero(domains == domain)[:members]] for domain in shown]
+    cells = [[images[i] for i in _spread(np.flatnonzero(domains == domain), members)] for domain in shown]
     width = max(map(len, cells))
     cells = [row + [None] * (width - len(row)) for row in cells]
     labels = [f"domain {domain}\n{sizes[domain]} {'image' if sizes[domain] == 1 else 'images'}" for domain in shown]
@@ -114,11 +114,11 @@ def table(
     return np.asarray(canvas)
 
 
-def mosaic(images: Sequence[np.ndarray]) -> np.ndarray:
-    """Show several images in the space of one: the image itself, or the first four in a square."""
+def mosaic(images: Sequence[np.ndarray], side: int | None = None) -> np.ndarray:
+    """Show several images in the space of one, `side` pixels wide: the image itself, or the first four in a square."""
     if len(images) == 1:
-        return images[0]
-    side = max(_cell_size(images))
+        return images[0] if side is None else _letterbox(images[0], (side, side))
+    side = side or max(_cell_size(images))
     half = (side // 2, side // 2)
     tiles = [_letterbox(image, half) for image in images[:4]]
     tiles += [np.full_like(tiles[0], 255)] * (4 - len(tiles))
@@ -172,6 +172,11 @@ def save(path: str | os.PathLike, image: np.ndarray) -> None:
         with contextlib.suppress(OSError):
             partial.unlink(missing_ok=True)
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _spread(items: np.ndarray, count: int) -> np.ndarray:
+    """Return at most `count` of some items, evenly spread: neighbours in a folder are often alike."""
+    return items[np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
 
 
 def _cell_size(images: Sequence[np.ndarray]) -> tuple[int, int]:

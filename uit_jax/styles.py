@@ -1,5 +1,6 @@
 """Where the style of a translation comes from: references, a pseudo domain, or the line between two references."""
 
+import contextlib
 import logging
 import os
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from uit_jax.errors import UserError
 from uit_jax.types import Method, PyTree
 
 _log = logging.getLogger(__name__)
+_PORTRAIT = 64
 
 
 class Trained(NamedTuple):
@@ -33,6 +35,20 @@ class Look(NamedTuple):
     labels: list[str]
     images: list[np.ndarray | None]
     title: str
+
+
+class DomainStyles(NamedTuple):
+    """What the pseudo domains of a model look like.
+
+    Attributes:
+      means: float32 [K, D], mean style codes; 0 where a domain is empty.
+      counts: int64 [K], images of each.
+      portraits: uint8 [K, 64, 64, 3], of each the four images whose codes lie nearest to its mean.
+    """
+
+    means: np.ndarray
+    counts: np.ndarray
+    portraits: np.ndarray
 
 
 def open_run(workdir: str | os.PathLike, which: str = "latest") -> Trained:
@@ -69,20 +85,21 @@ def domain_look(run: Trained, domain: int, *, references: str | None = None, lim
       UserError: there is no such pseudo domain, or it has no images.
     """
     if references is None:
-        means, counts = cached_domain_styles(run, limit=limit)
+        found = cached_domain_styles(run, limit=limit)
     else:
-        means, counts = domain_styles(run, references, limit=limit)
+        found = domain_styles(run, references, limit=limit)
+    counts = found.counts
     if not 0 <= domain < len(counts):
         raise UserError(f"--domain={domain}: the model has {len(counts)} pseudo domains, 0 to {len(counts) - 1}")
     if counts[domain] == 0:
         filled = ", ".join(str(k) for k in np.flatnonzero(counts)[:20])
         raise UserError(f"--domain={domain} holds none of the {counts.sum()} images; those with images: {filled}")
     title = f"pseudo domain {domain}, mean style of {counts[domain]} images, step {run.step}"
-    return Look(means[domain : domain + 1], [f"domain {domain}"], [None], title)
+    return Look(found.means[domain : domain + 1], [f"domain {domain}"], [found.portraits[domain]], title)
 
 
-def domain_styles(run: Trained, spec: str, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return each pseudo domain's mean style float32 [K, D] (0 where empty) and its number of images int64 [K].
+def domain_styles(run: Trained, spec: str, *, limit: int) -> DomainStyles:
+    """Sort the images of a source into the pseudo domains and average their styles.
 
     Of a source with more than `limit` images, that many are read, evenly spread.
     """
@@ -98,25 +115,31 @@ def domain_styles(run: Trained, spec: str, *, limit: int) -> tuple[np.ndarray, n
     clusters, codes = np.concatenate(clusters), np.concatenate(codes)
     members = np.eye(clusters.shape[-1], dtype=np.float32)[clusters.argmax(-1)]
     counts = members.sum(0)
-    means = members.T @ codes / np.maximum(counts, 1)[:, None]
-    return _project(means, codes), counts.astype(np.int64)
+    means = _project(members.T @ codes / np.maximum(counts, 1)[:, None], codes)
+    portraits = np.full((len(means), _PORTRAIT, _PORTRAIT, 3), 255, np.uint8)
+    for domain in np.flatnonzero(counts):
+        own = np.flatnonzero(members[:, domain])
+        typical = own[np.linalg.norm(codes[own] - means[domain], axis=-1).argsort()[:4]]
+        portraits[domain] = pictures.mosaic(data.examples(source, chosen[typical]), _PORTRAIT)
+    return DomainStyles(means, counts.astype(np.int64), portraits)
 
 
-def cached_domain_styles(run: Trained, *, limit: int) -> tuple[np.ndarray, np.ndarray]:
+def cached_domain_styles(run: Trained, *, limit: int) -> DomainStyles:
     """Return `domain_styles` of the training source, kept in the workdir for this step."""
     path = run.workdir / f"domain_styles_{run.step}_{limit}.npz"
     if path.exists():
         with np.load(path) as kept:
-            return kept["means"], kept["counts"]
-    means, counts = domain_styles(run, run.config.data.source, limit=limit)
+            return DomainStyles(**kept)
+    found = domain_styles(run, run.config.data.source, limit=limit)
     partial = path.with_name(f".{path.name}")
     try:
-        np.savez(partial, means=means, counts=counts)
+        np.savez_compressed(partial, **found._asdict())
         os.replace(partial, path)
     except OSError:
         # A run may be read from a place where nothing can be kept; the next call computes them again.
-        partial.unlink(missing_ok=True)
-    return means, counts
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+    return found
 
 
 def _project(codes: np.ndarray, like: np.ndarray) -> np.ndarray:
