@@ -51,7 +51,7 @@ def golden(request):
     assert about in RUNNERS, f"{path}: no runner for {about!r}; known: {', '.join(RUNNERS)}"
     with np.load(path.with_suffix(".npz")) as arrays:
         arrays = dict(arrays)
-    return RUNNERS[about](manifest, list(arrays)), arrays
+    return RUNNERS[about](manifest, arrays), arrays
 
 
 @pytest.mark.slow
