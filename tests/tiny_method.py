@@ -108,6 +108,7 @@ def build(settings: Settings) -> Method:
         init=init,
         phase=lambda step: "first" if step < s.guide_steps else "second",
         stream=lambda phase: "all",
+        batch_size=lambda phase, size: size,
         views=views,
         update=update,
         variables=variables,

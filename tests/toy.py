@@ -28,6 +28,7 @@ def method(multiple: int = 4, traced: list | None = None) -> Method:
         init=None,
         phase=lambda step: "joint",
         stream=lambda phase: "all",
+        batch_size=lambda phase, size: size,
         views=None,
         update=None,
         variables=lambda state: state,

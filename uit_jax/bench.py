@@ -61,14 +61,15 @@ def main(argv: list[str]) -> int:
 def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     """Compile and time each phase of a config's training step; transfers of the batches are part of a step."""
     devices = parallel.devices_for(config.devices)
-    parallel.check_batch(config.batch_size, devices)
     method = config_module.build_method(config)
     lifted = parallel.lift(methods.training_step(method), config.parallel, devices)
     state = lifted.put_state(config_module.initial_state(config, method))
-    batches = [_random_batch(config, seed) for seed in range(4)]
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
+        size = method.batch_size(phase, config.batch_size)
+        parallel.check_batch(size, devices)
+        batches = [_random_batch(config, seed, size) for seed in range(4)]
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
@@ -87,7 +88,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
                 "phase": phase,
                 "share": count / config.steps,
                 "steps_per_second": rate,
-                "images_per_second": rate * config.batch_size,
+                "images_per_second": rate * size,
                 "windows": rates[1:],
                 "compile_seconds": compiled,
                 "gflop_per_step": gflop,
@@ -122,12 +123,12 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
 
 
-def _random_batch(config: ConfigDict, seed: int) -> Batch:
+def _random_batch(config: ConfigDict, seed: int, size: int) -> Batch:
     """Draw this process's rows of a batch."""
-    draw, size = np.random.default_rng(seed), config.data.image_size
-    rows = config.batch_size // jax.process_count()
+    draw, side = np.random.default_rng(seed), config.data.image_size
+    rows = size // jax.process_count()
     return {
-        "image": draw.integers(0, 256, (rows, size, size, config.data.channels), np.uint8),
+        "image": draw.integers(0, 256, (rows, side, side, config.data.channels), np.uint8),
         "label": draw.integers(0, config.method.get("domains", 1), rows, np.int32),
     }
 

@@ -23,22 +23,26 @@ class Streams:
 
     def batch(self, step: int, phase: str) -> Batch:
         """Return this process's rows of the batch of a step; it depends on nothing but seed, step and row."""
-        stream = self._method.stream(phase)
-        if stream not in self._loaders:
-            self._loaders[stream] = self._open(stream)
-        return self._loaders[stream].batch(step)
+        kind = self._kind(phase)
+        if kind not in self._loaders:
+            self._loaders[kind] = self._open(kind)
+        return self._loaders[kind].batch(step)
 
     def close(self) -> None:
         for loader in self._loaders.values():
             loader.close()
 
-    def _open(self, stream: str):
+    def _kind(self, phase: str) -> tuple[str, int]:
+        return self._method.stream(phase), self._method.batch_size(phase, self._config.batch_size)
+
+    def _open(self, kind: tuple[str, int]):
         config, method = self._config, self._method
+        stream, batch_size = kind
         return data.batches(
             self._source,
-            batch_size=config.batch_size,
+            batch_size=batch_size,
             seed=config.seed,
-            steps=(s for s in range(self._begun, config.steps) if method.stream(method.phase(s)) == stream),
+            steps=(s for s in range(self._begun, config.steps) if self._kind(method.phase(s)) == kind),
             stream=stream,
             labelled_share=config.method.get("labelled_share", 0.0),
             process_index=jax.process_index(),

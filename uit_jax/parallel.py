@@ -41,7 +41,8 @@ def devices_for(count: int = 0) -> list[jax.Device]:
     if count == 0:
         return devices
     if count < 0 or count > len(devices):
-        raise UserError(f"devices={count}, but there are {len(devices)} {devices[0].platform} devices: use 1 to that, or 0")
+        there = f"{len(devices)} {devices[0].platform} device(s)"
+        raise UserError(f"devices={count}, but there are {there}: use 1 to {len(devices)}, or 0 for all")
     if jax.process_count() > 1 and count != len(devices):
         raise UserError(f"devices={count}: with several processes all {len(devices)} devices take part; use 0")
     return devices[:count]
@@ -72,7 +73,7 @@ def lift(step: Callable, how: str, devices: list[jax.Device]) -> Lifted:
     raise UserError(f"parallel={how!r} must be 'pmap', 'shard_map' or 'jit'")
 
 
-def _by_phase(make: Callable[[str], Callable], layout: Callable = lambda batch: batch):
+def _by_phase(make: Callable[[str], Callable]):
     """Make one program per phase, and `step` and `compiled` that pick it."""
     programs = functools.cache(make)
 
@@ -111,8 +112,10 @@ def _pmap(step, devices) -> Lifted:
         # pmap places the shares itself, one for each local device.
         return {name: np.reshape(rows, (len(local), -1, *rows.shape[1:])) for name, rows in batch.items()}
 
+    # Laid out as pmap returns it, or the second step would compile again.
+    whole = NamedSharding(Mesh(np.array(local), (AXIS,)), P())
     run, compiled = _by_phase(make)
-    return Lifted(run, put_batch, lambda state: state, compiled)
+    return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)
 
 
 def _shard_map(step, devices) -> Lifted:
@@ -133,8 +136,5 @@ def _shard_map(step, devices) -> Lifted:
     def put_batch(batch):
         return {name: jax.make_array_from_process_local_data(shares, rows) for name, rows in batch.items()}
 
-    def put_state(state):
-        return jax.tree.map(lambda leaf: jax.make_array_from_process_local_data(whole, np.asarray(leaf)), state)
-
     run, compiled = _by_phase(make)
-    return Lifted(run, put_batch, put_state, compiled)
+    return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)

@@ -10,10 +10,10 @@ from tqdm import tqdm
 class Progress:
     """Count steps and tell the phase, images per second and the time left."""
 
-    def __init__(self, steps: int, batch_size: int, *, active: bool = True, stream=None):
+    def __init__(self, steps: int, *, active: bool = True, stream=None):
         self._stream = stream or sys.stderr
         self._active = active
-        self._steps, self._batch_size = steps, batch_size
+        self._steps, self._images = steps, 0
         self._phase, self._bar, self._idle = "", None, 0.0
 
     def begin(self, step: int) -> None:
@@ -29,8 +29,9 @@ class Progress:
         elif self._active:
             print(message, file=self._stream, flush=True)
 
-    def advance(self, phase: str) -> None:
-        """Count one step."""
+    def advance(self, phase: str, images: int) -> None:
+        """Count one step on a global batch of so many images."""
+        self._images += images
         if phase != self._phase:
             self._phase = phase
             if self._bar is not None:
@@ -47,9 +48,9 @@ class Progress:
         before, began = self._lap
         now = time.monotonic()
         seconds = max(now - began - self._idle, 1e-9)
-        rate = (step - before) * self._batch_size / seconds
+        rate = self._images / seconds
         left = (self._steps - step) * seconds / max(step - before, 1)
-        self._lap, self._idle = (step, now), 0.0
+        self._lap, self._idle, self._images = (step, now), 0.0, 0
         if self._bar is not None:
             self._bar.set_postfix_str(f"{rate:.0f} images/s")
         else:

@@ -29,8 +29,9 @@ class Run:
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config, self.workdir = config, workdir
         devices = parallel.devices_for(config.devices)
-        parallel.check_batch(config.batch_size, devices)
         self.method = config_module.build_method(config)
+        for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
+            parallel.check_batch(self.method.batch_size(phase, config.batch_size), devices)
         self.source, self.test = feed.open_sources(config)
         self.lifted = parallel.lift(methods.training_step(self.method), config.parallel, devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
@@ -42,7 +43,7 @@ class Run:
         self.scores: dict[str, float] = {}
         self.compiled: set[str] = set()
         self.evaluates = "cluster" in self.method.readouts and self.test is not None and (self.test.labels >= 0).any()
-        self.progress = Progress(config.steps, config.batch_size, active=first)
+        self.progress = Progress(config.steps, active=first)
         self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
         self.checkpoints = checkpoint.Checkpoints(
             workdir, keep=config.keep_checkpoints, best_metric=config.best_metric
@@ -72,7 +73,8 @@ class Run:
             self.window.restore(record["window"])
             self.best = record["best"]
             self.progress.note(f"continuing {self.workdir} from step {step}")
-        config_module.save(self.config, self.workdir)
+        if jax.process_index() == 0:
+            config_module.save(self.config, self.workdir)
         self.writers.resume(step)
         self.streams.begin(step)
         self.progress.begin(step)
@@ -88,7 +90,7 @@ class Run:
             self.compiled.add(phase)
             self.progress.exclude(time.monotonic() - began)
         self.window.add(step, metrics, ahead=_AHEAD)
-        self.progress.advance(phase)
+        self.progress.advance(phase, self.method.batch_size(phase, self.config.batch_size))
         return state
 
     def report(self, state: PyTree, step: int, *, last: bool) -> bool:

@@ -30,6 +30,7 @@ class Method(NamedTuple):
       phase: `(step) -> str`, on the host; a static string, so that each phase is one compiled program.
       stream: `(phase) -> str`, the part of the data a phase draws its batches from:
         "all", "labelled" or "unlabelled".
+      batch_size: `(phase, batch_size) -> int`, the size of a phase's global batch, given the run's.
       views: `(key, batch, axis_name=None) -> batch`, uint8 images in, the random views `update` reads out.
       update: `(state, views, *, phase, axis_name=None) -> (state, metrics)`, one training iteration.
       variables: `(state) -> pytree`, what inference needs (averaged weights) and nothing else.
@@ -43,6 +44,7 @@ class Method(NamedTuple):
     init: Callable[..., Any]
     phase: Callable[[int], str]
     stream: Callable[[str], str]
+    batch_size: Callable[[str, int], int]
     views: Callable[..., Batch]
     update: Callable[..., tuple[Any, Metrics]]
     variables: Callable[[Any], PyTree]

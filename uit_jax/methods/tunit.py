@@ -6,6 +6,7 @@ content of one image in the style of another; a discriminator judges every image
 """
 
 import dataclasses
+import functools
 import math
 
 import jax
@@ -35,6 +36,8 @@ class Settings:
         the first phase left them (E).
       adversarial_feedback: whether the adversarial loss reaches the guiding network (Section 4.1).
       guide_width, guide_stages: first width and convolutions per stage of the guiding network.
+      cluster_heads: clustering heads that train side by side on the shared trunk; the one with the largest mutual
+        information at the end of `guide_steps` names the domains (IIC's sub-heads; the paper has one).
       generator_width, discriminator_width: first widths; 0 is 64 below 256 px and 32 from there on.
       bottleneck, generator_blocks, mlp_width: side of the content code, residual blocks on each side of it,
         width of the style MLP.
@@ -42,6 +45,8 @@ class Settings:
       guide_steps: iterations of the guiding network alone. Semi-supervised: labelled iterations only for the first
         `labelled_steps` of them.
       average_start: the iteration from which the generator's average is kept; before, it follows the weights.
+      guide_batch_size: global batch of those iterations, which are cheap and whose mutual information a larger batch
+        tells better; 0 is the run's own.
       contrastive_weight, clustering_weight, marginal_weight: of the guiding network's losses (Eq. 2 and 1).
       joint_guide_weight: scale of those losses while the generator trains.
       adversarial_weight, reconstruction_weight, style_weight: of the generator's losses (Eq. 6).
@@ -67,6 +72,7 @@ class Settings:
     adversarial_feedback: bool = True
     guide_width: int = 64
     guide_stages: tuple[int, ...] = (1, 1, 2, 2, 2)
+    cluster_heads: int = 1
     generator_width: int = 0
     bottleneck: int = 16
     generator_blocks: int = 2
@@ -75,6 +81,7 @@ class Settings:
     discriminator_max_width: int = 1024
     discriminator_blocks: int = 2
     guide_steps: int = 65_000
+    guide_batch_size: int = 0
     labelled_steps: int = 20_000
     average_start: int = 66_000
     contrastive_weight: float = 1.0
@@ -134,6 +141,10 @@ class Settings:
         require(
             self.optimizer in ("adam", "rmsprop"), f"optimizer={self.optimizer!r} must be 'adam' or 'rmsprop'"
         )
+        require(
+            not (self.reference_quirks and self.guide_batch_size),
+            "reference_quirks keeps the keys of one batch size: set guide_batch_size=0",
+        )
         require(self.r1_every >= 1, f"r1_every={self.r1_every} must be 1 at least")
         stages = len(self.guide_stages)
         require(size >= 2**stages, f"guide_stages has {stages} poolings, too many for image_size={size}")
@@ -183,9 +194,9 @@ def build(settings: Settings) -> Method:
     # --- the networks as functions of their weights ---
 
     def guide(variables, images: Array, axis_name=None, *, train: bool = True):
-        """Return logits [B, K], style codes [B, D] and the new batch statistics."""
+        """Return every head's logits [B, heads, K], style codes [B, D] and the new batch statistics."""
         network = GuidingNetwork(
-            domains=s.domains,
+            domains=s.cluster_heads * s.domains,
             style_dim=s.style_dim,
             width=s.guide_width,
             stages=tuple(s.guide_stages),
@@ -193,10 +204,10 @@ def build(settings: Settings) -> Method:
             dtype=dtype,
         )
         if not train:
-            logits, style = network.apply(variables, images, train=False)
-            return logits, encode_style(style), {}
-        (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
-        return logits, encode_style(style), stats
+            (logits, style), stats = network.apply(variables, images, train=False), {}
+        else:
+            (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
+        return logits.reshape(-1, s.cluster_heads, s.domains), encode_style(style), stats
 
     def encode_style(style: Array) -> Array:
         return contrastive.normalize(style) if s.normalize_style else style
@@ -219,119 +230,115 @@ def build(settings: Settings) -> Method:
         def loss_fn(params):
             logits, style, stats = guide({"params": params["guide"], **learner.stats}, batch["x"], axis_name)
             logits_aug, _, stats = guide({"params": params["guide"], **stats}, batch["x_aug"], axis_name)
-            terms = {"contrastive": contrast(style, keys, state, axis_name)}
+            terms = {"contrastive": contrast(style, keys, state)}
+            by_head = None  # one loss for each clustering head
             if phase.endswith("labelled"):
                 if s.semi:
-                    terms["clustering"] = clustering.cross_entropy(logits, batch["label"])
-                    terms["clustering"] += clustering.cross_entropy(logits_aug, batch["label"])
+                    by_head = jax.vmap(clustering.cross_entropy, (1, None))(logits, batch["label"])
+                    by_head += jax.vmap(clustering.cross_entropy, (1, None))(logits_aug, batch["label"])
             elif not (phase.startswith("joint") and s.joint_training == "frozen_domains"):
-                terms["clustering"] = clustering.iic(
-                    jax.nn.softmax(logits),
-                    jax.nn.softmax(logits_aug),
-                    marginal_weight=s.marginal_weight,
-                    axis_name=axis_name if s.sync_statistics else None,
-                )
+                axis = axis_name if s.sync_statistics else None
+                iic = functools.partial(clustering.iic, marginal_weight=s.marginal_weight, axis_name=axis)
+                by_head = jax.vmap(iic, 1)(jax.nn.softmax(logits), jax.nn.softmax(logits_aug))
+            if by_head is not None:
+                terms["clustering"] = by_head.mean()
             weight = guide_weight(phase)
             loss = weight * s.contrastive_weight * terms["contrastive"]
             loss += weight * s.clustering_weight * terms.get("clustering", 0.0)
-            return loss, ((terms, logits), {"guide": stats})
+            return loss, ((terms, logits, by_head), {"guide": stats})
 
-        (learners, (terms, logits)) = descend({"guide": learner}, txs, loss_fn, axis_name=axis_name)
-        return with_learners(state, learners), terms, logits
+        learners, (terms, logits, by_head) = descend({"guide": learner}, txs, loss_fn, axis_name=axis_name)
+        state = with_learners(state, learners)
+        if by_head is not None and phase.startswith("guide"):
+            by_head = collectives.mean(by_head, axis_name)
+            scores = 0.98 * state.memory["head_scores"] + 0.02 * by_head
+            state = state.replace(memory={**state.memory, "head_scores": scores, "head": scores.argmin()})
+        return state, terms, logits
+
 
     def guide_weight(phase: str) -> float:
         # The published code scales the unlabelled iterations of a semi-supervised run from the start.
         scaled = phase.startswith("joint") or (s.semi and phase == "guide")
         return s.joint_guide_weight if scaled else 1.0
 
-    def discriminator_step(state: TrainState, batch: Batch, fake: Array, y_ref: Array, penalize: bool, axis_name):
+    def discriminator_step(state: TrainState, batch: Batch, fake: Array, y_ref: Array, phase: str, axis_name):
         """Tell reference images from translations within the reference's domain (Eq. 3, hinge form)."""
         x_ref, fake = collectives.take(batch["x"], batch["perm"], axis_name), jax.lax.stop_gradient(fake)
 
         def loss_fn(params):
             params = params["discriminator"]
             terms = {}
-            if penalize:
-                terms["r1"], real = adversarial.r1(lambda x: discriminate(params, x, y_ref), x_ref)
-            else:
+            if "lazy" in phase:
                 real = discriminate(params, x_ref, y_ref)
+            else:
+                terms["r1"], real = adversarial.r1(lambda x: discriminate(params, x, y_ref), x_ref)
             terms["real"] = adversarial.hinge_real(real)
             terms["fake"] = adversarial.hinge_fake(discriminate(params, fake, y_ref))
             loss = terms["real"] + terms["fake"] + s.r1_weight * s.r1_every * terms.get("r1", 0.0)
             return loss, (terms, {})
 
-        learners = {"discriminator": state.learners["discriminator"]}
-        learners, terms = descend(learners, txs, loss_fn, axis_name=axis_name)
-        return with_learners(state, learners), terms
+        return descend({"discriminator": state.learners["discriminator"]}, txs, loss_fn, axis_name=axis_name)
 
-    def translations(params, state: TrainState, batch: Batch, axis_name):
-        """Translate each image to its reference's style and to its own: fake, rec [B, H, W, C].
+    def translation_step(state: TrainState, batch: Batch, logits_before: Array | None, phase: str, axis_name):
+        """Translate; let the discriminator learn from the translations; then deceive it, redraw the source and keep
+        the reference's style (Eq. 3 to 6).
 
-        The reference images are a permutation of the batch, so that their codes are too.
+        The discriminator's step stands inside the generator's loss because both need the same translations.
         """
-        _, style, stats = guide({"params": params["guide"], **state.learners["guide"].stats}, batch["x"], axis_name)
-        style_ref = collectives.take(style, batch["perm"], axis_name)
-        network = {"params": params["generator"]}
-        content = generator.apply(network, batch["x"], method="encode")
-        images = generator.apply(
-            network, jnp.concatenate([content, content]), jnp.concatenate([style_ref, style]), method="decode"
-        )
-        fake, rec = jnp.split(images, 2)
-        return fake, rec, stats
+        x, perm = batch["x"], batch["perm"]
+        keys_ref = collectives.take(keys_of(state, x, axis_name), perm, axis_name)
 
-    def generator_step(state: TrainState, batch: Batch, y_org: Array, y_ref: Array, axis_name):
-        """Deceive the discriminator, redraw the source, keep the reference's style (Eq. 3 to 6)."""
-        keys_ref = collectives.take(keys_of(state, batch["x"], axis_name), batch["perm"], axis_name)
-        fixed = {name: learner.params for name, learner in state.learners.items()}
-        feedback = [] if s.joint_training == "frozen" else ["guide"]
-
-        def loss_fn(trained, weights):
-            params = {**fixed, **trained}
-            fake, rec, stats = translations(params, state, batch, axis_name)
-            logits = discriminate(
-                params["discriminator"], jnp.concatenate([fake, rec]), jnp.concatenate([y_ref, y_org])
-            )
-            _, style_fake, _ = guide({"params": params["guide"], **stats}, fake, axis_name)
+        def loss_fn(trained, deceive: bool = True):
+            network = {"params": trained.get("generator", state.learners["generator"].params)}
+            learner = state.learners["guide"]
+            guide_params = trained.get("guide", learner.params)
+            logits, style, stats = guide({"params": guide_params, **learner.stats}, x, axis_name)
+            # The reference images are a permutation of the batch, so that their codes and domains are too.
+            style_ref = collectives.take(style, perm, axis_name)
+            content = generator.apply(network, x, method="encode")
+            contents, styles = jnp.concatenate([content, content]), jnp.concatenate([style_ref, style])
+            images = generator.apply(network, contents, styles, method="decode")
+            fake, rec = jnp.split(images, 2)
+            _, style_fake, _ = guide({"params": guide_params, **stats}, fake, axis_name)
             terms = {
-                "adversarial": 2 * adversarial.hinge_generator(logits),
-                "reconstruction": reconstruction.l1(rec, batch["x"]),
-                "style": contrast(style_fake, keys_ref, state, axis_name),
+                "reconstruction": reconstruction.l1(rec, x),
+                "style": contrast(style_fake, keys_ref, state),
             }
-            loss = sum(weights[name] * terms[name] for name in terms)
-            return loss, (terms, {name: stats for name in trained if name == "guide"})
+            loss = s.reconstruction_weight * terms["reconstruction"] + s.style_weight * terms["style"]
+            opponent, opponent_terms = {}, {}
+            if deceive:
+                y_org = domains_of(state, batch, logits_before, logits, phase)
+                y_ref = collectives.take(y_org, perm, axis_name)
+                opponent, opponent_terms = discriminator_step(state, batch, fake, y_ref, phase, axis_name)
+                judged = discriminate(opponent["discriminator"].params, images, jnp.concatenate([y_ref, y_org]))
+                terms["adversarial"] = 2 * adversarial.hinge_generator(judged)
+                loss += s.adversarial_weight * terms["adversarial"]
+            stats = {name: stats for name in trained if name == "guide"}
+            return loss, ((opponent, terms, opponent_terms), stats)
 
-        weights = {
-            "adversarial": s.adversarial_weight,
-            "reconstruction": s.reconstruction_weight,
-            "style": s.style_weight,
-        }
-        together = ["generator", *(feedback if s.adversarial_feedback else [])]
-        learners, terms = descend(
-            {name: state.learners[name] for name in together},
-            txs,
-            lambda params: loss_fn(params, weights),
-            axis_name=axis_name,
-        )
-        if feedback and not s.adversarial_feedback:
-            silent = {**weights, "adversarial": 0.0}
-            learner, _ = descend(
-                {"guide": state.learners["guide"]}, txs, lambda params: loss_fn(params, silent), axis_name=axis_name
-            )
-            learners |= learner
-        return with_learners(state, learners), terms
+        learners = {"generator": state.learners["generator"]}
+        trains_guide = s.joint_training != "frozen"
+        if trains_guide and s.adversarial_feedback:
+            learners["guide"] = state.learners["guide"]
+        learners, (opponent, terms, opponent_terms) = descend(learners, txs, loss_fn, axis_name=axis_name)
+        if trains_guide and not s.adversarial_feedback:
+            silent = functools.partial(loss_fn, deceive=False)
+            learners |= descend({"guide": state.learners["guide"]}, txs, silent, axis_name=axis_name)[0]
+        return with_learners(state, {**learners, **opponent}), terms, opponent_terms
 
-    def contrast(style: Array, keys: Array, state: TrainState, axis_name) -> Array:
+    def contrast(style: Array, keys: Array, state: TrainState) -> Array:
         queue = state.memory["queue"]
         return contrastive.info_nce(style, keys, key_queue.negatives(queue), s.temperature)
 
-    def domains_of(state: TrainState, batch: Batch, axis_name) -> Array:
-        """Return the pseudo domains int32 [B] of the batch's images."""
+    def domains_of(state: TrainState, batch: Batch, before: Array | None, now: Array, phase: str) -> Array:
+        """Return the domains int32 [B] of the batch; `before`, `now`: logits on both sides of the guide's step."""
+        if phase.endswith("labelled"):
+            return batch["label"]
         if s.joint_training == "frozen_domains":
-            logits, _, _ = guide(state.memory["domains"], batch["x"], train=False)
-        else:
-            learner = state.learners["guide"]
-            logits, _, _ = guide({"params": learner.params, **learner.stats}, batch["x"], axis_name)
-        return logits.argmax(-1)
+            now = guide(state.memory["domains"], batch["x"], train=False)[0]
+        elif s.reference_quirks and s.semi and before is not None:
+            now = before
+        return now[:, state.memory["head"]].argmax(-1)
 
     # --- the iteration ---
 
@@ -341,27 +348,15 @@ def build(settings: Settings) -> Method:
         `batch` is what `views` makes: x and x_aug float32 [B, S, S, C], two views of the images; perm int32 [B], the
         place in the global batch of each image's reference; label int32 [B].
         """
-        joint, labelled, penalize = phase.startswith("joint"), phase.endswith("labelled"), "lazy" not in phase
         state = restart_queue(state, batch, axis_name)
         keys = keys_of(state, batch["x_aug"], axis_name)
         metrics, logits = {}, None
-        if not (joint and s.joint_training == "frozen"):
+        if not (phase.startswith("joint") and s.joint_training == "frozen"):
             state, terms, logits = guide_step(state, batch, keys, phase, axis_name)
-            metrics |= {f"guide/{name}": value for name, value in terms.items()}
-        if joint:
-            if labelled:
-                y_org = batch["label"]
-            elif s.reference_quirks and s.semi and logits is not None:
-                y_org = logits.argmax(-1)
-            else:
-                y_org = domains_of(state, batch, axis_name)
-            y_ref = collectives.take(y_org, batch["perm"], axis_name)
-            params = {name: learner.params for name, learner in state.learners.items()}
-            fake, _, _ = translations(params, state, batch, axis_name)
-            state, terms = discriminator_step(state, batch, fake, y_ref, penalize, axis_name)
-            metrics |= {f"discriminator/{name}": value for name, value in terms.items()}
-            state, terms = generator_step(state, batch, y_org, y_ref, axis_name)
-            metrics |= {f"generator/{name}": value for name, value in terms.items()}
+            metrics |= _named("guide", terms)
+        if phase.startswith("joint"):
+            state, terms, opponent_terms = translation_step(state, batch, logits, phase, axis_name)
+            metrics |= _named("generator", terms) | _named("discriminator", opponent_terms)
         state = remember(state, keys, phase, axis_name)
         return state.replace(step=state.step + 1), collectives.mean(metrics, axis_name)
 
@@ -397,11 +392,11 @@ def build(settings: Settings) -> Method:
 
     def init(key: Array, batch) -> TrainState:
         """Draw all weights; only the global batch size is read from `batch`."""
-        batch_size = batch["image"].shape[0]
-        key_queue.check_batch(s.queue_size, batch_size)
+        size = batch["image"].shape[0]
+        key_queue.check_batch(s.queue_size, max(size, s.guide_batch_size))
         key, guide_key, generator_key, discriminator_key, queue_key = jax.random.split(key, 5)
         images = jnp.zeros((1, s.image_size, s.image_size, s.channels))
-        network = GuidingNetwork(s.domains, s.style_dim, s.guide_width, tuple(s.guide_stages))
+        network = GuidingNetwork(s.cluster_heads * s.domains, s.style_dim, s.guide_width, tuple(s.guide_stages))
         learners = {
             "guide": Learner.create(network.init(guide_key, images, train=True), txs["guide"], averaged=True),
             "generator": Learner.create(
@@ -411,12 +406,16 @@ def build(settings: Settings) -> Method:
         }
         # Fresh codes of the guiding network are short: its heads start at 0.01.
         scale = 1.0 if s.normalize_style else 0.1
-        memory = {"queue": key_queue.create(queue_key, s.queue_size, s.style_dim, scale=scale)}
+        memory = {
+            "queue": key_queue.create(queue_key, s.queue_size, s.style_dim, scale=scale),
+            "head_scores": jnp.zeros(s.cluster_heads),
+            "head": jnp.zeros((), jnp.int32),
+        }
         if s.joint_training == "frozen_domains":
             learner = learners["guide"]
             memory["domains"] = jax.tree.map(jnp.copy, {"params": learner.params, **learner.stats})
         if s.reference_quirks:
-            memory["first_keys"] = jnp.zeros((batch_size, s.style_dim))
+            memory["first_keys"] = jnp.zeros((batch_size("guide", size), s.style_dim))
         return TrainState(jnp.zeros((), jnp.int32), key, learners, memory)
 
     def phase(step: int) -> str:
@@ -435,6 +434,9 @@ def build(settings: Settings) -> Method:
         if not s.semi:
             return "all"
         return "labelled" if phase.endswith("labelled") else "unlabelled"
+
+    def batch_size(phase: str, size: int) -> int:
+        return (phase.startswith("guide") and s.guide_batch_size) or size
 
     def views(key: Array, batch: Batch, axis_name=None) -> Batch:
         """Make the two views of every image and draw its reference."""
@@ -468,6 +470,7 @@ def build(settings: Settings) -> Method:
         found = {
             "guide": {"params": learner.ema, **learner.stats},
             "generator": {"params": state.learners["generator"].ema},
+            "head": state.memory["head"],
         }
         if "domains" in state.memory:
             found["domains"] = state.memory["domains"]
@@ -483,12 +486,13 @@ def build(settings: Settings) -> Method:
 
     def read_cluster(variables, images: Array) -> Array:
         logits, _, _ = guide(variables.get("domains", variables["guide"]), images, train=False)
-        return jax.nn.softmax(logits)
+        return jax.nn.softmax(logits[:, variables["head"]])
 
     return Method(
         init=init,
         phase=phase,
         stream=stream,
+        batch_size=batch_size,
         views=views,
         update=update,
         variables=variables,
@@ -496,3 +500,7 @@ def build(settings: Settings) -> Method:
         readouts={"cluster": read_cluster, "style": read_style},
         multiple=generator.multiple,
     )
+
+
+def _named(learner: str, terms: Metrics) -> Metrics:
+    return {f"{learner}/{name}": value for name, value in terms.items()}

@@ -151,7 +151,8 @@ class Generator(nn.Module):
         self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype)
         count = 2 * sum(self.decoder.norm_widths())
         self.mlp = [
-            nn.Dense(features, kernel_init=layers.kaiming_fan_in) for features in (self.mlp_width, self.mlp_width, count)
+            nn.Dense(features, kernel_init=layers.kaiming_fan_in)
+            for features in (self.mlp_width, self.mlp_width, count)
         ]
 
     def encode(self, images: Array) -> Array:

@@ -1,0 +1,52 @@
+"""Metadata of the package; floors, not pins."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+setup(
+    name="uit-jax",
+    version="0.1.0",
+    description="Contrastive, label-free image-to-image translation in JAX: from a folder of images to a translator",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["uit_jax", "uit_jax.*"]), "uit_jax.configs"],
+    # The recipes stand at the top of the repository and travel inside the package.
+    package_dir={"uit_jax.configs": "configs"},
+    install_requires=[
+        "absl-py>=2.1",
+        "clu>=0.0.12",
+        "etils[epath]>=1.9",
+        "flax>=0.12",
+        # tensorflow-datasets imports it without asking for it.
+        "importlib-resources>=6.0",
+        "jax>=0.10",
+        "ml-collections>=1.0",
+        "numpy>=2.0",
+        "optax>=0.2.5",
+        "orbax-checkpoint>=0.11.30",
+        "pillow>=11.0",
+        "rich>=13.0",
+        "scipy>=1.14",
+        "tensorboard>=2.18",
+        "tensorflow-cpu>=2.18; platform_machine == 'x86_64' and sys_platform != 'darwin'",
+        "tensorflow>=2.18; platform_machine != 'x86_64' or sys_platform == 'darwin'",
+        "tensorflow-datasets>=4.9.7",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "cuda": ["jax[cuda12]>=0.10"],
+        "tpu": ["jax[tpu]>=0.10"],
+        "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.8"],
+    },
+    entry_points={"console_scripts": ["uit = uit_jax.main:main"]},
+    classifiers=[
+        "License :: OSI Approved :: Apache Software License",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Scientific/Engineering :: Image Processing",
+    ],
+)

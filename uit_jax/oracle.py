@@ -1,0 +1,145 @@
+"""Score translations of the procedural world against what they should be.
+
+Species and place are read by a network trained on true labels. Its training scenes have random hues, so that it
+must tell a species by shape and texture: a translation that has only the right colour does not pass.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from uit_jax.data import world as worlds
+from uit_jax.losses import clustering
+from uit_jax.nn.oracle import Oracle
+from uit_jax.types import Method, PyTree
+
+
+class Judge(NamedTuple):
+    """A trained oracle: `read(images) -> (species int [n], position [n, 2])`, and its accuracy on held-out scenes."""
+
+    read: object
+    accuracy: float
+
+
+def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: int = 0) -> Judge:
+    """Train an oracle on scenes of `world` and measure it on the world's test set.
+
+    Half of its scenes have the world's colours, half any hue, and all a little noise.
+    """
+    free = dataclasses.replace(world, hue_spread=0.5)
+    scenes = [each.draw((seed, 7, index), 40 * batch_size) for index, each in enumerate((world, free))]
+    images = np.concatenate([world.render(each) for each in scenes])
+    species = np.concatenate([each.species for each in scenes])
+    position = np.concatenate([each.position for each in scenes]).astype(np.float32)
+    network, tx = Oracle(world.species), optax.adam(optax.cosine_decay_schedule(2e-3, steps))
+    key = jax.random.key(seed)
+    params = network.init(key, _to_float(images[:1]))["params"]
+
+    @jax.jit
+    def step(params, opt_state, number, images, species, position):
+        images = _to_float(images)
+        images += 0.05 * jax.random.normal(jax.random.fold_in(key, number), images.shape)
+
+        def loss_fn(params):
+            logits, place = network.apply({"params": params}, images)
+            return clustering.cross_entropy(logits, species) + 5 * jnp.abs(place - position).mean()
+
+        updates, opt_state = tx.update(jax.grad(loss_fn)(params), opt_state, params)
+        return optax.apply_updates(params, updates), opt_state
+
+    apply = jax.jit(lambda params, x: network.apply({"params": params}, x))
+
+    def read(images):
+        logits, place = apply(params, images)
+        return np.asarray(logits).argmax(-1), np.asarray(place)
+
+    opt_state = tx.init(params)
+    rng = np.random.default_rng(seed)
+    for number in range(steps):
+        rows = rng.integers(len(images), size=batch_size)
+        params, opt_state = step(params, opt_state, number, images[rows], species[rows], position[rows])
+    test = world.scenes("test")
+    found, _ = read(_to_float(world.render(test)))
+    return Judge(read, float((found == test.species).mean()))
+
+
+def pairs(scenes: worlds.Scenes, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw `count` pairs (content, reference) of scenes of different species: two int arrays."""
+    rng = np.random.default_rng(seed)
+    content = rng.permutation(np.resize(np.arange(len(scenes)), count))
+    reference = rng.integers(len(scenes), size=count)
+    while (same := scenes.species[content] == scenes.species[reference]).any():
+        reference[same] = rng.integers(len(scenes), size=same.sum())
+    return content, reference
+
+
+def score(
+    method: Method, variables: PyTree, world: worlds.World, *, count: int = 600, judge: Judge | None = None
+) -> dict[str, float]:
+    """Translate pairs of test scenes of different species and compare with the true translations.
+
+    Returns:
+      oracle_accuracy: the oracle's own, on test images.
+      species: share of translations that the oracle calls the reference's species.
+      position: mean distance of the translated object from the content's place, divided by that of a random
+        pairing of places.
+      color, ground, object: mean distance in RGB (0 to sqrt 3) of the translation from the true one, of the mean
+        colours of ground and object within the true outlines: `color` is the mean of the other two.
+      follows_reference: share of pairs whose colours are nearer to the reference's than to the content's.
+      ground_follows_reference: the same for the ground alone, which no species owns.
+      error: mean absolute difference of pixels from the true translation, in [-1, 1] units.
+    """
+    scenes = world.scenes("test")
+    judge = judge or train(world)
+    content, reference = pairs(scenes, count)
+    images = _to_float(world.render(scenes))
+    translate = jax.jit(method.translate)
+    outputs = []
+    for rows in np.array_split(np.arange(count), max(1, count // 100)):
+        inputs = {"content": images[content[rows]], "reference": images[reference[rows]]}
+        outputs.append(np.asarray(translate(variables, inputs)))
+    return compare(np.concatenate(outputs), scenes[content], scenes[reference], world, judge)
+
+
+def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scenes, world, judge: Judge) -> dict:
+    """Compare translations [n, S, S, 3] in [-1, 1] with the true ones; see `score` for the numbers."""
+    truth = worlds.translation(content, reference)
+    species, position = judge.read(outputs)
+    distance = np.linalg.norm(position - content.position, axis=-1).mean()
+    shuffled = np.random.default_rng(0).permutation(len(content))
+    chance = np.linalg.norm(content.position[shuffled] - content.position, axis=-1).mean()
+    parts = worlds.masks(truth, world.size)
+    seen = _mean_colors(outputs / 2 + 0.5, parts)
+    to_reference = _distances(seen, _mean_colors(world.render(truth) / 255, parts))
+    kept = dataclasses.replace(truth, colors=content.colors)
+    to_content = _distances(seen, _mean_colors(world.render(kept) / 255, parts))
+    return {
+        "oracle_accuracy": judge.accuracy,
+        "species": float((species == reference.species).mean()),
+        "position": float(distance / chance),
+        "color": float(to_reference.mean()),
+        "object": float(to_reference[:, 0].mean()),
+        "ground": float(to_reference[:, 1].mean()),
+        "follows_reference": float((to_reference.mean(1) < to_content.mean(1)).mean()),
+        "ground_follows_reference": float((to_reference[:, 1] < to_content[:, 1]).mean()),
+        "error": float(np.abs(outputs - _to_float(world.render(truth))).mean()),
+    }
+
+
+def _mean_colors(images: np.ndarray, parts: np.ndarray) -> np.ndarray:
+    """Average RGB over object and ground: images [n, S, S, 3], parts as `worlds.masks` -> [n, 2, 3]."""
+    ground = parts[..., 2]
+    regions = np.stack([1 - ground, ground], -1)
+    return np.einsum("nhwc,nhwr->nrc", images, regions) / regions.sum((1, 2))[..., None]
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(first - second, axis=-1)
+
+
+def _to_float(images: np.ndarray) -> np.ndarray:
+    return (images / 127.5 - 1).astype(np.float32)
