@@ -10,6 +10,8 @@ so the true translation of scene a into the style of scene b is b's species and 
 """
 
 import dataclasses
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -30,20 +32,48 @@ def _polygon(u, v, corners: int, phase: float = 0.0, inner: float | None = None)
     return (1 - x) * notch_y > y * (1 - notch_x)
 
 
+def _between(radius, inner: float, outer: float):
+    return (radius > inner) & (radius < outer)
+
+
+def _checker(u, v, side: float):
+    return (np.floor(u / side + 0.5) + np.floor(v / side + 0.5)) % 2 == 0
+
+
+def _dots(u, v):
+    return (np.abs(u % 0.6 - 0.3) < 0.14) & (np.abs(v % 0.6 - 0.3) < 0.14)
+
+
 def _cross(u, v):
-    return ((np.abs(u) < 0.36) & (np.abs(v) < 0.95)) | ((np.abs(v) < 0.36) & (np.abs(u) < 0.95))
+    first, second = np.abs(u), np.abs(v)
+    return ((first < 0.36) & (second < 0.95)) | ((second < 0.36) & (first < 0.95))
+
+
+class Species(NamedTuple):
+    """A kind of object; its functions take the object's own coordinates, in which its radius is 1."""
+
+    name: str
+    hue: float
+    inside: Callable
+    texture: Callable
 
 
 SPECIES = (
-    # name, hue, where the object is, where its texture is
-    ("disk", 0.00, lambda u, v: np.hypot(u, v) < 0.9, lambda u, v: (np.hypot(u, v) * 3.2 + 0.3) % 1.0 < 0.5),
-    ("square", 0.33, lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8, lambda u, v: (np.floor(u / 0.54 + 0.5) + np.floor(v / 0.54 + 0.5)) % 2 == 0),
-    ("triangle", 0.62, lambda u, v: _polygon(u, v, 3, -np.pi / 2), lambda u, v: (v * 1.7 + 0.1) % 1.0 < 0.45),
-    ("star", 0.16, lambda u, v: _polygon(u, v, 5, -np.pi / 2, 0.45), lambda u, v: np.hypot(u, v) < 0.38),
-    ("ring", 0.80, lambda u, v: (np.hypot(u, v) < 0.95) & (np.hypot(u, v) > 0.5), lambda u, v: np.hypot(u, v) < 0.0),
-    ("cross", 0.48, _cross, lambda u, v: (u + v) * 1.3 % 1.0 < 0.5),
-    ("hexagon", 0.72, lambda u, v: _polygon(u, v, 6), lambda u, v: (np.abs(u % 0.6 - 0.3) < 0.14) & (np.abs(v % 0.6 - 0.3) < 0.14)),
-    ("crescent", 0.08, lambda u, v: (np.hypot(u, v) < 0.95) & (np.hypot(u - 0.45, v) > 0.75), lambda u, v: (v * 1.5) % 1.0 < 0.3),
+    Species("disk", 0.00, lambda u, v: np.hypot(u, v) < 0.9, lambda u, v: (np.hypot(u, v) * 3.2 + 0.3) % 1 < 0.5),
+    Species(
+        "square", 0.33, lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8, lambda u, v: _checker(u, v, 0.54)
+    ),
+    Species("triangle", 0.62, lambda u, v: _polygon(u, v, 3, -np.pi / 2), lambda u, v: (v * 1.7 + 0.1) % 1 < 0.45),
+    Species("star", 0.16, lambda u, v: _polygon(u, v, 5, -np.pi / 2, 0.45), lambda u, v: np.hypot(u, v) < 0.38),
+    Species("ring", 0.80, lambda u, v: _between(np.hypot(u, v), 0.5, 0.95), lambda u, v: np.zeros(u.shape, bool)),
+    Species("cross", 0.48, _cross, lambda u, v: (u + v) * 1.3 % 1 < 0.5),
+    Species("hexagon", 0.72, lambda u, v: _polygon(u, v, 6), _dots),
+    Species(
+        "crescent",
+        0.08,
+        lambda u, v: (np.hypot(u, v) < 0.95) & (np.hypot(u - 0.45, v) > 0.75),
+        lambda u, v: v * 1.5 % 1 < 0.3,
+    ),
 )
 
 
@@ -86,7 +116,10 @@ class World:
       size: side of the images.
       count, test_count: images of the two sets.
       seed: of both sets.
-      hue_spread: how far an individual's hue may lie from its species' (0.5: anywhere).
+      hue_spread, ground_hue_spread: how far an individual's hue may lie from its species', and a ground's from 0,
+        in turns (0.5: anywhere).
+      place: how far an object's centre may lie from the image's, which spans [-1, 1].
+      turn: how far it may be turned either way, in radians.
     """
 
     species: int = 6
@@ -107,13 +140,13 @@ class World:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return tuple(name for name, *_ in SPECIES[: self.species])
+        return tuple(kind.name for kind in SPECIES[: self.species])
 
     def draw(self, seed, n: int) -> Scenes:
         """Draw n scenes; `seed` is anything that numpy's generator takes."""
         rng = np.random.default_rng(seed)
         species = rng.integers(self.species, size=n).astype(np.int32)
-        hues = np.array([hue for _, hue, *_ in SPECIES])[species]
+        hues = np.array([kind.hue for kind in SPECIES])[species]
         object_hue = hues + rng.uniform(-self.hue_spread, self.hue_spread, n)
         ground_hue = rng.uniform(-self.ground_hue_spread, self.ground_hue_spread, n)
         objects = _rgb(object_hue, rng.uniform(0.65, 1.0, n), rng.uniform(0.8, 1.0, n))
@@ -147,9 +180,9 @@ def masks(scenes: Scenes, size: int, samples: int = 3) -> np.ndarray:
         y = (axis[:, None] - scenes.position[i, 1]) / scenes.scale[i]
         cos, sin = np.cos(scenes.angle[i]), np.sin(scenes.angle[i])
         u, v = cos * x + sin * y, cos * y - sin * x
-        _, _, inside, texture = SPECIES[scenes.species[i]]
-        body = inside(u, v)
-        accent = body & texture(u, v)
+        kind = SPECIES[scenes.species[i]]
+        body = kind.inside(u, v)
+        accent = body & kind.texture(u, v)
         parts = np.stack([body & ~accent, accent, ~body], -1).astype(np.float32)
         out[i] = parts.reshape(size, samples, size, samples, 3).mean((1, 3))
     return out
