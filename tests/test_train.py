@@ -5,6 +5,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ def run(recipe, workdir, *overrides):
     return train.train(config.resolve(recipe, [f"--config.{o}" for o in overrides]), workdir)
 
 
-def command(recipe, workdir, *overrides, signal_at: str = "0:0") -> subprocess.Popen:
+def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[str, ...] = ()) -> subprocess.Popen:
     """Start the real command, on two CPU devices, in a process of its own."""
     env = {
         **os.environ,
@@ -41,7 +42,7 @@ def command(recipe, workdir, *overrides, signal_at: str = "0:0") -> subprocess.P
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
     }
-    arguments = [f"--config={recipe}", f"--workdir={workdir}", *(f"--config.{o}" for o in overrides)]
+    arguments = [f"--config={recipe}", f"--workdir={workdir}", *(f"--config.{o}" for o in overrides), *hosts]
     return subprocess.Popen(
         [sys.executable, "-m", "tests.tiny_method", "train", *arguments],
         cwd=ROOT,
@@ -174,6 +175,69 @@ def test_kill_9_at_any_moment(recipe, tmp_path):
         kills += finish_any(process) == -signal.SIGKILL
     assert kills
     finish(command(recipe, tmp_path / "parts", *overrides))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["pmap", "shard_map"])
+def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
+    """Two processes of two devices; one is told to stop, both save at the same step, and the result is the same."""
+
+    def both(signal_at):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        processes = [
+            command(
+                recipe,
+                tmp_path / "parts",
+                "devices=0",
+                f"parallel={how}",
+                signal_at=signal_at if index == 1 else "0:0",
+                hosts=(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={index}"),
+            )
+            for index in range(2)
+        ]
+        return [finish(process) for process in processes]
+
+    said, _ = both(f"{int(signal.SIGTERM)}:5")
+    assert "the same command continues" in said
+    assert 5 <= int(checkpoint.restore_run(tmp_path / "parts")[2].step) < 12
+    both("0:0")
+    whole = run(recipe, tmp_path / "whole", "devices=4")
+    parts = checkpoint.restore_run(tmp_path / "parts")[2]
+    assert [r["step"] for r in records(tmp_path / "parts")] == [2, 4, 6, 8, 10, 12]
+    for x, y in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-4)
+
+
+TUNIT = """
+from uit_jax import config
+
+def get_config(preset=""):
+    return config.update(config.defaults("tunit"), {
+        "steps": 6, "batch_size": 4, "parallel": "jit", "devices": 1, "tensorboard": False,
+        "log_every": 1, "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
+        "data.source": "procedural:count=24", "data.image_size": 16,
+        "method.domains": 6, "method.style_dim": 4, "method.guide_width": 4, "method.guide_stages": (1, 1),
+        "method.generator_width": 4, "method.bottleneck": 4, "method.generator_blocks": 1, "method.mlp_width": 8,
+        "method.discriminator_width": 4, "method.discriminator_max_width": 8, "method.discriminator_blocks": 1,
+        "method.queue_size": 16, "method.guide_steps": 2, "method.average_start": 3,
+    })
+"""
+
+
+@pytest.mark.slow
+def test_tunit_killed_by_kill_9_equals_never_stopping(tmp_path):
+    """Every weight, optimiser state, average, statistic and queued key, and every metric, bit for bit."""
+    (tmp_path / "tunit.py").write_text(TUNIT)
+    finish(command(tmp_path / "tunit.py", tmp_path / "whole"))
+    killed = command(tmp_path / "tunit.py", tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6")
+    finish(killed, -signal.SIGKILL)
+    assert not records(tmp_path / "parts")[-1]["step"] == 6
+    finish(command(tmp_path / "tunit.py", tmp_path / "parts"))
+    state = checkpoint.restore_run(tmp_path / "whole")[2]
+    assert set(state.learners) == {"guide", "generator", "discriminator"} and len(state.memory["queue"].keys) == 16
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 

@@ -85,7 +85,8 @@ def initial_state(config: ConfigDict, method: Method) -> PyTree:
         "image": jax.ShapeDtypeStruct((config.batch_size, size, size, channels), np.uint8),
         "label": jax.ShapeDtypeStruct((config.batch_size,), np.int32),
     }
-    return method.init(jax.random.PRNGKey(config.seed), batch)
+    # As one program: compiling the draw of each weight apart takes longer.
+    return jax.jit(lambda key: method.init(key, batch))(jax.random.PRNGKey(config.seed))
 
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
