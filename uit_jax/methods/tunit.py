@@ -32,12 +32,10 @@ class Settings:
       domains: the number of pseudo domains, 1 to 1000.
       labelled_share: 0 unsupervised, 1 supervised, between them semi-supervised (Section 4.2).
       joint_training: what the guiding network learns once the generator trains: "joint" everything (row G of
-        Table 1), "frozen" nothing (F, sequential), "frozen_domains" style codes for domains that stay as
-        the first phase left them (E).
+        Table 1), "frozen" nothing (F, sequential), "frozen_domains" style codes only, for domains that IIC alone,
+        without the contrastive loss, found in the first phase (E).
       adversarial_feedback: whether the adversarial loss reaches the guiding network (Section 4.1).
       guide_width, guide_stages: first width and convolutions per stage of the guiding network.
-      cluster_heads: clustering heads that train side by side on the shared trunk; the one with the largest mutual
-        information at the end of `guide_steps` names the domains (IIC's sub-heads; the paper has one).
       generator_width, discriminator_width: first widths; 0 is 64 below 256 px and 32 from there on.
       bottleneck, generator_blocks, mlp_width: side of the content code, residual blocks on each side of it,
         width of the style MLP.
@@ -47,7 +45,10 @@ class Settings:
       average_start: the iteration from which the generator's average is kept; before, it follows the weights.
       guide_batch_size: global batch of those iterations, which are cheap and whose mutual information a larger batch
         tells better; 0 is the run's own.
-      contrastive_weight, clustering_weight, marginal_weight: of the guiding network's losses (Eq. 2 and 1).
+      contrastive_weight, clustering_weight: of the guiding network's losses (Eq. 2 and 1).
+      marginal_weights: IIC's lambda for each of the clustering heads, which train side by side on the shared trunk:
+        as many heads as weights. The one with the largest mutual information at the end of `guide_steps` names the
+        domains (IIC's sub-heads; the paper has one, of weight 1).
       joint_guide_weight: scale of those losses while the generator trains.
       adversarial_weight, reconstruction_weight, style_weight: of the generator's losses (Eq. 6).
       r1_weight, r1_every: weight and period of the gradient penalty; its weight grows with the period.
@@ -72,7 +73,6 @@ class Settings:
     adversarial_feedback: bool = True
     guide_width: int = 64
     guide_stages: tuple[int, ...] = (1, 1, 2, 2, 2)
-    cluster_heads: int = 1
     generator_width: int = 0
     bottleneck: int = 16
     generator_blocks: int = 2
@@ -86,7 +86,7 @@ class Settings:
     average_start: int = 66_000
     contrastive_weight: float = 1.0
     clustering_weight: float = 5.0
-    marginal_weight: float = 1.0
+    marginal_weights: tuple[float, ...] = (1.0,)
     joint_guide_weight: float = 0.1
     adversarial_weight: float = 1.0
     reconstruction_weight: float = 0.1
@@ -141,6 +141,7 @@ class Settings:
         require(
             self.optimizer in ("adam", "rmsprop"), f"optimizer={self.optimizer!r} must be 'adam' or 'rmsprop'"
         )
+        require(len(self.marginal_weights) >= 1, "marginal_weights must have one entry at least")
         require(
             not (self.reference_quirks and self.guide_batch_size),
             "reference_quirks keeps the keys of one batch size: set guide_batch_size=0",
@@ -148,6 +149,10 @@ class Settings:
         require(self.r1_every >= 1, f"r1_every={self.r1_every} must be 1 at least")
         stages = len(self.guide_stages)
         require(size >= 2**stages, f"guide_stages has {stages} poolings, too many for image_size={size}")
+
+    @property
+    def heads(self) -> int:
+        return len(self.marginal_weights)
 
     @property
     def semi(self) -> bool:
@@ -196,7 +201,7 @@ def build(settings: Settings) -> Method:
     def guide(variables, images: Array, axis_name=None, *, train: bool = True):
         """Return every head's logits [B, heads, K], style codes [B, D] and the new batch statistics."""
         network = GuidingNetwork(
-            domains=s.cluster_heads * s.domains,
+            domains=s.heads * s.domains,
             style_dim=s.style_dim,
             width=s.guide_width,
             stages=tuple(s.guide_stages),
@@ -207,7 +212,7 @@ def build(settings: Settings) -> Method:
             (logits, style), stats = network.apply(variables, images, train=False), {}
         else:
             (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
-        return logits.reshape(-1, s.cluster_heads, s.domains), encode_style(style), stats
+        return logits.reshape(-1, s.heads, s.domains), encode_style(style), stats
 
     def encode_style(style: Array) -> Array:
         return contrastive.normalize(style) if s.normalize_style else style
@@ -231,30 +236,33 @@ def build(settings: Settings) -> Method:
             logits, style, stats = guide({"params": params["guide"], **learner.stats}, batch["x"], axis_name)
             logits_aug, _, stats = guide({"params": params["guide"], **stats}, batch["x_aug"], axis_name)
             terms = {"contrastive": contrast(style, keys, state)}
-            by_head = None  # one loss for each clustering head
             if phase.endswith("labelled"):
                 if s.semi:
-                    by_head = jax.vmap(clustering.cross_entropy, (1, None))(logits, batch["label"])
-                    by_head += jax.vmap(clustering.cross_entropy, (1, None))(logits_aug, batch["label"])
+                    cross_entropy = jax.vmap(clustering.cross_entropy, (1, None))
+                    by_head = cross_entropy(logits, batch["label"]) + cross_entropy(logits_aug, batch["label"])
+                    terms["clustering"] = by_head.mean()
             elif not (phase.startswith("joint") and s.joint_training == "frozen_domains"):
-                axis = axis_name if s.sync_statistics else None
-                iic = functools.partial(clustering.iic, marginal_weight=s.marginal_weight, axis_name=axis)
-                by_head = jax.vmap(iic, 1)(jax.nn.softmax(logits), jax.nn.softmax(logits_aug))
-            if by_head is not None:
+                by_head = information(logits, logits_aug, jnp.array(s.marginal_weights), axis_name)
                 terms["clustering"] = by_head.mean()
             weight = guide_weight(phase)
-            loss = weight * s.contrastive_weight * terms["contrastive"]
+            iic_alone = s.joint_training == "frozen_domains" and phase.startswith("guide")
+            loss = 0.0 if iic_alone else weight * s.contrastive_weight * terms["contrastive"]
             loss += weight * s.clustering_weight * terms.get("clustering", 0.0)
-            return loss, ((terms, logits, by_head), {"guide": stats})
+            return loss, ((terms, logits, logits_aug), {"guide": stats})
 
-        learners, (terms, logits, by_head) = descend({"guide": learner}, txs, loss_fn, axis_name=axis_name)
+        learners, (terms, logits, logits_aug) = descend({"guide": learner}, txs, loss_fn, axis_name=axis_name)
         state = with_learners(state, learners)
-        if by_head is not None and phase.startswith("guide"):
-            by_head = collectives.mean(by_head, axis_name)
-            scores = 0.98 * state.memory["head_scores"] + 0.02 * by_head
+        if phase.startswith("guide"):
+            scores = information(logits, logits_aug, jnp.ones(s.heads), axis_name)
+            scores = 0.98 * state.memory["head_scores"] + 0.02 * collectives.mean(scores, axis_name)
             state = state.replace(memory={**state.memory, "head_scores": scores, "head": scores.argmin()})
         return state, terms, logits
 
+    def information(logits: Array, logits_aug: Array, weights: Array, axis_name) -> Array:
+        """Return each head's negative mutual information [heads], its marginals weighed by `weights` [heads]."""
+        axis = axis_name if s.sync_statistics else None
+        iic = jax.vmap(lambda p, q, weight: clustering.iic(p, q, marginal_weight=weight, axis_name=axis), (1, 1, 0))
+        return iic(jax.nn.softmax(logits), jax.nn.softmax(logits_aug), weights)
 
     def guide_weight(phase: str) -> float:
         # The published code scales the unlabelled iterations of a semi-supervised run from the start.
@@ -396,7 +404,7 @@ def build(settings: Settings) -> Method:
         key_queue.check_batch(s.queue_size, max(size, s.guide_batch_size))
         key, guide_key, generator_key, discriminator_key, queue_key = jax.random.split(key, 5)
         images = jnp.zeros((1, s.image_size, s.image_size, s.channels))
-        network = GuidingNetwork(s.cluster_heads * s.domains, s.style_dim, s.guide_width, tuple(s.guide_stages))
+        network = GuidingNetwork(s.heads * s.domains, s.style_dim, s.guide_width, tuple(s.guide_stages))
         learners = {
             "guide": Learner.create(network.init(guide_key, images, train=True), txs["guide"], averaged=True),
             "generator": Learner.create(
@@ -408,7 +416,7 @@ def build(settings: Settings) -> Method:
         scale = 1.0 if s.normalize_style else 0.1
         memory = {
             "queue": key_queue.create(queue_key, s.queue_size, s.style_dim, scale=scale),
-            "head_scores": jnp.zeros(s.cluster_heads),
+            "head_scores": jnp.zeros(s.heads),
             "head": jnp.zeros((), jnp.int32),
         }
         if s.joint_training == "frozen_domains":
