@@ -171,7 +171,7 @@ def test_a_failing_disk_is_one_line(store, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store._manager, "save", full)
-    with pytest.raises(UserError, match="step 1.*No space left on device"):
+    with pytest.raises(UserError, match="step 1.*no space left on device"):
         store.save(1, make_state(1), {})
 
 

@@ -88,7 +88,7 @@ class Checkpoints:
                 return candidate, *self._read(candidate, abstract)
             # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
             except Exception as error:
-                reason = reason or " ".join(str(error).split())[:200]
+                reason = reason or _reason(error)
                 _log.warning("checkpoint %d in %s cannot be read and is passed over", candidate, self.directory)
         if chosen:
             raise UserError(f"{self.directory}: none of the checkpoints {chosen} can be read: {reason}")
@@ -138,9 +138,7 @@ class Checkpoints:
         # A full disk surfaces as an error of tensorstore, of the file system or of a background thread.
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step} or one before it"
-            raise UserError(
-                f"{self.directory}: {what} could not be written ({' '.join(str(error).split())[:200]})"
-            ) from error
+            raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
 
 
 def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
@@ -201,6 +199,12 @@ def digest(tree: PyTree) -> int:
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(leaf.tobytes(), crc)
     return crc
+
+
+def _reason(error: Exception) -> str:
+    """Say in a few words what went wrong; tensorstore names the cause at the end of a long line."""
+    text = " ".join(str(error).split())
+    return "no space left on device" if "No space left" in text else text[:200]
 
 
 def _is_key(leaf) -> bool:

@@ -23,8 +23,8 @@ def main(argv: list[str] | None = None) -> int:
         print("usage: uit VERB ...   (uit VERB --help tells a verb's arguments)\n")
         print("\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items()))
         return 0
-    # Orbax and clu report their every move through absl's logger.
-    logging.getLogger("absl").setLevel(logging.ERROR)
+    # Orbax and clu report their every move through absl's logger; what goes wrong there comes back as an exception.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     try:
         if verb not in VERBS:
             raise UserError(f"there is no verb {verb!r}; there are: {', '.join(VERBS)}")
