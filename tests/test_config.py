@@ -1,7 +1,10 @@
 """Settings: locked, typed, overridable, recorded, and compared when a run is continued."""
 
 import json
+import runpy
+from pathlib import Path
 
+import jax
 import pytest
 
 from tests import tiny_method
@@ -110,3 +113,25 @@ def test_only_what_leaves_the_updates_alone_may_change(path):
         with pytest.raises(UserError, match=f"config.{key} ") as caught:
             config.check_resumable(config.resolve(path, [f"--config.{override}"]), before, "run")
         assert "\n" not in str(caught.value)
+
+
+def recipes():
+    for file in sorted((Path(config.__file__).parents[1] / "configs").glob("*.py")):
+        yield f"configs/{file.name}"
+        module = runpy.run_path(str(file))
+        yield from (f"configs/{file.name}:{name}" for name in module.get("PRESETS", {}))
+
+
+@pytest.mark.parametrize("spec", list(recipes()))
+def test_every_shipped_recipe_builds(spec):
+    c = config.resolve(spec)
+    method = config.build_method(c)
+    state = jax.eval_shape(lambda: config.initial_state(c, method))
+    assert state.learners
+    for step in (0, c.steps - 1):
+        assert isinstance(method.phase(step), str)
+
+
+def test_the_docstring_of_the_paper_recipe_names_its_presets():
+    module = runpy.run_path(str(config._find("configs/tunit.py")))
+    assert all(name in module["__doc__"] for name in module["PRESETS"])
