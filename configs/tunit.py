@@ -13,7 +13,8 @@ Presets, several joined by commas, as in configs/tunit.py:256,f :
     256                       256 px, batch 16: summer2winter, AFHQ and FFHQ
     64                        64 px
     bf16                      activations in bfloat16
-    small                     32 px and narrow networks, for a processor without accelerator
+
+For a processor without accelerator there is configs/demo.py:photos.
 """
 
 from uit_jax import config
@@ -34,30 +35,6 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": {"precision": "bf16"},
-    "small": {
-        "steps": 6_000,
-        "batch_size": 16,
-        "log_every": 50,
-        "image_every": 500,
-        "checkpoint_every": 500,
-        "evaluate_every": 500,
-        "data.image_size": 32,
-        "method.guide_steps": 2_000,
-        "method.average_start": 2_050,
-        "method.guide_width": 16,
-        "method.style_dim": 32,
-        "method.generator_width": 16,
-        "method.bottleneck": 8,
-        "method.mlp_width": 64,
-        "method.discriminator_width": 16,
-        "method.discriminator_max_width": 64,
-        "method.discriminator_blocks": 1,
-        "method.guide_learning_rate": 1e-3,
-        "method.optimizer": "adam",
-        "method.learning_rate": 1e-3,
-        "method.guide_joint_learning_rate": 3e-4,
-        "method.generator_average": 0.99,
-    },
 }
 
 
