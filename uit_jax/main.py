@@ -3,6 +3,7 @@
 import errno
 import importlib
 import logging
+import os
 import sys
 
 from uit_jax.errors import UserError
