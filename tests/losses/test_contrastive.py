@@ -1,0 +1,57 @@
+"""InfoNCE against numpy, closed forms and where its gradient may go."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uit_jax.losses import contrastive
+
+
+def codes(rows, seed, dim=4):
+    return np.random.default_rng(seed).normal(size=(rows, dim)).astype(np.float32)
+
+
+def test_info_nce_against_numpy():
+    queries, keys, negatives = codes(3, 0), codes(3, 1), codes(5, 2)
+    terms = []
+    for query, key in zip(queries.astype(np.float64), keys, strict=True):
+        positive = np.exp(query @ key / 0.5)
+        terms.append(-np.log(positive / (positive + sum(np.exp(query @ other / 0.5) for other in negatives))))
+    loss = jax.jit(contrastive.info_nce)
+    np.testing.assert_allclose(loss(queries, keys, negatives, 0.5), np.mean(terms), rtol=1e-5)
+    one_by_one = jax.vmap(lambda q, k: contrastive.info_nce(q[None], k[None], negatives, 0.5))(queries, keys)
+    np.testing.assert_allclose(one_by_one, terms, rtol=1e-5)
+
+
+def test_info_nce_of_equal_keys_is_log_of_their_number():
+    keys = jnp.ones((2, 4))
+    np.testing.assert_allclose(contrastive.info_nce(keys, keys, jnp.ones((9, 4))), np.log(10), rtol=1e-5)
+
+
+def test_info_nce_of_orthogonal_negatives():
+    """A unit query on its key, N negatives at a right angle: ln(1 + N exp(-1 / t)), t = 0.07 as published."""
+    query = jnp.array([[1.0, 0, 0]])
+    negatives = jnp.tile(jnp.array([[0.0, 1, 0]]), (1024, 1))
+    expected = np.log1p(1024 * np.exp(-1 / 0.07))
+    np.testing.assert_allclose(contrastive.info_nce(query, query, negatives), expected, rtol=1e-2)
+    np.testing.assert_allclose(contrastive.info_nce(query, -query, negatives), 1 / 0.07 + np.log(1024), rtol=1e-5)
+
+
+def test_info_nce_does_not_overflow():
+    large = jnp.full((1, 4), 1e3)
+    assert jnp.isfinite(contrastive.info_nce(large, -large, large))
+
+
+def test_the_gradient_reaches_queries_but_not_keys():
+    arguments = tuple(map(jnp.asarray, (codes(3, 0), codes(3, 1), codes(5, 2))))
+    to_queries, to_keys = jax.grad(contrastive.info_nce, (0, 1))(*arguments)
+    assert jnp.abs(to_queries).min() > 0
+    assert (to_keys == 0).all()
+
+
+def test_normalize():
+    x = jnp.asarray(codes(3, 0))
+    np.testing.assert_allclose(jnp.linalg.norm(contrastive.normalize(x), axis=-1), np.ones(3), rtol=1e-5)
+    np.testing.assert_allclose(contrastive.normalize(5 * x), contrastive.normalize(x), rtol=1e-5)
+    np.testing.assert_allclose(contrastive.normalize(jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-5)
+    assert (contrastive.normalize(jnp.zeros(4)) == 0).all()

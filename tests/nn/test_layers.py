@@ -1,0 +1,150 @@
+"""Layers against numpy, and the fast upsampling convolution against its plain definition."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uit_jax.nn import layers
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def plain_upsample_conv(x, kernel, bias):
+    """Repeat every pixel, reflect the borders, convolve 5 x 5, one tap after the other."""
+    x = x.repeat(2, axis=1).repeat(2, axis=2)
+    height, width = x.shape[1:3]
+    x = jnp.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)), mode="reflect")
+    taps = [(i, j, x[:, i : i + height, j : j + width]) for i in range(5) for j in range(5)]
+    return sum(jnp.einsum("bhwi,io->bhwo", image, kernel[i, j]) for i, j, image in taps) + bias[None, None, None]
+
+
+@pytest.mark.parametrize("height, width", [(2, 2), (3, 5), (4, 2)])
+def test_upsample_conv_equals_repeating_and_convolving(height, width):
+    x, kernel, bias = normal(2, height, width, 3), normal(5, 5, 3, 4, seed=1), normal(4, seed=2)
+    cotangent = normal(2, 2 * height, 2 * width, 4, seed=3)
+
+    def fast(x, kernel, bias):
+        return layers.UpsampleConv(4).apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x)
+
+    def value_and_gradients(function):
+        def run(*arguments):
+            value, back = jax.vjp(function, *arguments)
+            return value, *back(cotangent)
+
+        return jax.jit(run)(x, kernel, bias)
+
+    ours, plain = value_and_gradients(fast), value_and_gradients(plain_upsample_conv)
+    for name, one, other in zip(("value", "d input", "d kernel", "d bias"), ours, plain, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-4, err_msg=name)
+
+
+def test_upsample_conv_has_the_parameters_of_a_convolution():
+    variables = jax.eval_shape(layers.UpsampleConv(4).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    shapes = jax.tree.map(lambda leaf: leaf.shape, variables["params"])
+    assert shapes == {"conv": {"kernel": (5, 5, 3, 4), "bias": (4,)}}
+
+
+@pytest.mark.parametrize("pad_mode, numpy_mode", [("zero", "constant"), ("reflect", "reflect"), ("edge", "edge")])
+def test_conv_pads_both_sides_and_strides(pad_mode, numpy_mode):
+    x, kernel, bias = normal(2, 6, 4, 2), normal(4, 4, 2, 3, seed=1), normal(3, seed=2)
+    conv = layers.Conv(3, 4, 2, pad=1, pad_mode=pad_mode)
+    ours = conv.apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=numpy_mode)
+    expected = np.empty((2, 3, 2, 3))
+    for i in range(3):
+        for j in range(2):
+            window = padded[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
+            expected[:, i, j] = np.einsum("bhwi,hwio->bo", window, kernel) + bias
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_initial_deviations():
+    shape = (3, 3, 200, 50)
+    fan_in = layers.kaiming_fan_in(jax.random.key(0), shape)
+    fan_out = layers.kaiming_fan_out(jax.random.key(0), shape)
+    np.testing.assert_allclose(fan_in.std(), np.sqrt(2 / (9 * 200)), rtol=0.02)
+    np.testing.assert_allclose(fan_out.std(), np.sqrt(2 / (9 * 50)), rtol=0.02)
+
+
+def test_filter_response_norm_against_numpy():
+    x = normal(2, 3, 5, 4)
+    params = {"gamma": normal(4, seed=1), "beta": normal(4, seed=2), "tau": normal(4, seed=3)}
+    y = x / np.sqrt((x.astype(np.float64) ** 2).mean((1, 2), keepdims=True) + 1e-6)
+    expected = np.maximum(params["gamma"] * y + params["beta"], params["tau"])
+    norm = layers.FilterResponseNorm()
+    np.testing.assert_allclose(norm.apply({"params": params}, x), expected, rtol=1e-5, atol=1e-5)
+    fresh = norm.init(jax.random.key(0), x)["params"]
+    assert {name: float(value[0]) for name, value in fresh.items()} == {"gamma": 1, "beta": 0, "tau": 0}
+
+
+def instance_norm_oracle(x):
+    x = x.astype(np.float64)
+    return (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+
+
+def test_instance_norm_against_numpy():
+    x = 3 * normal(2, 3, 5, 4) + 100
+    np.testing.assert_allclose(layers.instance_norm(jnp.asarray(x)), instance_norm_oracle(x), atol=2e-4)
+    assert (layers.instance_norm(jnp.full((1, 2, 2, 1), 7.0)) == 0).all()
+
+
+def test_adaptive_instance_norm_scales_without_adding_one():
+    x, bias, weight = normal(2, 3, 5, 4), normal(2, 4, seed=1), normal(2, 4, seed=2)
+    expected = instance_norm_oracle(x) * weight[:, None, None] + bias[:, None, None]
+    ours = layers.adaptive_instance_norm(*map(jnp.asarray, (x, bias, weight)))
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def batch_norm_variables():
+    variables = {
+        "params": {"scale": normal(3, seed=1), "bias": normal(3, seed=2)},
+        "batch_stats": {"mean": normal(3, seed=3), "var": np.abs(normal(3, seed=4))},
+    }
+    return jax.tree.map(jnp.asarray, variables)
+
+
+def test_batch_norm_against_numpy():
+    """Normalises by the biased variance, remembers the unbiased one, with momentum 0.1."""
+    x, variables = 2 * normal(4, 2, 3, 3) + 1, batch_norm_variables()
+    params, before = variables["params"], variables["batch_stats"]
+    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
+    y, after = layers.BatchNorm().apply(variables, x, train=True, mutable=["batch_stats"])
+    expected = (x - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+    stats = after["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6)
+    unbiased = x.var((0, 1, 2), ddof=1)
+    np.testing.assert_allclose(stats["var"], 0.9 * before["var"] + 0.1 * unbiased, rtol=1e-4)
+    y = layers.BatchNorm().apply(variables, x, train=False)
+    expected = (x - before["mean"]) / np.sqrt(before["var"] + 1e-5) * params["scale"] + params["bias"]
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_norm_over_an_axis_is_that_of_the_global_batch():
+    x, variables = normal(4, 2, 3, 3), batch_norm_variables()
+
+    def run(x, axis_name):
+        return layers.BatchNorm(axis_name).apply(variables, x, train=True, mutable=["batch_stats"])
+
+    whole, stats = run(x, None)
+    over_devices = jax.vmap(functools.partial(run, axis_name="data"), axis_name="data")
+    shares, share_stats = over_devices(x.reshape(2, 2, 2, 3, 3))
+    np.testing.assert_allclose(shares.reshape(x.shape), whole, rtol=1e-4, atol=1e-5)
+    for name, value in stats["batch_stats"].items():
+        np.testing.assert_allclose(share_stats["batch_stats"][name], np.stack([value, value]), rtol=1e-5, atol=1e-6)
+
+
+def test_fresh_running_statistics_are_0_and_1():
+    stats = layers.BatchNorm().init(jax.random.key(0), 5 + normal(4, 2, 2, 3), train=True)["batch_stats"]
+    assert (stats["mean"] == 0).all() and (stats["var"] == 1).all()
+
+
+def test_pooling():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    assert layers.max_pool(x)[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
+    assert layers.average_pool(x)[0, :, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
