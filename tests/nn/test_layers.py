@@ -111,7 +111,7 @@ def batch_norm_variables():
 def test_batch_norm_against_numpy():
     """Normalises by the biased variance, remembers the unbiased one, with momentum 0.1."""
     x, variables = 2 * normal(4, 2, 3, 3) + 1, batch_norm_variables()
-    params, before = variables["params"], variables["batch_stats"]
+    params, before = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
     mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
     y, after = layers.BatchNorm().apply(variables, x, train=True, mutable=["batch_stats"])
     expected = (x - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"]
