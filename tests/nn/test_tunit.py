@@ -50,6 +50,7 @@ def test_discriminator_has_the_published_size(size, width, expected):
 
 def test_default_widths_are_the_published_ones():
     """64 below 256 px, 32 from there on: chosen by the method."""
+
     def sizes(image_size):
         method = methods.build("tunit", image_size=image_size)
         batch = {"image": jax.ShapeDtypeStruct((8, image_size, image_size, 3), jnp.uint8)}

@@ -1,0 +1,161 @@
+"""Every method at a size that compiles in seconds, and every configuration of it that changes what is traced.
+
+To add a method: its smallest hyper-parameters in `TINY`, and its configurations in `CONFIGURATIONS`, each with what
+its phases train.
+"""
+
+import contextlib
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+from uit_jax import methods, optimizers, parallel
+
+TINY = {
+    "tunit": dict(
+        image_size=8,
+        domains=3,
+        style_dim=4,
+        guide_width=4,
+        guide_stages=(1, 1),
+        generator_width=4,
+        bottleneck=4,
+        generator_blocks=1,
+        mlp_width=16,
+        discriminator_width=4,
+        discriminator_blocks=1,
+        queue_size=16,
+        r1_weight=0.01,
+        guide_steps=2,
+        labelled_steps=1,
+        cycle_steps=4,
+        average_start=3,
+    ),
+}
+
+
+class Configuration(NamedTuple):
+    """`trains` names the learners of which a joint phase changes the weights; "guide" phases train the guide."""
+
+    hparams: dict
+    trains: tuple[str, ...] = ("guide", "generator", "discriminator")
+
+
+TRANSLATOR = ("generator", "discriminator")
+CONFIGURATIONS = {
+    "tunit": {
+        "unsupervised": Configuration({}),
+        "frozen": Configuration({"joint_training": "frozen"}, TRANSLATOR),
+        "frozen_domains": Configuration({"joint_training": "frozen_domains"}),
+        "no_feedback": Configuration({"adversarial_feedback": False}),
+        "semi": Configuration({"labelled_share": 0.5}),
+        "supervised": Configuration({"labelled_share": 1.0}),
+        "heads": Configuration({"marginal_weights": (1.0, 2.0)}),
+        "lazy": Configuration({"r1_every": 4, "normalize_style": True}),
+        "quirks": Configuration({"reference_quirks": True, "labelled_share": 0.5}),
+        "local": Configuration({"sync_statistics": False, "precision": "bf16"}),
+    },
+}
+CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
+
+
+@contextlib.contextmanager
+def quick_compile():
+    """Compile in half the time what runs for milliseconds."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
+def build(name: str, configuration: str = "", **hparams):
+    """Build a tiny method."""
+    chosen = CONFIGURATIONS[name][configuration].hparams if configuration else {}
+    return methods.build(name, **{**TINY[name], **chosen, **hparams})
+
+
+def phases(method, steps: int = 12) -> tuple[str, ...]:
+    """Return the phases of a run's first steps, each once."""
+    return tuple(dict.fromkeys(method.phase(step) for step in range(steps)))
+
+
+def batch(size: int = 8, side: int = 8) -> dict:
+    """Return one global batch as the data pipeline yields it."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
+    return {"image": images, "label": (np.arange(size) % 3).astype(np.int32)}
+
+
+def shapes(method, size: int = 8):
+    """Return the shapes of a fresh state."""
+    return jax.eval_shape(method.init, jax.random.PRNGKey(0), batch(size))
+
+
+def start(method, size: int = 8):
+    """Return a fresh state; its weights come from a generator that compiles quicker than JAX's own."""
+    state = jax.jit(method.init)(jax.random.key(0, impl="rbg"), batch(size))
+    return state.replace(key=jax.random.PRNGKey(0))
+
+
+def snapshot(state):
+    """Copy a state to numpy, as the next step may overwrite it."""
+    return jax.tree.map(np.array, state)
+
+
+def update_over_devices(method, phase: str, axis_name: str = "data"):
+    """Return the update over a leading device axis of the views, which refuses results that differ by device."""
+    update = functools.partial(method.update, phase=phase, axis_name=axis_name)
+    return jax.vmap(update, in_axes=(None, 0), out_axes=None, axis_name=axis_name)
+
+
+def build_with_sgd(name: str, configuration: str = "", **hparams):
+    """Build a tiny method that moves weights by their gradients alone, in proportion: no decay, no normalisation."""
+    with pytest.MonkeyPatch.context() as patch:
+        for optimizer in ("adam", "rmsprop"):
+            patch.setattr(optimizers, optimizer, lambda *_, **__: optax.sgd(1e-2))
+        return build(name, configuration, **hparams)
+
+
+class Run(NamedTuple):
+    """Some steps of a method: `states` before, between and after them, as numpy; `traces` counts those per phase."""
+
+    method: Any
+    views: dict
+    lifted: parallel.Lifted
+    states: list
+    metrics: list
+    traces: dict
+
+    def again(self, state, phase: str):
+        """Do one more step from a snapshot and return the new state's snapshot."""
+        return snapshot(self.lifted.step(self.lifted.put_state(state), self.views, phase=phase)[0])
+
+
+@functools.cache
+def run(name: str, configuration: str, phases: tuple[str, ...]) -> Run:
+    """Train a tiny method for one step of each of `phases`, on the same views each time."""
+    method = build_with_sgd(name, configuration)
+    traces = dict.fromkeys(phases, 0)
+
+    def update(state, views, *, phase, axis_name):
+        traces[phase] += 1
+        return method.update(state, views, phase=phase, axis_name=axis_name)
+
+    lifted = parallel.lift(update, "jit", parallel.devices_for(1))
+    views = jax.jit(method.views)(jax.random.key(1), batch())
+    state = lifted.put_state(start(method))
+    states, metrics = [snapshot(state)], []
+    for phase in phases:
+        state, terms = lifted.step(state, views, phase=phase)
+        states.append(snapshot(state))
+        metrics.append(jax.device_get(terms))
+    return Run(method, views, lifted, states, metrics, traces)
+
+
+def changed(before, after) -> bool:
+    """Say whether any leaf of two trees differs."""
+    leaves = zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
+    return any((one != other).any() for one, other in leaves)

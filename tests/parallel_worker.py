@@ -1,0 +1,50 @@
+"""One training step on some devices, as plain numbers; run as a script, it is one process of several.
+
+    python -m tests.parallel_worker ADDRESS PROCESSES INDEX OUT
+"""
+
+import sys
+
+import jax
+import numpy as np
+
+from tests import method_table as table
+from uit_jax import methods, parallel
+
+BATCH = 8
+WAYS = ("pmap", "shard_map")
+
+
+def one_step(how: str, devices: int = 0) -> dict[str, np.ndarray]:
+    """Train TUNIT for one joint step, views included, on this process's rows of one global batch.
+
+    Returns the losses, and the weights, statistics and queue after the step, by their paths.
+    """
+    method = table.build_with_sgd("tunit")
+    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(devices))
+    rows = np.split(np.arange(BATCH), jax.process_count())[jax.process_index()]
+    batch = {name: values[rows] for name, values in table.batch(BATCH).items()}
+    state = lifted.put_state(decided(table.start(method)))
+    state, metrics = lifted.step(state, lifted.put_batch(batch), phase="joint")
+    learners = {name: (learner.params, learner.stats) for name, learner in state.learners.items()}
+    leaves = jax.tree_util.tree_leaves_with_path((metrics, learners, state.memory))
+    return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
+
+
+def decided(state):
+    """Let the clusters differ: a fresh head is so short that the mutual information and its gradient are nearly 0."""
+    guide = state.learners["guide"]
+    cluster = {**guide.params["cluster"], "kernel": 1000 * guide.params["cluster"]["kernel"]}
+    guide = guide.replace(params={**guide.params, "cluster": cluster})
+    return state.replace(learners={**state.learners, "guide": guide})
+
+
+def main(address: str, processes: str, index: str, out: str) -> None:
+    jax.distributed.initialize(address, int(processes), int(index))
+    with table.quick_compile():
+        for how in WAYS:
+            np.savez(f"{out}/{how}_{index}.npz", **one_step(how))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

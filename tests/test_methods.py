@@ -1,0 +1,163 @@
+"""What every method inherits: each test runs over all of METHODS, most over all of its configurations."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import method_table as table
+from uit_jax import collectives, methods
+from uit_jax.errors import UserError
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compile():
+    with table.quick_compile():
+        yield
+
+
+def over_two_devices(method, phase):
+    """Trace a training step, views included, over two devices; return its results' shapes and those of the state."""
+    step = functools.partial(methods.training_step(method), phase=phase, axis_name="data")
+    step = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="data")
+    state = table.shapes(method)
+    batch = {name: rows.reshape(2, 4, *rows.shape[1:]) for name, rows in table.batch().items()}
+    return state, *jax.eval_shape(step, state, batch)
+
+
+@pytest.mark.parametrize("name, configuration", table.CASES)
+def test_every_phase_gives_one_state_for_all_devices(name, configuration):
+    """A forgotten mean or gather does not trace under vmap, whereas pmap and shard_map would train on wrong."""
+    method = table.build(name, configuration)
+    for phase in table.phases(method):
+        before, after, metrics = over_two_devices(method, phase)
+        # The state keeps its form, or the next step would compile again.
+        assert jax.tree.structure(before) == jax.tree.structure(after)
+        same = jax.tree.map(lambda a, b: (a.shape, a.dtype) == (b.shape, b.dtype), before, after)
+        assert all(jax.tree.leaves(same)), phase
+        assert metrics and all(value.shape == () for value in metrics.values())
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_forgotten_mean_does_not_trace(name, monkeypatch):
+    method = table.build(name)
+    monkeypatch.setattr(collectives, "mean", lambda tree, axis_name: tree)
+    with pytest.raises(ValueError, match="out_axes"):
+        over_two_devices(method, method.phase(0))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_forgotten_gather_does_not_trace(name, monkeypatch):
+    method = table.build(name)
+    monkeypatch.setattr(collectives, "gather", lambda array, axis_name: array)
+    with pytest.raises(ValueError, match="out_axes"):
+        over_two_devices(method, method.phase(0))
+
+
+def schedule(name):
+    """Return two steps of each phase of a method's first configuration."""
+    method = table.build(name)
+    return tuple(phase for phase in table.phases(method) for _ in range(2))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_each_phase_is_compiled_once(name):
+    run = table.run(name, "unsupervised", schedule(name))
+    assert set(run.traces.values()) == {1}
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_steps_are_counted_and_the_key_stays(name):
+    run = table.run(name, "unsupervised", schedule(name))
+    assert [int(state.step) for state in run.states] == list(range(len(run.states)))
+    assert not table.changed(run.states[0].key, run.states[-1].key)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_metrics_are_finite(name):
+    run = table.run(name, "unsupervised", schedule(name))
+    assert all(np.isfinite(value) for metrics in run.metrics for value in metrics.values())
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_phase_trains_its_learners_and_no_other(name):
+    run, phases = table.run(name, "unsupervised", schedule(name)), schedule(name)
+    for phase, before, after in zip(phases, run.states[:-1], run.states[1:], strict=True):
+        trains = {"guide"} if phase == "guide" else set(table.CONFIGURATIONS[name]["unsupervised"].trains)
+        for learner in before.learners:
+            moved = table.changed(before.learners[learner].params, after.learners[learner].params)
+            assert moved == (learner in trains), (phase, learner)
+            if learner not in trains:
+                assert not table.changed(before.learners[learner].opt_state, after.learners[learner].opt_state)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_the_same_state_and_views_give_the_same_bits(name):
+    run, phases = table.run(name, "unsupervised", schedule(name)), schedule(name)
+    assert not table.changed(run.states[0], table.snapshot(table.start(run.method)))
+    for phase, before, after in zip(phases, run.states[:-1], run.states[1:], strict=True):
+        assert not table.changed(after, run.again(before, phase))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_views_are_a_function_of_their_key(name):
+    views = jax.jit(table.build(name).views)
+    first, again, other = (views(jax.random.key(seed), table.batch()) for seed in (1, 1, 2))
+    assert not table.changed(first, again)
+    for image in (key for key, value in first.items() if value.ndim == 4):
+        assert first[image].dtype == jnp.float32 and jnp.abs(first[image]).max() <= 1
+        assert table.changed(first[image], other[image])
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_every_phase_lowers_for_accelerators(name):
+    method = table.build(name)
+    step = methods.training_step(method)
+    for phase in table.phases(method):
+        traced = jax.jit(functools.partial(step, phase=phase)).trace(table.shapes(method), table.batch())
+        for platform in ("cuda", "tpu"):
+            assert "stablehlo" in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_translation_and_readouts(name):
+    run = table.run(name, "unsupervised", schedule(name))
+    method = run.method
+    variables = method.variables(run.states[-1])
+    content, reference = run.views["x"][:4], run.views["x"][4:]
+    style = jax.jit(method.readouts["style"])(variables, reference)
+    translate = jax.jit(method.translate)
+    by_reference = translate(variables, {"content": content, "reference": reference})
+    by_style = translate(variables, {"content": content, "style": style})
+    assert by_reference.shape == content.shape and jnp.abs(by_reference).max() <= 1
+    np.testing.assert_allclose(by_reference, by_style, atol=1e-5)
+    clusters = jax.jit(method.readouts["cluster"])(variables, reference)
+    np.testing.assert_allclose(clusters.sum(-1), np.ones(4), rtol=1e-5)
+    assert content.shape[1] % method.multiple == 0
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_only_shapes_of_the_batch_are_read_by_init(name):
+    method = table.build(name)
+    specs = {key: jax.ShapeDtypeStruct(value.shape, value.dtype) for key, value in table.batch().items()}
+    state = jax.eval_shape(lambda key: method.init(key, specs), jax.random.key(0))
+    assert jax.tree.structure(state) == jax.tree.structure(table.shapes(method))
+
+
+def test_every_method_stands_in_the_tables():
+    assert set(table.TINY) == set(table.CONFIGURATIONS) == set(methods.METHODS)
+
+
+def test_an_unknown_method_names_the_nearest():
+    with pytest.raises(UserError, match="'tunnit' is unknown; did you mean 'tunit'"):
+        methods.build("tunnit")
+    with pytest.raises(UserError, match="known: .*tunit"):
+        methods.build("xyz")
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_an_unknown_setting_names_the_nearest(name):
+    with pytest.raises(UserError, match="method.image_sise is not a setting .* did you mean 'image_size'"):
+        methods.build(name, image_sise=8)
