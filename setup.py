@@ -26,7 +26,7 @@ setup(
         "ml-collections>=1.0",
         "numpy>=2.0",
         "optax>=0.2.5",
-        "orbax-checkpoint>=0.11.30",
+        "orbax-checkpoint>=0.12",
         "pillow>=11.0",
         "rich>=13.0",
         "scipy>=1.14",
@@ -43,7 +43,6 @@ setup(
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:main"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",
         "Programming Language :: Python :: 3.13",
