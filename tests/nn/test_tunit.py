@@ -8,8 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import method_table as table
 from uit_jax import methods
 from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork, _Decoder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compile():
+    with table.quick_compile():
+        yield
 
 
 def weights_of(network, size, *others, **options):
