@@ -85,6 +85,7 @@ def initial_state(config: ConfigDict, method: Method) -> PyTree:
         "image": jax.ShapeDtypeStruct((config.batch_size, size, size, channels), np.uint8),
         "label": jax.ShapeDtypeStruct((config.batch_size,), np.int32),
     }
+    # A raw key: over several processes shard_map cannot lay out a typed one.
     # As one program: compiling the draw of each weight apart takes longer.
     return jax.jit(lambda key: method.init(key, batch))(jax.random.PRNGKey(config.seed))
 

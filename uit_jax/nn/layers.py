@@ -134,8 +134,8 @@ class BatchNorm(nn.Module):
             if not self.is_initializing():
                 count = collectives.global_size(x.size // channels, self.axis_name)
                 unbiased = var * count / max(count - 1, 1)
-                running_mean.value += self.momentum * (mean - running_mean.value)
-                running_var.value += self.momentum * (unbiased - running_var.value)
+                running_mean.value = running_mean.value + self.momentum * (mean - running_mean.value)
+                running_var.value = running_var.value + self.momentum * (unbiased - running_var.value)
         else:
             mean, var = running_mean.value, running_var.value
         mean, var, scale, bias = map(per_channel, (mean, var, scale, bias))
