@@ -55,3 +55,13 @@ def test_normalize():
     np.testing.assert_allclose(contrastive.normalize(5 * x), contrastive.normalize(x), rtol=1e-5)
     np.testing.assert_allclose(contrastive.normalize(jnp.array([3.0, 4.0])), [0.6, 0.8], rtol=1e-5)
     assert (contrastive.normalize(jnp.zeros(4)) == 0).all()
+
+
+def test_info_nce_leaves_out_invalid_negatives():
+    """Neither their values nor gradients into them count: as if they were not there."""
+    queries, keys, negatives = (jax.random.normal(jax.random.key(i), (n, 4)) for i, n in ((0, 3), (1, 3), (2, 7)))
+    valid = jnp.array([False, True, True, False, True, False, True])
+    masked = jax.value_and_grad(lambda q: contrastive.info_nce(q, keys, negatives, valid=valid))(queries)
+    without = jax.value_and_grad(lambda q: contrastive.info_nce(q, keys, negatives[np.flatnonzero(valid)]))(queries)
+    for ours, expected in zip(masked, without, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)

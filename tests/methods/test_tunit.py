@@ -246,3 +246,27 @@ def test_the_best_head_names_the_domains():
     guide = {**variables["guide"], "params": {**variables["guide"]["params"], "cluster": swapped}}
     np.testing.assert_allclose(second, read({**variables, "guide": guide, "head": jnp.int32(0)}, images), rtol=1e-5)
     assert first.shape == second.shape == (4, 3) and table.changed(first, second)
+
+
+def test_with_quirks_the_queue_restarts_from_the_first_keys_and_grows():
+    """Of a queue of 32, only the first 8 keys count at step 1000, and 16 keys one step later."""
+    method = table.build("tunit", "", reference_quirks=True, queue_size=32)
+    step = jax.jit(functools.partial(methods.training_step(method), phase="guide", axis_name=None))
+    after, _ = step(table.start(method), table.batch())
+    first = after.memory["first_keys"]
+    # Restarted from the first batch's keys, to which that batch's are added.
+    np.testing.assert_array_equal(after.memory["queue"].keys[-16:], jnp.concatenate([first, first]))
+
+    def contrastive_at(number, *, older, newer):
+        """Return the loss with 16 older keys, and 16 newer ones, of those values."""
+        keys = jnp.concatenate([jnp.full((16, first.shape[1]), older), jnp.full((16, first.shape[1]), newer)])
+        memory = {**after.memory, "queue": after.memory["queue"]._replace(keys=keys)}
+        state, metrics = step(after.replace(step=jnp.int32(number), memory=memory), table.batch())
+        return float(metrics["guide/contrastive"]), state.memory["queue"].keys
+
+    restarted, queue = contrastive_at(1000, older=0.0, newer=0.0)
+    assert restarted == contrastive_at(1000, older=9.0, newer=9.0)[0]
+    np.testing.assert_array_equal(queue[-16:-8], first)
+    grown, _ = contrastive_at(1001, older=0.0, newer=0.0)
+    assert grown == contrastive_at(1001, older=9.0, newer=0.0)[0]
+    assert grown != contrastive_at(1001, older=0.0, newer=9.0)[0]

@@ -7,7 +7,6 @@ content of one image in the style of another; a discriminator judges every image
 
 import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -335,8 +334,11 @@ def build(settings: Settings) -> Method:
         return with_learners(state, {**learners, **opponent}), terms, opponent_terms
 
     def contrast(style: Array, keys: Array, state: TrainState) -> Array:
-        queue = state.memory["queue"]
-        return contrastive.info_nce(style, keys, key_queue.negatives(queue), s.temperature)
+        negatives, valid = key_queue.negatives(state.memory["queue"]), None
+        if s.reference_quirks:
+            grown = state.memory["first_keys"].shape[0] * (1 + state.step % 1000)
+            valid = jnp.arange(s.queue_size) >= s.queue_size - grown
+        return contrastive.info_nce(style, keys, negatives, s.temperature, valid=valid)
 
     def domains_of(state: TrainState, batch: Batch, before: Array | None, now: Array, phase: str) -> Array:
         """Return the domains int32 [B] of the batch; `before`, `now`: logits on both sides of the guide's step."""
@@ -356,8 +358,8 @@ def build(settings: Settings) -> Method:
         `batch` is what `views` makes: x and x_aug float32 [B, S, S, C], two views of the images; perm int32 [B], the
         place in the global batch of each image's reference; label int32 [B].
         """
-        state = restart_queue(state, batch, axis_name)
         keys = keys_of(state, batch["x_aug"], axis_name)
+        state = restart_queue(state, keys, axis_name)
         metrics, logits = {}, None
         if not (phase.startswith("joint") and s.joint_training == "frozen"):
             state, terms, logits = guide_step(state, batch, keys, phase, axis_name)
@@ -380,18 +382,18 @@ def build(settings: Settings) -> Method:
             memory["domains"] = {"params": learners["guide"].params, **learners["guide"].stats}
         return state.replace(learners=learners, memory=memory)
 
-    def restart_queue(state: TrainState, batch: Batch, axis_name) -> TrainState:
-        """With `reference_quirks`, fall back to the first batch's keys every 1000 iterations."""
+    def restart_queue(state: TrainState, keys: Array, axis_name) -> TrainState:
+        """With `reference_quirks`, fall back every 1000 iterations to the first keys, which are then the newest.
+
+        The published queue grows from them; here `contrast` leaves out the older entries that it would not hold yet.
+        """
         if not s.reference_quirks:
             return state
-        # The published queue then grows from those keys; repeating them fills ours without changing its size.
-        queue, first = state.memory["queue"], state.memory["first_keys"]
-        fresh = collectives.gather(keys_of(state, batch["x_aug"], axis_name), axis_name)
-        first = jnp.where(state.step == 0, fresh, first)
-        size = queue.keys.shape[0]
-        filled = jnp.tile(first, (math.ceil(size / first.shape[0]), 1))[:size]
-        keys = jnp.where(state.step % 1000 == 0, filled, queue.keys)
-        return state.replace(memory={**state.memory, "queue": key_queue.KeyQueue(keys), "first_keys": first})
+        queue, first = state.memory["queue"].keys, state.memory["first_keys"]
+        first = jnp.where(state.step == 0, collectives.gather(keys, axis_name), first)
+        restarted = jnp.concatenate([queue[len(first) :], first])
+        queue = key_queue.KeyQueue(jnp.where(state.step % 1000 == 0, restarted, queue))
+        return state.replace(memory={**state.memory, "queue": queue, "first_keys": first})
 
     def with_learners(state: TrainState, learners) -> TrainState:
         return state.replace(learners={**state.learners, **learners})
