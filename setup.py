@@ -34,12 +34,14 @@ setup(
         "tensorflow-cpu>=2.18; platform_machine == 'x86_64' and sys_platform != 'darwin'",
         "tensorflow>=2.18; platform_machine != 'x86_64' or sys_platform == 'darwin'",
         "tensorflow-datasets>=4.9.7",
+        "tifffile>=2024.8.30",
         "tqdm>=4.66",
     ],
     extras_require={
         "cuda": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
-        "test": ["chex>=0.1.90", "pytest>=8.0", "ruff>=0.8"],
+        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
+        "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:main"]},
     classifiers=[

@@ -1,43 +1,42 @@
-"""Set our numbers beside the paper's: `python -m experiments.report [TABLE] [--results=DIR]`."""
+"""Set our numbers beside the paper's: `python -m experiments.report [PAPER[/TABLE]] [--results=DIR]`."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from experiments import tables
+from experiments.rows import Metric, Row
 from experiments.run import RESULTS
-from experiments.tables import TABLES, TITLES, Row
+from experiments.tables import TABLES
 from uit_jax.errors import UserError
 
-NOT_RUN = "not run"
+NOT_RUN, NOT_HERE = "not run", "not here"
 REMARK = (
     "Cells are paper / ours; ours is the mean over the seeds, with their standard deviation, at the last step. Images\n"
-    "are those of the test split. mFID, density and coverage need the published Inception weights and are not\n"
-    f"computed here: they say {NOT_RUN!r}. The {tables.REMARK}."
+    f"are those of the test split that were scored. What is not computed here says {NOT_RUN!r}."
 )
-# The paper's metrics: the head of the column, where `uit evaluate` puts ours, and digits.
-METRICS = {
-    "mfid": ("mFID", None, 1),
-    "density": ("density", None, 3),
-    "coverage": ("coverage", None, 3),
-    "accuracy": ("accuracy", "cluster_accuracy", 3),
-}
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__, allow_abbrev=False)
-    parser.add_argument("table", nargs="?", help="table1, table2 or table3 (default: all)")
+    parser.add_argument(
+        "table", nargs="?", help="a paper, or one of its tables, as in cut or cut/table1 (default: all)"
+    )
     parser.add_argument("--results", default=str(RESULTS), help="where experiments.run wrote them")
     args = parser.parse_args(argv)
-    names = [tables.table_name(args.table)] if args.table else list(TABLES)
+    names = tables.table_names(args.table)
     results = load(args.results)
-    print("\n\n".join(report(name, results) for name in names))
-    print(f"\n{REMARK}")
+    papers = {paper.title: paper for paper in map(tables.paper_of, names)}
+    for title, paper in papers.items():
+        print(f"# {title}\n")
+        print("\n\n".join(report(name, results) for name in names if tables.paper_of(name) is paper))
+        print(f"\n{paper.remark}\n")
+    print(REMARK)
     return 0
 
 
@@ -57,19 +56,21 @@ def report(table: str, results: Iterable[dict[str, Any]]) -> str:
     """Lay out one table in Markdown with numbered notes: data, changes and protocol of each result."""
     results = [result for result in results if result["table"] == table]
     measured = {name for result in results for name in result["scores"]}
-    metrics = [
-        metric
-        for metric, (_, score, _) in METRICS.items()
-        if score in measured or any(metric in row.paper for row in TABLES[table])
-    ]
+    rows = TABLES[table].rows
+    metrics = {
+        name: metric
+        for name, metric in tables.paper_of(table).metrics.items()
+        if metric.score in measured or any(name in row.paper for row in rows)
+    }
     notes: list[str] = []
-    lines = [("row", *(METRICS[metric][0] for metric in metrics), "seeds", "step", "images", "commit", "notes")]
-    for row in TABLES[table]:
+    heads = (metric.head for metric in metrics.values())
+    lines = [("row", *heads, "seeds", "step", "images", "commit", "notes")]
+    for row in rows:
         groups = _alike(result for result in results if result["row"] == row.name)
         for group in groups or [[]]:
             lines.append(_line(row, group, metrics, notes))
     footer = [f"[{number}] {text}" for number, text in enumerate(notes, start=1)]
-    return "\n".join([f"## {TITLES[table]}", "", *_markdown(lines), "", *footer]).rstrip()
+    return "\n".join([f"## {TABLES[table].title}", "", *_markdown(lines), "", *footer]).rstrip()
 
 
 def _alike(results: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
@@ -81,10 +82,12 @@ def _alike(results: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     return list(groups.values())
 
 
-def _line(row: Row, group: Sequence[dict[str, Any]], metrics: Sequence[str], notes: list[str]) -> tuple[str, ...]:
+def _line(
+    row: Row, group: Sequence[dict[str, Any]], metrics: Mapping[str, Metric], notes: list[str]
+) -> tuple[str, ...]:
     """Lay out one row of a table for results that differ in their seed alone; [] where there are none."""
     told = [row.absent, *row.notes]
-    what = ("", "", "", "")
+    what = (NOT_HERE if row.absent else NOT_RUN, "", "", "")
     if group:
         first, seeds = group[0], {result["training_seed"] for result in group}
         if first["substitute"]:
@@ -93,26 +96,26 @@ def _line(row: Row, group: Sequence[dict[str, Any]], metrics: Sequence[str], not
             told.append("changed: " + ", ".join(f"{key}={value}" for key, value in first["changes"].items()))
         if missing := [str(seed) for seed in row.seeds if seed not in seeds]:
             told.append(f"{NOT_RUN}: seed {', '.join(missing)}")
-        told.append(first["protocol"]["clusters"])
-        what = (",".join(map(str, sorted(seeds))), str(first["step"]), str(first["images"]), first["commit"])
+        told += [first["protocol"][metric.protocol] for metric in metrics.values() if metric.score in first["scores"]]
+        images = str(first["images"] or "-")
+        what = (",".join(map(str, sorted(seeds))), str(first["step"]), images, first["commit"])
     numbers = []
-    for text in filter(None, told):
+    for text in filter(None, dict.fromkeys(told)):
         if text not in notes:
             notes.append(text)
         numbers.append(f"[{notes.index(text) + 1}]")
-    return (row.name, *(_cell(row, group, metric) for metric in metrics), *what, "".join(numbers))
+    return (row.name, *(_cell(row, group, *item) for item in metrics.items()), *what, "".join(numbers))
 
 
-def _cell(row: Row, group: Sequence[dict[str, Any]], metric: str) -> str:
-    _, score, digits = METRICS[metric]
-    paper = f"{row.paper[metric]:.{digits}f}" if metric in row.paper else "-"
-    values = [result["scores"][score] for result in group if score in result["scores"]]
+def _cell(row: Row, group: Sequence[dict[str, Any]], name: str, metric: Metric) -> str:
+    paper = f"{row.paper[name]:.{metric.digits}f}" if name in row.paper else "-"
+    values = [result["scores"][metric.score] for result in group if metric.score in result["scores"]]
     if values:
-        spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
-        return f"{paper} / {np.mean(values):.{digits}f}{spread}"
-    if metric not in row.paper:
+        spread = f" ± {np.std(values, ddof=1):.{metric.digits}f}" if len(values) > 1 else ""
+        return f"{paper} / {np.mean(values):.{metric.digits}f}{spread}"
+    if name not in row.paper:
         return "-"
-    return f"{paper} / " + ("not ours" if row.absent else NOT_RUN)
+    return f"{paper} / " + (NOT_HERE if row.absent else NOT_RUN)
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,8 +1,11 @@
 """Run one row of a table: train and evaluate it for each seed, and write each result down.
 
     python -m experiments.run --list
-    python -m experiments.run table1 animalfaces10-g --data=PATH
-    python -m experiments.run table1 animalfaces10-g --substitute=PATH --config.steps=1000
+    python -m experiments.run tunit/table1 animalfaces10-g --data=PATH
+    python -m experiments.run cut/table1 horse2zebra-cut --data=PATH
+    python -m experiments.run cut/table1 horse2zebra-cut --substitute=PATH --config.steps=1000
+
+The same command continues a run that was stopped.
 """
 
 import argparse
@@ -17,13 +20,20 @@ from typing import Any
 import jax
 
 from experiments import tables
-from experiments.tables import DATA_SETS, TABLES, TITLES, Row
+from experiments.rows import Row
+from experiments.tables import TABLES
+from uit_jax import __version__, bench, data, evaluate, styles, train
 from uit_jax import config as config_module
-from uit_jax import data, evaluate, styles, train
 from uit_jax.errors import UserError
+from uit_jax.styles import Trained
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+_STEPS, _WINDOWS = 10, 5
+_COST = (
+    "s/it: median of {windows} windows of {steps} steps on images already read, phases by their share; GB: what XLA"
+    " says a step needs on one device, in units of 2^30 bytes; {devices} x {device}, batch size {batch_size}"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -40,9 +50,9 @@ def main(argv: list[str]) -> int:
         raise UserError(f"{row.name} cannot be run: {row.absent}")
     source = args.data or args.substitute
     if not source:
-        known = DATA_SETS[row.data]
+        known = row.data
         raise UserError(
-            f"--data=PATH is missing: a folder with train/CLASS and test/CLASS of {known.title} ({known.note});"
+            f"--data=PATH is missing: a folder with {known.layout} of {known.title} ({known.note});"
             " or --substitute=PATH for other images, whose numbers are then marked as such"
         )
     changes = changed(overrides)
@@ -89,33 +99,36 @@ def variant_name(row: Row, substitute: str | None, changes: dict[str, str]) -> s
 
 def check_data(row: Row, config) -> None:
     """Refuse images under the name of a data set that they are not. Raises UserError."""
-    known = DATA_SETS[row.data]
-    source = data.open_source(
-        config.data.source, split="train", size=config.data.image_size, channels=config.data.channels
-    )
-    if len(source.classes) != known.classes or (known.names and set(source.classes) != set(known.names)):
+    known, wanted = row.data, config.data
+    form = dict(split="train", size=wanted.image_size, channels=wanted.channels)
+    if known.classes:
+        classes = data.open_source(wanted.source, **form).classes
+        right = len(classes) == known.classes and (not known.names or set(classes) == set(known.names))
+        found = f"{len(classes)} classes ({', '.join(classes[:5])} ...)"
+    else:
+        pair = data.open_pair(wanted.source, wanted.target, **form)
+        right = (len(pair.a), len(pair.b)) == known.pair
+        found = f"{len(pair.a)} and {len(pair.b)} training images, not {known.pair[0]} and {known.pair[1]},"
+    if not right:
         raise UserError(
-            f"{config.data.source} has {len(source.classes)} classes ({', '.join(source.classes[:5])} ...) and is not"
-            f" {known.title}: give --substitute instead of --data to run the row on other images"
+            f"{wanted.source} has {found} and is not {known.title}: give --substitute instead of --data to run the row"
+            " on other images"
         )
 
 
 def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str], substitute: bool) -> dict[str, Any]:
-    """Train (or continue) one run, evaluate it, and return its record."""
+    """Train (or continue) one run, measure it, and return its record."""
     code, began, continued = commit(), time.monotonic(), (workdir / "config.json").exists()
     train.train(config, workdir)
     seconds = None if continued else round(time.monotonic() - began, 1)
     trained = styles.open_run(workdir)
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
-    result = evaluate.evaluate(trained, kmeans=table == "table1", seed=config.seed)
-    if config.method.labelled_share == 1:
-        # Where labels are given nothing trains the clusters.
-        result["scores"] = {name: score for name, score in result["scores"].items() if not name.startswith("cluster")}
+    result = score(trained, kmeans=TABLES[table].kmeans, seed=config.seed)
     return {
         "table": table,
         "row": row.name,
-        "data_set": DATA_SETS[row.data].title,
+        "data_set": row.data.title,
         "substitute": substitute,
         "changes": changes,
         "commit": code,
@@ -123,6 +136,34 @@ def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str],
         "training_seconds": seconds,
         "workdir": str(workdir),
         **result,
+    }
+
+
+def score(trained: Trained, *, kmeans: bool, seed: int) -> dict[str, Any]:
+    """Measure what the library can: the pseudo domains of a method that has them, the cost of any other's steps."""
+    config = trained.config
+    if "cluster" not in trained.method.readouts:
+        source = " and ".join(filter(None, (config.data.source, config.data.target)))
+        return {**cost(config), "source": source, "step": trained.step, "training_seed": config.seed}
+    result = evaluate.evaluate(trained, kmeans=kmeans, seed=seed)
+    if config.method.get("labelled_share", 0.0) == 1:
+        # Where labels are given nothing trains the clusters.
+        result["scores"] = {name: score for name, score in result["scores"].items() if not name.startswith("cluster")}
+    return result
+
+
+def cost(config) -> dict[str, Any]:
+    """Return seconds and memory of a training step, and how they were measured."""
+    measured = bench.measure(config, _STEPS, _WINDOWS)
+    phases = measured["phases"]
+    return {
+        "scores": {
+            "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),
+            "gigabytes": max(phase["mib"] for phase in phases) / 1024,
+        },
+        "images": 0,
+        "protocol": {"cost": _COST.format(steps=_STEPS, windows=_WINDOWS, **measured)},
+        "version": __version__,
     }
 
 
@@ -137,13 +178,16 @@ def commit() -> str:
 
 def listing(table: str | None = None) -> str:
     """Name all rows, with what each needs."""
-    lines = []
-    names = TABLES if table is None else [tables.table_name(table)]
-    for name in names:
-        lines.append(f"{name}  {TITLES[name]}")
-        for row in TABLES[name]:
-            numbers = ", ".join(f"{metric} {value:g}" for metric, value in row.paper.items())
-            lines.append(f"  {row.name:<28} {numbers}" + (f"  (not here: {row.absent})" if row.absent else ""))
+    lines, told = [], None
+    for name in tables.table_names(table):
+        if (paper := tables.paper_of(name)) is not told:
+            lines.append(paper.title)
+            told = paper
+        lines.append(f"  {name}  {TABLES[name].title}")
+        for row in TABLES[name].rows:
+            numbers = ", ".join(f"{paper.metrics[metric].head} {value:g}" for metric, value in row.paper.items())
+            absent = f"  (not here: {row.absent})" if row.absent else ""
+            lines.append(f"    {row.name:<28} {numbers or 'no number in the paper'}{absent}")
     return "\n".join(lines)
 
 
@@ -165,11 +209,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Any setting of the row can be changed by --config.key=value; the report tells which were.",
         allow_abbrev=False,
     )
-    parser.add_argument("table", nargs="?", help="table1, table2 or table3")
+    parser.add_argument("table", nargs="?", help="PAPER/TABLE, as in cut/table1; --list also takes a paper")
     parser.add_argument("row", nargs="?", help="a row's name")
     parser.add_argument("--list", action="store_true", help="name the rows and stop")
     images = parser.add_mutually_exclusive_group()
-    images.add_argument("--data", help="the row's own data set: a folder with train/CLASS and test/CLASS")
+    images.add_argument(
+        "--data", help="the row's own data set: classes in train and test, or trainA, trainB, testA, testB"
+    )
     images.add_argument("--substitute", help="any other source of images; the result is marked as such")
     parser.add_argument("--seeds", type=_seeds, metavar="A,B", help="instead of the row's own seeds")
     parser.add_argument("--workdir", default="runs/experiments", help="where the runs go (default: runs/experiments)")

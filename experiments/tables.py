@@ -1,228 +1,45 @@
-"""Tables 1 to 3 of TUNIT (arXiv:2006.06500, ICCV 2021): each row's data, settings and published numbers."""
+"""The published tables, one module a paper, and how they are named: "cut/table1" is Table 1 of CUT."""
 
-import dataclasses
 import difflib
-from collections.abc import Mapping
-from typing import Any
 
-from uit_jax import config as config_module
+from experiments import cut, tunit
+from experiments.rows import Paper, Row, Table
 from uit_jax.errors import UserError
 
-CONFIG = "configs/tunit.py"
-
-
-@dataclasses.dataclass(frozen=True)
-class DataSet:
-    """A data set of the paper, which the reader has to provide.
-
-    Attributes:
-      title: its name in the paper.
-      classes: the number of classes, one folder each below train/ and test/.
-      names: the class folders, where they are known.
-      note: how to come by it.
-    """
-
-    title: str
-    classes: int
-    names: tuple[str, ...] = ()
-    note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One row of one table on one data set.
-
-    Attributes:
-      name: what `experiments.run` calls it.
-      data: a key of DATA_SETS.
-      paper: metric -> the published number. "accuracy" is the clustering's.
-      preset: of configs/tunit.py.
-      overrides: settings on top of it.
-      seeds: what a full result takes.
-      notes: what a reader of the numbers has to know.
-      absent: why the row cannot be run here; "" where it can.
-    """
-
-    name: str
-    data: str
-    paper: Mapping[str, float]
-    preset: str = ""
-    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    seeds: tuple[int, ...] = (0,)
-    notes: tuple[str, ...] = ()
-    absent: str = ""
-
-    def config(self):
-        """Return the row's resolved config; its data source is still to be named."""
-        return config_module.update(config_module.resolve(f"{CONFIG}:{self.preset}"), self.overrides)
-
-
-_ANIMALS = (
-    "n02088364 n02096437 n02099601 n02105162 n02107908 n02120079 n02123045 n02128757 n02129165 n02129604".split()
-)
-DATA_SETS = {
-    "animalfaces10": DataSet(
-        "AnimalFaces-10",
-        10,
-        tuple(_ANIMALS),
-        "ten classes of FUNIT's crop of ImageNet's carnivores; the last 50 files of each class, sorted by name, are the"
-        " test split",
-    ),
-    "food10": DataSet("Food-10", 10, note="ten classes of Food-101; the authors have not said which"),
-    "animalfaces149": DataSet("AnimalFaces-149", 149, note="all classes of FUNIT's crop of ImageNet's carnivores"),
-    "food101": DataSet("Food-101", 101, note="all classes of Food-101"),
+PAPERS: dict[str, Paper] = {"tunit": tunit.PAPER, "cut": cut.PAPER}
+TABLES: dict[str, Table] = {
+    f"{name}/{table}": rows for name, paper in PAPERS.items() for table, rows in paper.tables.items()
 }
 
-_FUNIT = "FUNIT is another method"
-_SEMIT = "SEMIT is another method"
-_KMEANS = "B trained on labels that another program found; `uit evaluate --kmeans` gives k-means on pixels by itself"
-_GIVEN = "the labels are given: the paper's accuracy of 1.000 is no measurement"
-_FOOD = "trained with a stronger augmentation whose code was not published; the default one is said to give mFID 69.5"
-_IIC = "IIC alone finds the domains, which then stay"
 
-
-def _scores(mfid: float, density: float, coverage: float, accuracy: float | None = None) -> dict[str, float]:
-    scores = {"mfid": mfid, "density": density, "coverage": coverage}
-    return scores if accuracy is None else {**scores, "accuracy": accuracy}
-
-
-def _table1() -> tuple[Row, ...]:
-    presets = {"b": "b", "e": "e", "f": "f", "g": "g", "no-feedback": "nofeedback"}
-    absent = {"a": _FUNIT, "c": _KMEANS, "d": _KMEANS}
-    notes = {"a": (_GIVEN,), "b": (_GIVEN,), "e": (_IIC,), "no-feedback": ("Section 4.1, outside the table",)}
-    paper = {
-        "animalfaces10": {
-            "a": _scores(74.0, 0.749, 0.671),
-            "b": _scores(46.2, 0.896, 0.732),
-            "c": _scores(110.7, 0.822, 0.615, 0.215),
-            "d": _scores(76.2, 0.770, 0.597, 0.428),
-            "e": _scores(73.5, 0.940, 0.588, 0.680),
-            "f": _scores(46.0, 1.060, 0.789, 0.850),
-            "g": _scores(47.7, 1.039, 0.805, 0.841),
-            "no-feedback": {"mfid": 63.0},
-        },
-        "food10": {
-            "a": _scores(68.4, 0.989, 0.782),
-            "b": _scores(57.6, 1.284, 0.857),
-            "c": _scores(90.7, 0.849, 0.648, 0.201),
-            "d": _scores(64.6, 0.968, 0.808, 0.331),
-            "e": _scores(64.2, 1.038, 0.819, 0.542),
-            "f": _scores(61.1, 0.908, 0.777, 0.860),
-            "g": _scores(52.2, 1.079, 0.875, 0.848),
-        },
-    }
-    return tuple(
-        Row(
-            f"{data}-{letter}",
-            data,
-            scores,
-            presets.get(letter, ""),
-            seeds=(0, 1, 2),
-            notes=notes.get(letter, ()) + ((_FOOD,) if data == "food10" and letter not in absent else ()),
-            absent=absent.get(letter, ""),
-        )
-        for data, rows in paper.items()
-        for letter, scores in rows.items()
-    )
-
-
-def _table2() -> tuple[Row, ...]:
-    """The number of pseudo domains."""
-    paper = {
-        1: (_scores(129.6, 0.561, 0.512), _scores(95.1, 1.113, 0.771)),
-        4: (_scores(77.7, 0.879, 0.738), _scores(67.4, 0.851, 0.785)),
-        7: (_scores(62.7, 1.016, 0.729), _scores(52.7, 1.024, 0.846)),
-        10: (_scores(47.7, 1.039, 0.805), _scores(52.2, 1.079, 0.875)),
-        13: (_scores(56.8, 0.993, 0.720), _scores(54.8, 0.970, 0.845)),
-        16: (_scores(54.1, 1.093, 0.782), _scores(54.8, 1.029, 0.857)),
-        20: (_scores(55.4, 1.019, 0.778), _scores(57.7, 0.937, 0.846)),
-        50: (_scores(63.8, 0.858, 0.701), _scores(60.8, 1.067, 0.837)),
-        500: (_scores(67.2, 0.921, 0.694), _scores(63.2, 0.986, 0.826)),
-        1000: (_scores(66.9, 0.908, 0.707), _scores(60.7, 0.945, 0.845)),
-    }
-    return tuple(
-        Row(
-            f"{data}-{domains}",
-            data,
-            scores[column],
-            "g",
-            {"method.domains": domains},
-            notes=(_FOOD,) if data == "food10" else (),
-        )
-        for column, data in enumerate(("animalfaces10", "food10"))
-        for domains, scores in paper.items()
-    )
-
-
-_SHARES = (1, 2, 4, 8, 20, 40, 60, 80)
-_REPEATED = "the paper prints its first four numbers again at 20 to 80 %, perhaps by a slip of copying"
-
-
-def _table3() -> tuple[Row, ...]:
-    """Few labels: mFID by the share of labelled images, in per cent."""
-    paper = {
-        "animalfaces10": {
-            "funit": (179.8, 174.3, 154.3, 144.0, 124.4, 106.4, 96.0, 79.6),
-            "semit": (68.9, 63.0, 63.5, 60.3, 57.3, 64.3, 66.1, 62.8),
-            "tunit": (42.0, 42.6, 43.9, 46.2, 42.0, 42.6, 43.9, 46.2),
-        },
-        "food10": {
-            "funit": (195.7, 159.2, 141.2, 135.2, 111.4, 85.8, 74.8, 70.3),
-            "semit": (70.7, 66.7, 65.3, 65.1, 65.2, 62.8, 61.6, 64.1),
-            "tunit": (53.6, 56.2, 52.8, 53.4, 53.6, 56.2, 52.8, 53.4),
-        },
-        "animalfaces149": {
-            "funit": (147.3, 133.6, 116.9, 101.7, 102.7, 112.4, 102.9, 100.3),
-            "semit": (137.9, 123.1, 134.0, 120.3, 113.5, 114.5, 116.9, 116.6),
-            "tunit": (104.9, 99.9, 96.8, 87.5, 84.0, 79.9, 80.1, 78.4),
-        },
-        "food101": {
-            "funit": (136.8, 94.9, 80.9, 72.6, 67.6, 66.5, 66.4, 67.4),
-            "semit": (74.7, 81.7, 71.2, 72.5, 68.4, 68.7, 69.8, 69.5),
-            "tunit": (75.0, 74.4, 74.9, 75.2, 64.7, 64.0, 68.2, 66.8),
-        },
-    }
-    return tuple(
-        Row(
-            f"{data}-{method}-{share}pct",
-            data,
-            {"mfid": mfid},
-            "semi" if method == "tunit" else "",
-            {"method.labelled_share": share / 100, "method.domains": DATA_SETS[data].classes},
-            notes=_table3_notes(data) if method == "tunit" else (),
-            absent={"funit": _FUNIT, "semit": _SEMIT}.get(method, ""),
-        )
-        for data, methods in paper.items()
-        for method, numbers in methods.items()
-        for share, mfid in zip(_SHARES, numbers, strict=True)
-    )
-
-
-def _table3_notes(data: str) -> tuple[str, ...]:
-    food = (_FOOD,) if data.startswith("food") else ()
-    return food + ((_REPEATED,) if DATA_SETS[data].classes == 10 else ())
-
-
-TITLES = {
-    "table1": "Table 1: configurations",
-    "table2": "Table 2: number of pseudo domains",
-    "table3": "Table 3: few labels",
-}
-TABLES = {"table1": _table1(), "table2": _table2(), "table3": _table3()}
-REMARK = "mFID of the authors is the mean of the five best of a run, by their own protocol"
+def table_names(text: str | None = None) -> list[str]:
+    """Return the keys of TABLES that "cut", "cut/table1" or "cut/1" means; all of them for None. Raises UserError."""
+    if text is None:
+        return list(TABLES)
+    paper, _, table = text.partition("/")
+    wanted = f"{paper}/table{table}" if table.isdigit() else text
+    found = [name for name in TABLES if wanted in (name, name.partition("/")[0])]
+    if not found:
+        raise UserError(f"there is no table {text!r}; there are: {', '.join(TABLES)}")
+    return found
 
 
 def table_name(text: str) -> str:
-    """Return the key in TABLES that "table1", or "1", means. Raises UserError."""
-    name = f"table{text}" if text.isdigit() else text
-    if name not in TABLES:
-        raise UserError(f"there is no table {text!r}; there are: {', '.join(TABLES)}")
-    return name
+    """Return the one key of TABLES that "cut/table1", or "cut/1", means. Raises UserError."""
+    found = table_names(text)
+    if len(found) > 1:
+        raise UserError(f"{text} is a paper; name one of its tables: {', '.join(found)}")
+    return found[0]
+
+
+def paper_of(table: str) -> Paper:
+    """Return the paper of a key of TABLES."""
+    return PAPERS[table.partition("/")[0]]
 
 
 def find_row(table: str, name: str) -> Row:
     """Return a row of TABLES[table] by its name. Raises UserError, which names the nearest."""
-    rows = {row.name: row for row in TABLES[table]}
+    rows = {row.name: row for row in TABLES[table].rows}
     if name not in rows:
         near = difflib.get_close_matches(name, rows, 1)
         raise UserError(f"{table} has no row {name!r}" + (f"; did you mean {near[0]}?" if near else "; see --list"))

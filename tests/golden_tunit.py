@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, normal, weight
 from uit_jax import methods
 from uit_jax.convert import tunit as convert
@@ -169,7 +170,7 @@ class Runner:
         state = state.replace(memory={**state.memory, "queue": KeyQueue(jnp.asarray(queue))})
 
         found, losses = {}, []
-        update = jax.jit(_update_and_gradients(method))
+        update = jax.jit(update_and_gradients(tunit, method, "joint"))
         for step in range(self.iterations):
             batch = {
                 "x": self.images(f"x_org{step}"),
@@ -200,31 +201,3 @@ class Runner:
         variables = {"params": params, **stats}
         exported = convert.export_network(network, variables, stages=self.settings["guide_stages"])
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
-
-
-def _update_and_gradients(method):
-    """Return (state, batch) -> (state, metrics, the gradients of the generator's loss), of one training iteration."""
-
-    def run(state, batch):
-        recorded = {}
-
-        def spy(learners, optimizers, loss_fn, **options):
-            def watched(name, tx):
-                def update(gradient, *rest):
-                    if "generator" in learners:
-                        recorded[name] = gradient
-                    return tx.update(gradient, *rest)
-
-                return tx._replace(update=update)
-
-            watching = {name: watched(name, optimizers[name]) for name in learners}
-            return descend(learners, watching, loss_fn, **options)
-
-        descend, tunit.descend = tunit.descend, spy
-        try:
-            state, metrics = method.update(state, batch, phase="joint")
-        finally:
-            tunit.descend = descend
-        return state, metrics, recorded
-
-    return run

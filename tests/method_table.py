@@ -15,6 +15,20 @@ import pytest
 
 from uit_jax import methods, optimizers, parallel
 
+PATCHES = dict(
+    image_size=16,
+    generator_width=4,
+    generator_blocks=2,
+    discriminator_width=4,
+    discriminator_layers=1,
+    patch_layers=(0, 4, 12),
+    patches=5,
+    patch_dim=8,
+    init_gain=1.0,  # with the published 0.02 narrow networks give codes of length 1e-7 and gradients of 1e3
+    constant_steps=2,
+    decay_steps=4,
+    queue_size=64,
+)
 TINY = {
     "tunit": dict(
         image_size=8,
@@ -35,6 +49,18 @@ TINY = {
         cycle_steps=4,
         average_start=3,
     ),
+    "cut": PATCHES | dict(load_size=20),
+    "fastcut": PATCHES | dict(load_size=20),
+    "sincut": dict(
+        image_size=16,
+        generator_width=1,
+        discriminator_width=1,
+        patch_dim=8,
+        crops=2,
+        constant_steps=2,
+        decay_steps=4,
+        queue_size=32,
+    ),
 }
 
 
@@ -45,6 +71,7 @@ class Configuration(NamedTuple):
     trains: tuple[str, ...] = ("guide", "generator", "discriminator")
 
 
+PATCHWISE = ("generator", "discriminator", "patches")
 TRANSLATOR = ("generator", "discriminator")
 CONFIGURATIONS = {
     "tunit": {
@@ -59,7 +86,32 @@ CONFIGURATIONS = {
         "quirks": Configuration({"reference_quirks": True, "labelled_share": 0.5}),
         "local": Configuration({"sync_statistics": False, "precision": "bf16"}),
     },
+    "cut": {
+        "internal": Configuration({}, PATCHWISE),
+        "minibatch": Configuration({"negatives": "minibatch", "patches": 0, "patch_layers": (12,)}, PATCHWISE),
+        "external": Configuration({"negatives": "external"}, PATCHWISE),
+        "both": Configuration({"negatives": "both"}, PATCHWISE),
+        "two_encoders": Configuration({"shared_encoder": False}, (*PATCHWISE, "output_generator", "output_patches")),
+        "frozen_decoder": Configuration({"nce_trains_decoder": False, "adversarial_weight": 0.0}, PATCHWISE),
+        "no_identity": Configuration({"identity": False, "average": 0.9}, PATCHWISE),
+        "no_mlp": Configuration({"patch_mlp": False, "gan_loss": "vanilla"}, TRANSLATOR),
+        "no_contrast": Configuration({"nce_weight": 0.0, "identity_l1_weight": 1.0}, TRANSLATOR),
+        "batch_norm": Configuration({"norm": "batch", "discriminator": "pixel"}, PATCHWISE),
+        "aliased": Configuration({"antialias": False, "antialias_up": False, "patch_layers": (0, 10)}, PATCHWISE),
+        "bf16": Configuration({"precision": "bf16", "sync_statistics": False}, PATCHWISE),
+    },
+    "fastcut": {
+        "mirrored": Configuration({}, PATCHWISE),
+        "all_patches": Configuration({"patches": 0, "identity": True, "patch_layers": (12,)}, PATCHWISE),
+        "external": Configuration({"negatives": "external"}, PATCHWISE),
+    },
+    "sincut": {
+        "single": Configuration({}, PATCHWISE),
+        "external": Configuration({"negatives": "external", "identity": False, "identity_l1_weight": 0.0}, PATCHWISE),
+    },
 }
+# The configurations that gather what the other devices have: a queue that they share.
+SHARING = {"tunit": "unsupervised", "cut": "external", "fastcut": "external", "sincut": "external"}
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
 
@@ -89,14 +141,29 @@ def batch(size: int = 8, side: int = 8) -> dict:
     return {"image": images, "label": (np.arange(size) % 3).astype(np.int32)}
 
 
+def batch_of(method, size: int = 8, phase: str = "") -> dict:
+    """Return one global batch of the layout and sizes that a method's phase, by default the first, is fed with."""
+    if method.layout == "single":
+        return batch(size)
+    side = method.load_size(phase or method.phase(0))
+    shapes = {"a": (side, side), "b": (side, side)} if side else {"a": (24, 40), "b": (36, 20)}
+    rng = np.random.default_rng(0)
+    return {k: rng.integers(0, 256, (size, *shape, 3)).astype(np.uint8) for k, shape in shapes.items()}
+
+
+def first(name: str) -> str:
+    """Return the name of a method's first configuration."""
+    return next(iter(CONFIGURATIONS[name]))
+
+
 def shapes(method, size: int = 8):
     """Return the shapes of a fresh state."""
-    return jax.eval_shape(method.init, jax.random.PRNGKey(0), batch(size))
+    return jax.eval_shape(method.init, jax.random.PRNGKey(0), batch_of(method, size))
 
 
 def start(method, size: int = 8):
     """Return a fresh state; its weights come from a generator that compiles quicker than JAX's own."""
-    state = jax.jit(method.init)(jax.random.key(0, impl="rbg"), batch(size))
+    state = jax.jit(method.init)(jax.random.key(0, impl="rbg"), batch_of(method, size))
     return state.replace(key=jax.random.PRNGKey(0))
 
 
@@ -145,7 +212,7 @@ def run(name: str, configuration: str, phases: tuple[str, ...]) -> Run:
         return method.update(state, views, phase=phase, axis_name=axis_name)
 
     lifted = parallel.lift(update, "jit", parallel.devices_for(1))
-    views = jax.jit(method.views)(jax.random.key(1), batch())
+    views = jax.jit(method.views)(jax.random.key(1), batch_of(method))
     state = lifted.put_state(start(method))
     states, metrics = [snapshot(state)], []
     for phase in phases:

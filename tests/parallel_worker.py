@@ -15,17 +15,18 @@ BATCH = 8
 WAYS = ("pmap", "shard_map")
 
 
-def one_step(how: str, devices: int = 0) -> dict[str, np.ndarray]:
-    """Train TUNIT for one joint step, views included, on this process's rows of one global batch.
+def one_step(how: str, devices: int = 0, name: str = "tunit", configuration: str = "") -> dict[str, np.ndarray]:
+    """Train a method for one step of its last phase, views included, on this process's rows of one global batch.
 
-    Returns the losses, and the weights, statistics and queue after the step, by their paths.
+    Returns the losses, and the weights, statistics and queues after the step, by their paths.
     """
-    method = table.build_with_sgd("tunit")
+    method = table.build_with_sgd(name, configuration)
+    phase = table.phases(method)[-1]
     lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(devices))
     rows = np.split(np.arange(BATCH), jax.process_count())[jax.process_index()]
-    batch = {name: values[rows] for name, values in table.batch(BATCH).items()}
+    batch = {name: values[rows] for name, values in table.batch_of(method, BATCH, phase).items()}
     state = lifted.put_state(decided(table.start(method)))
-    state, metrics = lifted.step(state, lifted.put_batch(batch), phase="joint")
+    state, metrics = lifted.step(state, lifted.put_batch(batch), phase=phase)
     learners = {name: (learner.params, learner.stats) for name, learner in state.learners.items()}
     leaves = jax.tree_util.tree_leaves_with_path((metrics, learners, state.memory))
     return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
@@ -33,6 +34,8 @@ def one_step(how: str, devices: int = 0) -> dict[str, np.ndarray]:
 
 def decided(state):
     """Let the clusters differ: a fresh head is so short that the mutual information and its gradient are nearly 0."""
+    if "guide" not in state.learners:
+        return state
     guide = state.learners["guide"]
     cluster = {**guide.params["cluster"], "kernel": 1000 * guide.params["cluster"]["kernel"]}
     guide = guide.replace(params={**guide.params, "cluster": cluster})

@@ -216,3 +216,56 @@ def test_fill_decides_what_comes_from_outside():
 def test_strong_view_lowers_for_accelerators(platform):
     images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.uint8)
     jax.jit(augment.strong_view).trace(keys(4), images).lower(lowering_platforms=(platform,))
+
+
+def byte_image(height, width, seed=0):
+    return (picture(height, width, seed=seed) * 255).astype(np.uint8)
+
+
+def test_crops_are_windows_of_the_image_and_reach_every_place():
+    image = np.arange(7 * 9, dtype=np.uint8).reshape(7, 9, 1)
+    cut = jax.jit(jax.vmap(lambda key: augment.crop(key, image, 5)))
+    corners = set()
+    for window in np.asarray(cut(keys(200))):
+        row, column = divmod(int(window[0, 0, 0]), 9)
+        np.testing.assert_array_equal(window, image[row : row + 5, column : column + 5])
+        corners.add((row, column))
+    assert corners == set(itertools.product(range(3), range(5)))
+
+
+def test_a_crop_of_the_image_s_own_size_is_the_image():
+    image = byte_image(6, 6)
+    np.testing.assert_array_equal(augment.crop(keys(1)[0], image, 6), image)
+
+
+@pytest.mark.parametrize("height, width", [(40, 64), (33, 17)])
+def test_zoomed_crops_are_windows_of_the_resized_image(height, width):
+    """By zoom alone known: the crop is found again in the whole image resized by PIL."""
+    image = byte_image(height, width)
+    size, zoom = 12, (0.5, 0.5)
+    shrunk = [max(size, round(side * 0.5)) for side in (height, width)]
+    whole = np.asarray(Image.fromarray(image).resize(shrunk[::-1], Image.Resampling.BILINEAR), np.float32) / 127.5 - 1
+    windows = np.lib.stride_tricks.sliding_window_view(whole, (size, size), axis=(0, 1)).transpose(0, 1, 3, 4, 2)
+    inner = np.s_[..., 1:-1, 1:-1, :]
+    found = set()
+    for key in keys(20):
+        crop = np.asarray(augment.zoomed_crop(key, image, size, zoom))
+        distance = np.abs(windows[inner] - crop[inner]).max((2, 3, 4))
+        assert distance.min() < 2 / 127.5  # PIL rounds to 8 bits between the axes
+        found.add(int(distance.argmin()))
+    assert len(found) > 1
+
+
+def test_zoomed_crops_stay_in_range_and_differ_by_key():
+    image = byte_image(50, 70)
+    crops = jax.vmap(lambda key: augment.zoomed_crop(key, image, 16, (1 / 3, 1.0)))(keys(50))
+    assert crops.shape == (50, 16, 16, 3) and jnp.abs(crops).max() <= 1
+    assert len(np.unique(np.asarray(crops).reshape(50, -1), axis=0)) == 50
+    flat = jnp.full((50, 70, 3), 200, jnp.uint8)
+    ones = jax.vmap(lambda key: augment.zoomed_crop(key, flat, 16, (1 / 3, 1.0)))(keys(20))
+    np.testing.assert_allclose(ones, np.full(ones.shape, 200 / 127.5 - 1), atol=1e-5)
+
+
+def test_sixteen_bits_are_normalized_to_the_same_range():
+    values = jnp.array([0, 65535, 257 * 100], jnp.uint16)
+    np.testing.assert_allclose(augment.normalize(values), [-1, 1, 100 / 127.5 - 1], atol=1e-6)

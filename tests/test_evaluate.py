@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import toy
+from tests import toy, toy_translator
 from uit_jax import checkpoint, evaluate, main, oracle, styles
+from uit_jax.errors import UserError
 from uit_jax.metrics import clusters
 
 SIZE = 16
@@ -87,6 +88,53 @@ def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
     assert result["scores"]["translation_species"] == 0.25 and result["scores"]["translation_position"] == 0.5
     assert "50 pairs" in result["protocol"]["translations"]
     assert not [name for name in evaluate.evaluate(run, pairs=0)["scores"] if name.startswith("translation")]
+
+
+@pytest.fixture
+def pair_run(run):
+    run.config.data.__dict__.update(
+        source="procedural:species=3,test_count=60", target="", test_target="", direction="AtoB", target_channels=0
+    )
+    return run._replace(method=toy_translator.method(), variables=toy_translator.variables())
+
+
+def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monkeypatch):
+    asked = {}
+
+    def score(method, variables, world, scenes, species):
+        asked.update(method=method, size=world.size, seed=world.seed, scenes=scenes, species=species)
+        return {"species": 0.25, "position": np.float32(0.5)}
+
+    monkeypatch.setattr(oracle, "score_domain", score)
+    result = evaluate.evaluate(pair_run, limit=5)
+    assert (asked["size"], asked["seed"], asked["species"], len(asked["scenes"])) == (SIZE, 3, 1, 5)
+    assert (asked["scenes"].species == 0).all()
+    assert result["scores"] == {"translation_species": 0.25, "translation_position": 0.5}
+    assert result["classes"] == ["disk", "square"] and "5 test images" in result["protocol"]["translations"]
+    assert json.dumps(result)
+    text = evaluate.table(result)
+    assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text
+    pair_run.config.data.direction = "BtoA"
+    evaluate.evaluate(pair_run, pairs=4)
+    assert asked["species"] == 0 and len(asked["scenes"]) == 4
+
+
+def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
+    for arguments, message in (
+        ({"kmeans": True}, "--kmeans: of this run's"),
+        ({"pairs": 0}, "--pairs=0: of this run's"),
+    ):
+        with pytest.raises(UserError, match=message):
+            evaluate.evaluate(pair_run, **arguments)
+    with pytest.raises(UserError, match="no pseudo domains to score"):
+        evaluate.evaluate(run._replace(method=run.method._replace(readouts={})))
+    for name in ("testA", "testB", "trainA", "trainB"):
+        paint(tmp_path / "pair" / name / "0.png", 0, np.random.default_rng(0))
+    for source in (str(tmp_path / "pair"), f"procedural:test_count=60#0 {tmp_path / 'pair' / 'testB'}"):
+        data = pair_run.config.data
+        data.source, _, data.target = source.partition(" ")
+        with pytest.raises(UserError, match="what their translations should be is not known"):
+            evaluate.evaluate(pair_run)
 
 
 def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, run, monkeypatch, capsys):

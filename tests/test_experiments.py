@@ -8,70 +8,154 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import report, run, tables
-from experiments.tables import DATA_SETS, TABLES
+from experiments import cut, report, run, tables, tunit
+from experiments.tables import TABLES
 from tests import toy
+from uit_jax import bench, styles, train
 from uit_jax import config as config_module
-from uit_jax import styles, train
 from uit_jax.errors import UserError
 
-ROWS = [row for rows in TABLES.values() for row in rows]
-OURS = [row for row in ROWS if not row.absent]
+ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
+OURS = [(name, row) for name, row in ROWS if not row.absent]
 
 
-@pytest.mark.parametrize("row", OURS, ids=lambda row: row.name)
-def test_every_row_resolves_and_builds(row):
+@pytest.mark.parametrize("name, row", OURS, ids=[name for name, _ in OURS])
+def test_every_row_resolves_and_builds(name, row):
     config = run.build_config(row, source="procedural", seed=1)
     config_module.build_method(config)
-    assert (config.data.image_size, config.batch_size, config.steps, config.seed) == (128, 32, 200_000, 1)
+    shape = config.data.image_size, config.batch_size, config.steps
+    if name.startswith("tunit/"):
+        assert shape == (128, 32, 200_000)
+    elif name.endswith("sincut"):
+        assert shape == (64, 1, 100_000)
+    else:
+        # Epochs are those of the larger domain.
+        epochs = 200 if name.endswith("fastcut") else 400
+        assert shape == (256, 1, epochs * max(row.data.pair))
+        assert config.method.constant_steps == config.steps * (3 if name.endswith("fastcut") else 2) // 4
+        assert config.method.load_size == 286 and config.data.resample == "bicubic"
+    assert config.seed == 1
+    if "constant_steps" in config.method:
+        assert config.steps == config.method.constant_steps + config.method.decay_steps
 
 
 @pytest.mark.slow
 def test_every_row_can_be_initialised():
     """At the paper's widths, by shapes alone; rows that differ in nothing that has a shape are one case."""
     seen = {}
-    for row in OURS:
+    shapeless = ("labelled_share", "constant_steps", "decay_steps", "patches", "nce_weight", "nce_trains_decoder")
+    for name, row in OURS:
         config = row.config()
-        settings = {key: value for key, value in config.method.items() if key != "labelled_share"}
+        settings = {key: value for key, value in config.method.items() if key not in shapeless}
         key = json.dumps(settings, sort_keys=True, default=str)
         if key not in seen:
             method = config_module.build_method(config)
             seen[key] = jax.eval_shape(lambda c=config, m=method: config_module.initial_state(c, m))
-        logits = seen[key].learners["guide"].params["cluster"]["kernel"]
-        assert logits.shape == (512, config.method.domains), row.name
+        if name.startswith("tunit/"):
+            logits = seen[key].learners["guide"].params["cluster"]["kernel"]
+            assert logits.shape == (512, config.method.domains), name
+        else:
+            check_sizes(name, config, seen[key])
+
+
+def check_sizes(name, config, state):
+    """Compare a pair method's parameters with those of the published networks."""
+    counts = {
+        learner: sum(leaf.size for leaf in jax.tree.leaves(state.learners[learner].params))
+        for learner in state.learners
+    }
+    if name.endswith("sincut"):
+        assert counts == {"generator": 3_068_404, "discriminator": 5_885_473, "patches": 280_832}
+        return
+    layers = 1 if name.endswith("-last") else 5
+    expected = {
+        "generator": 11_378_179,
+        "discriminator": 2_764_737,
+        "patches": 560_384 if layers == 5 else 2 * (256 * 256 + 256),
+    }
+    if name.endswith("two-encoders"):
+        expected |= {f"output_{learner}": expected[learner] for learner in ("generator", "patches")}
+    assert counts == expected, name
+    queues = jax.tree.leaves(state.memory)
+    assert [queue.shape for queue in queues] == [(16_384, 256)] * (2 * layers if "-ext" in name else 0), name
 
 
 def test_names_are_unique_and_data_sets_known():
-    for rows in TABLES.values():
-        assert len({row.name for row in rows}) == len(rows)
-    assert all(row.data in DATA_SETS and row.paper for row in ROWS)
-    assert all(row.config().method.domains == 10 for row in TABLES["table1"] if not row.absent)
-    assert len(set(DATA_SETS["animalfaces10"].names)) == DATA_SETS["animalfaces10"].classes
+    for table in TABLES.values():
+        assert len({row.name for row in table.rows}) == len(table.rows)
+    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values()]
+    assert all(row.data in known for _, row in ROWS)
+    # What is named has a number in the paper, or says that there is none.
+    assert all(row.paper or cut._PICTURES in row.notes for _, row in ROWS)
+    assert all(metric in tables.paper_of(name).metrics for name, row in ROWS for metric in row.paper)
+    assert all(row.config().method.domains == 10 for row in TABLES["tunit/table1"].rows if not row.absent)
+    animals = tunit.DATA_SETS["animalfaces10"]
+    assert len(set(animals.names)) == animals.classes
 
 
 def test_rows_set_what_their_names_say():
-    method = tables.find_row("table1", "animalfaces10-no-feedback").config().method
+    method = tables.find_row("tunit/table1", "animalfaces10-no-feedback").config().method
     assert not method.adversarial_feedback
-    assert tables.find_row("table1", "food10-b").config().method.labelled_share == 1
-    assert tables.find_row("table1", "food10-e").config().method.joint_training == "frozen_domains"
-    assert tables.find_row("table1", "food10-f").config().method.joint_training == "frozen"
-    assert tables.find_row("table2", "food10-1000").config().method.domains == 1000
-    semi = tables.find_row("table3", "animalfaces149-tunit-8pct").config().method
+    assert tables.find_row("tunit/table1", "food10-b").config().method.labelled_share == 1
+    assert tables.find_row("tunit/table1", "food10-e").config().method.joint_training == "frozen_domains"
+    assert tables.find_row("tunit/table1", "food10-f").config().method.joint_training == "frozen"
+    assert tables.find_row("tunit/table2", "food10-1000").config().method.domains == 1000
+    semi = tables.find_row("tunit/table3", "animalfaces149-tunit-8pct").config().method
     assert (semi.labelled_share, semi.domains) == (0.08, 149)
+
+
+def test_rows_of_cut_set_what_their_names_say():
+    def settings(row, table="cut/figure4"):
+        method = tables.find_row(table, row).config().method
+        negatives = method.patches - 1, method.negatives
+        return method.identity, method.nce_weight, len(method.patch_layers), method.patch_layers[-1], *negatives
+
+    assert settings("horse2zebra-cut") == (True, 1, 5, 16, 255, "internal")
+    assert settings("horse2zebra-cut", "cut/table1") == settings("cut", "cut/c5") == settings("horse2zebra-cut")
+    assert settings("horse2zebra-no-id") == (False, 10, 5, 16, 255, "internal")
+    assert settings("cityscapes-no-id-15neg") == (False, 10, 5, 16, 15, "internal")
+    assert settings("cityscapes-no-id-15neg-last") == (False, 10, 1, 16, 15, "internal")
+    assert settings("horse2zebra-last") == (True, 1, 1, 16, 255, "internal")
+    assert settings("cityscapes-ext") == (True, 1, 5, 16, 255, "external")
+    assert settings("cityscapes-int-ext") == (True, 1, 5, 16, 255, "both")
+    assert settings("cityscapes-ext-last") == (True, 1, 1, 16, 255, "external")
+    assert not tables.find_row("cut/c5", "two-encoders").config().method.shared_encoder
+    assert not tables.find_row("cut/c5", "no-decoder-gradient").config().method.nce_trains_decoder
+    fast = tables.find_row("cut/table1", "cat2dog-fastcut").config().method
+    assert (fast.name, fast.flip_equivariance, fast.identity, fast.nce_weight) == ("fastcut", True, False, 10)
+    for name, row in OURS:
+        if name.startswith("cut/"):
+            direction = "BtoA" if "cityscapes" in name else "AtoB"
+            assert row.config().data.direction == direction
 
 
 def test_the_papers_numbers_are_where_they_belong():
     """Some of them, read off the paper once more."""
     expected = {
-        ("table1", "animalfaces10-g"): dict(mfid=47.7, density=1.039, coverage=0.805, accuracy=0.841),
-        ("table1", "food10-f"): dict(mfid=61.1, density=0.908, coverage=0.777, accuracy=0.860),
-        ("table2", "animalfaces10-10"): dict(mfid=47.7, density=1.039, coverage=0.805),
-        ("table2", "food10-500"): dict(mfid=63.2, density=0.986, coverage=0.826),
-        ("table3", "food101-tunit-60pct"): dict(mfid=68.2),
-        ("table3", "animalfaces149-semit-4pct"): dict(mfid=134.0),
+        ("tunit/table1", "animalfaces10-g"): dict(mfid=47.7, density=1.039, coverage=0.805, accuracy=0.841),
+        ("tunit/table1", "food10-f"): dict(mfid=61.1, density=0.908, coverage=0.777, accuracy=0.860),
+        ("tunit/table2", "animalfaces10-10"): dict(mfid=47.7, density=1.039, coverage=0.805),
+        ("tunit/table2", "food10-500"): dict(mfid=63.2, density=0.986, coverage=0.826),
+        ("tunit/table3", "food101-tunit-60pct"): dict(mfid=68.2),
+        ("tunit/table3", "animalfaces149-semit-4pct"): dict(mfid=134.0),
+        ("cut/table1", "horse2zebra-cut"): dict(fid=45.5, seconds=0.24, gigabytes=3.33),
+        ("cut/table1", "horse2zebra-gcgan"): dict(fid=86.7, seconds=0.26, gigabytes=2.67),
+        ("cut/table1", "cat2dog-fastcut"): dict(fid=94.0),
+        ("cut/table1", "cityscapes-cut"): dict(miou=24.7, pixel_accuracy=68.8, class_accuracy=30.7, fid=56.4),
+        ("cut/table1", "cityscapes-drit"): dict(miou=17.0, pixel_accuracy=58.7, class_accuracy=22.2, fid=155.3),
+        ("cut/figure4", "horse2zebra-last"): dict(fid=441.7),
+        ("cut/figure4", "cityscapes-int-ext"): dict(fid=64.4, miou=20.0),
+        ("cut/figure4", "cityscapes-no-id-15neg-last"): dict(fid=114.1, miou=16.0),
+        ("cut/c5", "no-decoder-gradient"): dict(fid=444.2),
     }
     for (table, name), paper in expected.items():
         assert tables.find_row(table, name).paper == paper
+
+
+def test_what_depends_on_published_weights_is_never_ours():
+    """No score of this library stands in a column of FID or of a segmentation network."""
+    ours = {name for paper in tables.PAPERS.values() for name, metric in paper.metrics.items() if metric.score}
+    assert ours == {"accuracy", "seconds", "gigabytes"}
 
 
 def write_set(root, classes):
@@ -106,18 +190,18 @@ def trained(monkeypatch):
 def test_a_row_is_run_for_each_seed_and_reported_beside_the_paper(tmp_path, trained, capsys):
     source = write_set(tmp_path / "set", ["a", "b", "c"])
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
-    arguments = ["1", "animalfaces10-g", f"--substitute={source}", "--config.steps=5", *where]
+    arguments = ["tunit/1", "animalfaces10-g", f"--substitute={source}", "--config.steps=5", *where]
     assert run.main([*arguments, "--seeds=0,2"]) == 0
     files = sorted((tmp_path / "results").rglob("*.json"))
     assert [path.name for path in files] == ["seed0.json", "seed2.json"]
     result = json.loads(files[1].read_text())
-    assert (result["table"], result["row"], result["training_seed"]) == ("table1", "animalfaces10-g", 2)
+    assert (result["table"], result["row"], result["training_seed"]) == ("tunit/table1", "animalfaces10-g", 2)
     assert result["substitute"] and result["changes"] == {"steps": "5"} and result["step"] == 5
     assert result["commit"] and result["images"] == 12 and result["scores"]["cluster_accuracy"] == 1
     assert "kmeans_accuracy" in result["scores"]
 
     capsys.readouterr()
-    assert report.main(["table1", f"--results={tmp_path / 'results'}"]) == 0
+    assert report.main(["tunit/table1", f"--results={tmp_path / 'results'}"]) == 0
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if line.startswith("| animalfaces10-g "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
@@ -131,10 +215,10 @@ def test_other_settings_are_another_line_and_another_run(tmp_path, trained, caps
     source = write_set(tmp_path / "set", ["a", "b", "c"])
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
     for steps in (5, 6):
-        run.main(["2", "food10-4", f"--substitute={source}", f"--config.steps={steps}", *where])
+        run.main(["tunit/2", "food10-4", f"--substitute={source}", f"--config.steps={steps}", *where])
     assert len(trained) == 2
     capsys.readouterr()
-    report.main(["2", f"--results={tmp_path / 'results'}"])
+    report.main(["tunit/2", f"--results={tmp_path / 'results'}"])
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| food10-4 ")]
     assert len(lines) == 2 and all("- / 1.000" in line for line in lines)
 
@@ -142,19 +226,22 @@ def test_other_settings_are_another_line_and_another_run(tmp_path, trained, caps
 def test_with_given_labels_there_is_no_clustering_to_score(tmp_path, trained, capsys):
     source = write_set(tmp_path / "set", ["a", "b", "c"])
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path}", "--seeds=0"]
-    assert run.main(["1", "food10-b", f"--substitute={source}", *where]) == 0
-    (path,) = (tmp_path / "table1").rglob("*.json")
+    assert run.main(["tunit/1", "food10-b", f"--substitute={source}", *where]) == 0
+    (path,) = (tmp_path / "tunit/table1").rglob("*.json")
     assert [name for name in json.loads(path.read_text())["scores"] if name.startswith("cluster")] == []
     capsys.readouterr()
-    report.main(["1", f"--results={tmp_path}"])
+    report.main(["tunit/1", f"--results={tmp_path}"])
     assert "| food10-b " in capsys.readouterr().out
 
 
 def test_where_nothing_was_run_the_report_says_so(tmp_path, capsys):
     report.main([f"--results={tmp_path / 'none'}"])
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| ") and "/" in line]
+    text = capsys.readouterr().out
+    lines = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith("| row ")]
     assert len(lines) == len(ROWS)
-    assert all(("not run" in line) != ("not ours" in line) for line in lines)
+    assert all(("not run" in line) != ("not here" in line) for line in lines)
+    for remark in ("five best of a run", "GTX 1080", "best one over training", "another method, not here yet"):
+        assert remark in text
 
 
 def test_a_damaged_result_is_named(tmp_path):
@@ -167,13 +254,17 @@ def test_a_damaged_result_is_named(tmp_path):
     ("arguments", "message"),
     [
         (["table9", "x"], "no table 'table9'"),
-        (["table1", "animalfaces10-h"], "did you mean animalfaces10-"),
-        (["table1", "animalfaces10-a", "--data=x"], "FUNIT is another method"),
-        (["table1", "animalfaces10-g"], "--data=PATH is missing"),
-        (["table1", "animalfaces10-g", "--substitute=x", "--config.seed=1"], "--seeds"),
-        (["table1", "animalfaces10-g", "--substitute=x", "--config.data.source=y"], "--substitute"),
-        (["table1", "animalfaces10-g", "--substitute=x", "--config.stepps=1"], "steps"),
-        (["table1"], "name a table and a row"),
+        (["tunit/table1", "animalfaces10-h"], "did you mean animalfaces10-"),
+        (["tunit/table1", "animalfaces10-a", "--data=x"], "FUNIT is another method"),
+        (["cut/table1", "horse2zebra-cyclegan", "--data=x"], "CycleGAN is another method"),
+        (["cut/table1", "horse2zebra-cut"], "trainA, trainB, testA and testB of Horse→Zebra"),
+        (["cut", "horse2zebra-cut"], "cut is a paper; name one of its tables: cut/table1, cut/figure4"),
+        (["tunit/table1", "animalfaces10-g"], "--data=PATH is missing: a folder with train/CLASS"),
+        (["tunit/1", "animalfaces10-g", "--substitute=x", "--config.seed=1"], "--seeds"),
+        (["tunit/1", "animalfaces10-g", "--substitute=x", "--config.data.source=y"], "--substitute"),
+        (["tunit/1", "animalfaces10-g", "--substitute=x", "--config.stepps=1"], "steps"),
+        (["tunit/table1"], "name a table and a row"),
+        (["--list", "unit"], "no table 'unit'"),
     ],
 )
 def test_what_cannot_be_run_is_told(arguments, message):
@@ -185,19 +276,82 @@ def test_images_are_not_taken_for_a_data_set_they_are_not(tmp_path, trained):
     source = write_set(tmp_path / "set", [f"class{i}" for i in range(10)])
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
     with pytest.raises(UserError, match="is not AnimalFaces-10"):
-        run.main(["1", "animalfaces10-g", f"--data={source}", *where])
-    real = write_set(tmp_path / "real", DATA_SETS["animalfaces10"].names)
-    assert run.main(["1", "animalfaces10-g", f"--data={real}", *where]) == 0
-    assert (tmp_path / "results" / "table1" / "animalfaces10-g" / "seed0.json").exists()
+        run.main(["tunit/1", "animalfaces10-g", f"--data={source}", *where])
+    real = write_set(tmp_path / "real", tunit.DATA_SETS["animalfaces10"].names)
+    assert run.main(["tunit/1", "animalfaces10-g", f"--data={real}", *where]) == 0
+    assert (tmp_path / "results" / "tunit" / "table1" / "animalfaces10-g" / "seed0.json").exists()
+
+
+def write_pair(root, counts):
+    """Write a tree of two domains with so many training images in A and in B, and one test image of each."""
+    for folder, count in zip(("trainA", "trainB", "testA", "testB"), (*counts, 1, 1), strict=True):
+        (root / folder).mkdir(parents=True)
+        for i in range(count):
+            Image.new("RGB", (16, 16), (i, 0, 99)).save(root / folder / f"{i}.png")
+    return root
+
+
+@pytest.fixture
+def trained_pair(trained, monkeypatch):
+    """Likewise for pairs of domains: what is trained has no pseudo domains, and its steps take 1/4 or 1/8 second."""
+
+    def measure(config, steps, windows):
+        phases = [{"share": 0.5, "steps_per_second": rate, "mib": mib} for rate, mib in ((4.0, 2048.0), (8.0, 1024.0))]
+        return {"phases": phases, "devices": 1, "device": "abacus", "batch_size": config.batch_size}
+
+    opened = styles.open_run
+    monkeypatch.setattr(
+        styles, "open_run", lambda path: opened(path)._replace(method=toy.method()._replace(readouts={}))
+    )
+    monkeypatch.setattr(bench, "measure", measure)
+    return trained
+
+
+def test_a_row_of_pairs_is_run_on_a_tree_of_two_domains(tmp_path, trained_pair, monkeypatch, capsys):
+    monkeypatch.setitem(vars(cut.DATA_SETS["horse2zebra"]), "pair", (2, 3))
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=1"]
+    right = write_pair(tmp_path / "right", (2, 3))
+    wrong = write_pair(tmp_path / "wrong", (3, 2))
+    with pytest.raises(UserError, match="has 3 and 2 training images, not 2 and 3, and is not Horse→Zebra"):
+        run.main(["cut/table1", "horse2zebra-cut", f"--data={wrong}", *where])
+    assert not trained_pair
+    assert run.main(["cut/table1", "horse2zebra-cut", f"--data={right}", *where]) == 0
+    assert [config.data.source for config in trained_pair.values()] == [str(right)]
+    (path,) = (tmp_path / "results" / "cut" / "table1" / "horse2zebra-cut").glob("*.json")
+    result = json.loads(path.read_text())
+    assert result["scores"] == {"seconds_per_iteration": 0.5 / 4 + 0.5 / 8, "gigabytes": 2}
+    assert (result["data_set"], result["source"], result["training_seed"]) == ("Horse→Zebra", str(right), 1)
+
+    capsys.readouterr()
+    assert report.main(["cut/table1", f"--results={tmp_path / 'results'}"]) == 0
+    text = capsys.readouterr().out
+    line = next(line for line in text.splitlines() if line.startswith("| horse2zebra-cut "))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[1:7] == ["-", "-", "-", "45.5 / not run", "0.24 / 0.19", "3.33 / 2.00"]
+    assert cells[7:10] == ["1", "533600", "-"]
+    for note in ("not run: seed 0, 2", "1 x abacus, batch size 1", "61.7 and 68"):
+        assert note in text
+
+
+def test_two_folders_of_images_are_a_substitute_with_a_target(tmp_path, trained_pair):
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    sides = [f"--substitute={tmp_path / 'a'}", f"--config.data.target={tmp_path / 'b'}"]
+    assert run.main(["cut/pictures", "monet2etretat-sincut", *sides, *where]) == 0
+    (path,) = (tmp_path / "results" / "cut" / "pictures").rglob("*.json")
+    result = json.loads(path.read_text())
+    assert result["source"] == f"{tmp_path / 'a'} and {tmp_path / 'b'}" and result["substitute"]
 
 
 def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
     monkeypatch.setattr(styles, "open_run", lambda workdir: SimpleNamespace(step=3))
     with pytest.raises(UserError, match="stopped at step 3"):
-        run.main(["1", "animalfaces10-g", "--substitute=procedural", f"--workdir={tmp_path}", "--seeds=0"])
+        run.main(["tunit/1", "animalfaces10-g", "--substitute=procedural", f"--workdir={tmp_path}", "--seeds=0"])
 
 
-@pytest.mark.parametrize(("module", "argument", "shown"), [("run", "--list", "table3"), ("report", "2", "food10-1000")])
+@pytest.mark.parametrize(
+    ("module", "argument", "shown"),
+    [("run", "--list", "cut/c5"), ("report", "tunit/2", "food10-1000"), ("report", "cut", "horse2zebra-fastcut")],
+)
 def test_the_modules_are_commands(module, argument, shown):
     done = subprocess.run(
         [sys.executable, "-m", f"experiments.{module}", argument], cwd=run.ROOT, capture_output=True, text=True

@@ -10,11 +10,17 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import golden_tunit, golden_views
+from tests import golden_cut, golden_sincut, golden_tunit, golden_views
 
-RUNNERS = {"tunit": golden_tunit.Runner, "views": golden_views.Runner}
+RUNNERS = {
+    "tunit": golden_tunit.Runner,
+    "cut": golden_cut.Runner,
+    "fastcut": golden_cut.Runner,
+    "sincut": golden_sincut.Runner,
+    "views": golden_views.Runner,
+}
 # Files of the same folder whose subjects have no part in this package.
-OTHERS = ("cut", "fastcut", "sincut", "perceptual", "inception")
+OTHERS = ("perceptual", "inception")
 
 
 def subject(path: pathlib.Path, manifest: dict) -> str:

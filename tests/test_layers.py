@@ -19,12 +19,12 @@ LAYERS = (
     ("collectives",),
     ("nn", "losses", "key_queue", "optimizers", "augment", "data", "metrics"),
     ("state",),
-    ("methods", "oracle"),
+    ("methods", "oracle", "tiling", "video"),
     ("parallel", "convert", "config", "inference", "progress", "window"),
     ("pictures", "checkpoint", "feed"),
     ("writers", "styles"),
-    ("run",),
-    ("train", "evaluate", "translate", "bench"),
+    ("run", "drawing"),
+    ("train", "evaluate", "translate", "inspection", "bench"),
     ("main",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

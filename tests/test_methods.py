@@ -23,7 +23,8 @@ def over_two_devices(method, phase):
     step = functools.partial(methods.training_step(method), phase=phase, axis_name="data")
     step = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="data")
     state = table.shapes(method)
-    batch = {name: rows.reshape(2, 4, *rows.shape[1:]) for name, rows in table.batch().items()}
+    batch = table.batch_of(method, phase=phase)
+    batch = {name: rows.reshape(2, 4, *rows.shape[1:]) for name, rows in batch.items()}
     return state, *jax.eval_shape(step, state, batch)
 
 
@@ -50,7 +51,7 @@ def test_a_forgotten_mean_does_not_trace(name, monkeypatch):
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_a_forgotten_gather_does_not_trace(name, monkeypatch):
-    method = table.build(name)
+    method = table.build(name, table.SHARING[name])
     monkeypatch.setattr(collectives, "gather", lambda array, axis_name: array)
     with pytest.raises(ValueError, match="out_axes"):
         over_two_devices(method, method.phase(0))
@@ -64,28 +65,28 @@ def schedule(name):
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_each_phase_is_compiled_once(name):
-    run = table.run(name, "unsupervised", schedule(name))
+    run = table.run(name, table.first(name), schedule(name))
     assert set(run.traces.values()) == {1}
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_steps_are_counted_and_the_key_stays(name):
-    run = table.run(name, "unsupervised", schedule(name))
+    run = table.run(name, table.first(name), schedule(name))
     assert [int(state.step) for state in run.states] == list(range(len(run.states)))
     assert not table.changed(run.states[0].key, run.states[-1].key)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_metrics_are_finite(name):
-    run = table.run(name, "unsupervised", schedule(name))
+    run = table.run(name, table.first(name), schedule(name))
     assert all(np.isfinite(value) for metrics in run.metrics for value in metrics.values())
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_a_phase_trains_its_learners_and_no_other(name):
-    run, phases = table.run(name, "unsupervised", schedule(name)), schedule(name)
+    run, phases = table.run(name, table.first(name), schedule(name)), schedule(name)
     for phase, before, after in zip(phases, run.states[:-1], run.states[1:], strict=True):
-        trains = {"guide"} if phase == "guide" else set(table.CONFIGURATIONS[name]["unsupervised"].trains)
+        trains = {"guide"} if phase == "guide" else set(table.CONFIGURATIONS[name][table.first(name)].trains)
         for learner in before.learners:
             moved = table.changed(before.learners[learner].params, after.learners[learner].params)
             assert moved == (learner in trains), (phase, learner)
@@ -95,7 +96,7 @@ def test_a_phase_trains_its_learners_and_no_other(name):
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_the_same_state_and_views_give_the_same_bits(name):
-    run, phases = table.run(name, "unsupervised", schedule(name)), schedule(name)
+    run, phases = table.run(name, table.first(name), schedule(name)), schedule(name)
     assert not table.changed(run.states[0], table.snapshot(table.start(run.method)))
     for phase, before, after in zip(phases, run.states[:-1], run.states[1:], strict=True):
         assert not table.changed(after, run.again(before, phase))
@@ -103,10 +104,11 @@ def test_the_same_state_and_views_give_the_same_bits(name):
 
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_views_are_a_function_of_their_key(name):
-    views = jax.jit(table.build(name).views)
-    first, again, other = (views(jax.random.key(seed), table.batch()) for seed in (1, 1, 2))
+    method = table.build(name)
+    views = jax.jit(method.views)
+    first, again, other = (views(jax.random.key(seed), table.batch_of(method)) for seed in (1, 1, 2))
     assert not table.changed(first, again)
-    for image in (key for key, value in first.items() if value.ndim == 4):
+    for image in ("x", "x_aug") if method.layout == "single" else ("a", "b"):
         assert first[image].dtype == jnp.float32 and jnp.abs(first[image]).max() <= 1
         assert table.changed(first[image], other[image])
 
@@ -116,17 +118,23 @@ def test_every_phase_lowers_for_accelerators(name):
     method = table.build(name)
     step = methods.training_step(method)
     for phase in table.phases(method):
-        traced = jax.jit(functools.partial(step, phase=phase)).trace(table.shapes(method), table.batch())
+        batch = table.batch_of(method, phase=phase)
+        traced = jax.jit(functools.partial(step, phase=phase)).trace(table.shapes(method), batch)
         for platform in ("cuda", "tpu"):
             assert "stablehlo" in traced.lower(lowering_platforms=(platform,)).as_text()
 
 
-@pytest.mark.parametrize("name", methods.METHODS)
-def test_translation_and_readouts(name):
-    run = table.run(name, "unsupervised", schedule(name))
-    method = run.method
-    variables = method.variables(run.states[-1])
-    content, reference = run.views["x"][:4], run.views["x"][4:]
+def trained(name):
+    """Return a trained method, its variables and contents float32 [4, S, S, C]."""
+    run = table.run(name, table.first(name), schedule(name))
+    contents = run.views["x" if run.method.layout == "single" else "a"]
+    return run.method, run.method.variables(run.states[-1]), contents[:4]
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if "style" in table.build(name).readouts])
+def test_translation_by_reference_and_style(name):
+    method, variables, content = trained(name)
+    reference = jnp.flip(content, 0)
     style = jax.jit(method.readouts["style"])(variables, reference)
     translate = jax.jit(method.translate)
     by_reference = translate(variables, {"content": content, "reference": reference})
@@ -138,10 +146,23 @@ def test_translation_and_readouts(name):
     assert content.shape[1] % method.multiple == 0
 
 
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if "patch_codes" in table.build(name).readouts])
+def test_translation_without_reference_at_any_size(name):
+    method, variables, content = trained(name)
+    translate = jax.jit(method.translate)
+    for width in (16, 24):
+        images = jnp.pad(content, ((0, 0), (0, 0), (0, width - 16), (0, 0)), "reflect")
+        drawn = translate(variables, {"content": images})
+        assert drawn.shape == images.shape and jnp.abs(drawn).max() <= 1
+    for codes in jax.jit(method.readouts["patch_codes"])(variables, content).values():
+        assert codes.ndim == 4 and len(codes) == 4
+        np.testing.assert_allclose(jnp.linalg.norm(codes, axis=-1), np.ones(codes.shape[:3]), rtol=1e-3)
+
+
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_only_shapes_of_the_batch_are_read_by_init(name):
     method = table.build(name)
-    specs = {key: jax.ShapeDtypeStruct(value.shape, value.dtype) for key, value in table.batch().items()}
+    specs = {k: jax.ShapeDtypeStruct(v.shape, v.dtype) for k, v in table.batch_of(method).items()}
     state = jax.eval_shape(lambda key: method.init(key, specs), jax.random.key(0))
     assert jax.tree.structure(state) == jax.tree.structure(table.shapes(method))
 

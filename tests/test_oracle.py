@@ -102,6 +102,39 @@ def test_score_gives_content_and_reference_to_the_translator(judge):
     assert idle["species"] < 0.1 and idle["follows_reference"] < 0.1
 
 
+def test_a_translator_to_one_species_is_judged_without_references(judge):
+    scenes = WORLD.scenes("test")
+    scenes = scenes[np.flatnonzero(scenes.species == 0)]
+    truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, 2))
+    moved = dataclasses.replace(truth, position=-truth.position)
+    regrounded = dataclasses.replace(
+        truth, colors=np.stack([*truth.colors.swapaxes(0, 1)[:2], 0 * truth.colors[:, 2]], 1)
+    )
+
+    def compare(outputs):
+        return oracle.compare_domain(pixels(outputs), scenes, 2, WORLD, judge)
+
+    perfect, idle, elsewhere, black = map(compare, (truth, scenes, moved, regrounded))
+    assert perfect["species"] > 0.9 and perfect["position"] < 0.5 and perfect["ground"] < 0.01
+    assert idle["species"] < 0.1 and idle["position"] < 0.5 and idle["ground"] < 0.01
+    assert elsewhere["species"] > 0.9 and elsewhere["position"] > 0.8
+    assert black["ground"] > 0.3
+
+
+def test_such_a_translator_is_given_the_scenes(judge):
+    class Darker:
+        @staticmethod
+        def translate(variables, inputs):
+            assert set(inputs) == {"content"}
+            return inputs["content"] * variables - 1 + variables
+
+    scenes = WORLD.scenes("test")
+    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, 1, judge=judge) for share in (1.0, 0.5))
+    assert kept["ground"] < 0.01 and kept["position"] < 0.5 and kept["oracle_accuracy"] == judge.accuracy
+    np.testing.assert_allclose(dark["ground"], np.linalg.norm(scenes.colors[:, 2], axis=-1).mean() / 2, rtol=0.02)
+    assert kept["species"] == np.mean(judge.read(pixels(scenes))[0] == 1)
+
+
 def test_mean_colours_weigh_by_the_parts():
     images = np.zeros((1, 2, 2, 3))
     images[0, 0] = 1.0

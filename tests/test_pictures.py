@@ -110,6 +110,37 @@ def test_training_grids_show_what_the_method_draws():
     assert colors(members) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
 
 
+def painter(traced=None):
+    """Return a method without styles that moves colours from channel to channel."""
+
+    def translate(variables, inputs):
+        assert inputs["content"].shape[1] % 4 == inputs["content"].shape[2] % 4 == 0
+        if traced is not None:
+            traced.append(inputs["content"].shape)
+        return jnp.roll(inputs["content"], 1, -1) * variables["scale"]
+
+    return toy.method()._replace(translate=translate, readouts={}, layout="pair")
+
+
+def test_pair_grids_show_both_domains_and_what_becomes_of_them():
+    traced = []
+    a = np.stack([flat((10 * i, 0, 0), 30) for i in (1, 2, 3)])
+    b = np.stack([flat((0, 0, 90), 50)])[:, :20]
+    grid = pictures.pair_grids(painter(traced), toy.variables(), a, b)["translations"]
+    assert {(10, 0, 0), (0, 10, 0), (0, 30, 0)} <= colors(grid)
+    # B is shown where there is some, one cell lower than wide.
+    assert {(0, 0, 90), (90, 0, 0)} <= {tuple(int(v) for v in c) for c in np.unique(grid.reshape(-1, 3), axis=0)}
+    assert traced == [(3, 32, 32, 3), (1, 20, 52, 3)]
+    alone = pictures.pair_grids(painter(), toy.variables(), a)["translations"]
+    assert alone.shape[1] < grid.shape[1] and {(20, 0, 0), (0, 20, 0)} <= colors(alone)
+
+
+def test_pair_grids_show_the_upper_bits_of_sixteen():
+    deep = np.full((1, 64, 64, 3), (100 * 257, 0, 200 * 257), np.uint16)
+    grid = pictures.pair_grids(painter(), toy.variables(), deep)["translations"]
+    assert {(100, 0, 200), (200, 100, 0)} <= colors(grid)
+
+
 def test_save_writes_the_format_of_the_name_and_nothing_beside_it(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     pictures.save(tmp_path / "new" / "a.png", image)
@@ -135,6 +166,31 @@ def test_uint8_and_float_are_each_others_inverse():
     assert floats.min() == -1 and floats.max() == 1
     np.testing.assert_array_equal(inference.to_uint8(floats), values)
     np.testing.assert_array_equal(inference.to_uint8(jnp.array([-1.5, 1.5])), [0, 255])
+
+
+def test_all_sixteen_bits_survive():
+    values = np.arange(65536, dtype=np.uint16)
+    floats = augment.normalize(values)
+    assert floats.min() == -1 and floats.max() == 1
+    np.testing.assert_array_equal(inference.to_uint16(floats), values)
+    np.testing.assert_array_equal(inference.to_uint16(jnp.array([-1.5, 1.5])), [0, 65535])
+
+
+def test_images_of_any_size_are_continued_and_cut_back():
+    traced = []
+    images = np.random.default_rng(0).integers(0, 256, (3, 18, 35, 3), dtype=np.uint8)
+    for dtype in (np.uint8, np.uint16):
+        deep = images.astype(dtype)
+        drawn = inference.redraw_any(painter(traced), toy.variables(), deep, max_pixels=1000)
+        np.testing.assert_array_equal(drawn, np.roll(deep, 1, -1))
+        assert drawn.dtype == dtype
+    # One at a time, for two would have more pixels than allowed at once.
+    assert traced == [(1, 20, 36, 3)] * 2
+    small = inference.redraw_any(painter(traced), toy.variables(), images[:1, :1, :2])
+    np.testing.assert_array_equal(small, np.roll(images[:1, :1, :2], 1, -1))
+    assert traced[-1] == (1, 16, 16, 3)
+    with pytest.raises(UserError, match="36 x 20 px are more than --max_pixels=700"):
+        inference.redraw_any(painter(), toy.variables(), images, max_pixels=700)
 
 
 def test_batches_of_any_number_of_images_give_the_same_and_compile_once():

@@ -16,11 +16,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests import method_table as table
 from tests import tiny_method
 from uit_jax import checkpoint, config, train
 from uit_jax.errors import UserError
 
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(autouse=True)
+def quick_compile():
+    """Compile as `command` does: what is optimised rounds otherwise."""
+    with table.quick_compile():
+        yield
 
 
 @pytest.fixture
@@ -39,6 +47,7 @@ def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[st
     env = {
         **os.environ,
         "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
     }
@@ -239,6 +248,58 @@ def test_tunit_killed_by_kill_9_equals_never_stopping(tmp_path):
     state = checkpoint.restore_run(tmp_path / "whole")[2]
     assert set(state.learners) == {"guide", "generator", "discriminator"} and len(state.memory["queue"].keys) == 16
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+PATCHWISE = """
+from uit_jax import config
+
+def get_config(name):
+    wide = {} if name == "sincut" else {
+        "batch_size": 2, "method.load_size": 20, "method.generator_width": 4, "method.generator_blocks": 2,
+        "method.discriminator_width": 4, "method.discriminator_layers": 1, "method.patch_layers": (0, 4, 12),
+        "method.negatives": "external", "method.queue_size": 64,
+    }
+    narrow = {"method.generator_width": 1, "method.discriminator_width": 1, "method.crops": 2, "method.average": 0.5}
+    return config.update(config.defaults(name), {
+        "steps": 6, "batch_size": 1, "parallel": "jit", "devices": 1, "tensorboard": False, "best_metric": "",
+        "log_every": 1, "image_every": 6, "checkpoint_every": 2, "evaluate_every": 0, "data.resample": "bicubic",
+        "data.source": "DATA", "data.image_size": 16,
+        "method.patches": 5, "method.patch_dim": 8, "method.constant_steps": 3, "method.decay_steps": 3,
+        **(wide or narrow),
+    })
+"""
+
+
+def pair_tree(folder: Path, **sizes) -> Path:
+    """Write trainA, trainB, testA and testB; `sizes` gives (count, width, height) of the images of A and of B."""
+    draw = np.random.default_rng(1)
+    for side, (count, width, height) in sizes.items():
+        for split in ("train", "test"):
+            (folder / f"{split}{side}").mkdir(parents=True)
+            for i in range(count):
+                pixels = draw.integers(0, 256, (height, width, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}{side}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut", "fastcut", "sincut"])
+def test_pairs_killed_by_kill_9_equal_never_stopping(tmp_path, name):
+    """Over the change from cropped to uncropped images, with A and B of unequal numbers and sizes, queues included."""
+    one = {"A": (1, 40, 24), "B": (1, 22, 30)}
+    data = pair_tree(tmp_path / "data", **(one if name == "sincut" else {"A": (5, 24, 20), "B": (3, 30, 40)}))
+    (tmp_path / "pairs.py").write_text(PATCHWISE.replace("DATA", str(data)))
+    recipe = f"{tmp_path / 'pairs.py'}:{name}"
+    finish(command(recipe, tmp_path / "whole"))
+    finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:5"), -signal.SIGKILL)
+    assert records(tmp_path / "parts")[-1]["step"] < 6
+    finish(command(recipe, tmp_path / "parts"))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    state = checkpoint.restore_run(tmp_path / "whole")[2]
+    assert set(state.learners) == {"generator", "discriminator", "patches"}
+    phases = ["cropped"] * (6 if name == "sincut" else 3) + ["uncropped"] * (0 if name == "sincut" else 3)
+    assert [record["phase"] for record in records(tmp_path / "whole")] == phases
+    assert list((tmp_path / "whole" / "images").iterdir())
 
 
 def finish_any(process) -> int:

@@ -276,6 +276,43 @@ def strong_view(
     return jax.vmap(view)(keys, images)
 
 
+def crop(key: Array, image: Array, size: int) -> Array:
+    """Cut a square out of an image at random: [H, W, C] -> [size, size, C]."""
+    free = jnp.array(image.shape[:2]) - size
+    top, left = jax.random.randint(key, (2,), 0, free + 1)
+    return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[-1]))
+
+
+def zoomed_crop(key: Array, image: Array, size: int, zoom: tuple[float, float]) -> Array:
+    """Shrink an image by random factors, one for each axis, and cut a square out of it at random.
+
+    Only the pixels that the square is made of are resized, so the cost does not grow with the image.
+
+    Args:
+      key: one key.
+      image: uint8 or uint16 [H, W, C].
+      size: side of the square; shrinking stops where a side would become smaller.
+      zoom: range of the factors, within 0 to 1.
+
+    Returns:
+      float32 [size, size, C] in [-1, 1].
+    """
+    sides = jnp.array(image.shape[:2], jnp.float32)
+    scale_key, place_key = jax.random.split(key)
+    factors = jax.random.uniform(scale_key, (2,), minval=zoom[0], maxval=zoom[1])
+    # Whole pixels after shrinking, as resizing the image itself would give.
+    shrunk = jnp.maximum(jnp.round(sides * factors), size)
+    step = sides / shrunk
+    place = jnp.floor(jax.random.uniform(place_key, (2,)) * (shrunk - size + 1))
+    start = jnp.minimum(place, shrunk - size) * step
+    window = tuple(min(side, math.ceil(size / zoom[0]) + 4) for side in image.shape[:2])
+    corner = jnp.clip(jnp.floor(start).astype(jnp.int32), 0, jnp.array(image.shape[:2]) - jnp.array(window))
+    region = jax.lax.dynamic_slice(image, (*corner, 0), (*window, image.shape[-1]))
+    box = start - corner
+    square = resized_crop(normalize(region), box[0], box[1], step[0] * size, step[1] * size, (size, size))
+    return jnp.clip(square, -1, 1)
+
+
 def normalize(images: Array) -> Array:
-    """Map uint8 images to float32 in [-1, 1]."""
-    return images.astype(jnp.float32) / 127.5 - 1
+    """Map uint8 or uint16 images to float32 in [-1, 1]."""
+    return images.astype(jnp.float32) / (jnp.iinfo(images.dtype).max / 2) - 1

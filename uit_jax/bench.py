@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from uit_jax import config as config_module
 from uit_jax import methods, parallel
 from uit_jax.errors import UserError
-from uit_jax.types import Batch
+from uit_jax.types import Batch, Method
 
 COLUMNS = (
     ("phase", "{phase}"),
@@ -69,7 +69,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     for phase, count in counts.items():
         size = method.batch_size(phase, config.batch_size)
         parallel.check_batch(size, devices)
-        batches = [_random_batch(config, seed, size) for seed in range(4)]
+        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
@@ -123,14 +123,14 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
 
 
-def _random_batch(config: ConfigDict, seed: int, size: int) -> Batch:
-    """Draw this process's rows of a batch."""
-    draw, side = np.random.default_rng(seed), config.data.image_size
-    rows = size // jax.process_count()
-    return {
-        "image": draw.integers(0, 256, (rows, side, side, config.data.channels), np.uint8),
-        "label": draw.integers(0, config.method.get("domains", 1), rows, np.int32),
-    }
+def _random_batch(config: ConfigDict, method: Method, phase: str, seed: int) -> Batch:
+    """Draw this process's rows of a phase's batch."""
+    draw, batch = np.random.default_rng(seed), {}
+    for name, like in config_module.batch_shapes(config, method, phase).items():
+        shape = (like.shape[0] // jax.process_count(), *like.shape[1:])
+        limit = config.method.get("domains", 1) if name == "label" else np.iinfo(like.dtype).max + 1
+        batch[name] = draw.integers(0, limit, shape, like.dtype)
+    return batch
 
 
 def _flops(program) -> float:

@@ -23,12 +23,12 @@ from uit_jax.errors import UserError
 from uit_jax.types import Method, PyTree
 
 # What `methods.build` is told by other parts of the config.
-_GIVEN = ("image_size", "channels", "precision", "sync_statistics")
+_GIVEN = ("image_size", "channels", "target_channels", "precision", "sync_statistics")
 
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 _FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every keep_checkpoints best_metric tensorboard devices"
-    " parallel data.source data.test_source data.max_unreadable_share".split()
+    " parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
 )
 
 
@@ -50,7 +50,19 @@ def defaults(method: str = "tunit") -> ConfigDict:
             keep_checkpoints=2,  # the latest ones; the best is kept beside them
             best_metric="cluster_accuracy",  # the larger the better
             tensorboard=True,
-            data=dict(source="procedural", test_source="", image_size=128, channels=3, max_unreadable_share=0.01),
+            data=dict(
+                source="procedural",
+                target="",  # pairs of domains: where domain B is, if not beside A
+                direction="AtoB",  # or BtoA
+                test_source="",
+                test_target="",
+                image_size=_settings(method)["image_size"],
+                channels=3,
+                target_channels=0,  # of domain B; 0: as many as A
+                depth=8,  # or 16: bits of a pixel that reach the network
+                resample="bilinear",  # or bicubic
+                max_unreadable_share=0.01,
+            ),
             method=dict(name=method, **method_defaults(method)),
         )
     )
@@ -59,35 +71,44 @@ def defaults(method: str = "tunit") -> ConfigDict:
 
 def method_defaults(name: str) -> dict[str, Any]:
     """Return the hyper-parameters of a method with their defaults."""
+    return {key: value for key, value in _settings(name).items() if key not in _GIVEN}
+
+
+def _settings(name: str) -> dict[str, Any]:
     if name not in methods.METHODS:
         raise UserError(f"method.name: no method is called {name!r}{_nearest(name, methods.METHODS)}")
-    settings, _ = methods.METHODS[name]
-    return {field.name: field.default for field in dataclasses.fields(settings) if field.name not in _GIVEN}
+    return {field.name: field.default for field in dataclasses.fields(methods.METHODS[name][0])}
 
 
 def build_method(config: ConfigDict) -> Method:
     """Build the method that a config describes."""
     hparams = config.method.to_dict()
-    return methods.build(
-        hparams.pop("name"),
-        image_size=config.data.image_size,
-        channels=config.data.channels,
-        precision=config.precision,
-        sync_statistics=config.sync_statistics,
-        **hparams,
-    )
+    name = hparams.pop("name")
+    for key in _settings(name).keys() & set(_GIVEN):
+        hparams[key] = config.data[key] if key in config.data else config[key]
+    return methods.build(name, **hparams)
 
 
 def initial_state(config: ConfigDict, method: Method) -> PyTree:
     """Draw the state a run begins with; under `jax.eval_shape`, the shapes of any state of that run."""
-    size, channels = config.data.image_size, config.data.channels
-    batch = {
-        "image": jax.ShapeDtypeStruct((config.batch_size, size, size, channels), np.uint8),
-        "label": jax.ShapeDtypeStruct((config.batch_size,), np.int32),
-    }
+    batch = batch_shapes(config, method, method.phase(0))
     # A raw key: over several processes shard_map cannot lay out a typed one.
     # As one program: compiling the draw of each weight apart takes longer.
     return jax.jit(lambda key: method.init(key, batch))(jax.random.PRNGKey(config.seed))
+
+
+def batch_shapes(config: ConfigDict, method: Method, phase: str) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return what the global batch of a phase looks like; images of their own size stand in at twice the training's."""
+    wanted, size = config.data, method.batch_size(phase, config.batch_size)
+    side = wanted.image_size if method.load_size is None else method.load_size(phase) or 2 * wanted.image_size
+    dtype = np.uint8 if wanted.depth == 8 else np.uint16
+
+    def images(channels):
+        return jax.ShapeDtypeStruct((size, side, side, channels), dtype)
+
+    if method.layout == "pair":
+        return {"a": images(wanted.channels), "b": images(wanted.target_channels or wanted.channels)}
+    return {"image": images(wanted.channels), "label": jax.ShapeDtypeStruct((size,), np.int32)}
 
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:

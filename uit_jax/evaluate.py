@@ -26,6 +26,10 @@ KMEANS_PROTOCOL = (
     "k-means (k-means++, best of 5 starts) on pixels in [-1, 1] at {size} px, as many clusters as pseudo domains,"
     " fitted on {count} training images, test images assigned to the nearest centre"
 )
+DOMAIN_PROTOCOL = (
+    "{count} test images of A translated by the weights kept for inference; species and place judged by a network that"
+    " was trained on true images and labels of the procedural world"
+)
 ORACLE_PROTOCOL = "{count} pairs of test images of different species, compared with the true translation of each"
 _CHUNK = 256
 _KMEANS_SIDE = 32
@@ -37,7 +41,7 @@ _CAPTIONS = {
     "kmeans_accuracy": "accuracy of k-means on pixels",
     "kmeans_nmi": "NMI of k-means on pixels",
     "translation_oracle_accuracy": "accuracy of the oracle on true images",
-    "translation_species": "translations of the reference's species",
+    "translation_species": "translations of the wanted species",
     "translation_position": "position error / that of random pairs",
     "translation_color": "colour error (RGB distance)",
     "translation_object": "  of the object",
@@ -53,9 +57,7 @@ def main(argv: list[str]) -> int:
     if args.out and Path(args.out).is_dir():
         raise UserError(f"--out={args.out} is a folder; give the name of a .json file")
     run = styles.open_run(args.workdir, args.checkpoint)
-    result = evaluate(
-        run, source=args.source, limit=args.images, kmeans=args.kmeans, pairs=args.pairs, seed=args.seed
-    )
+    result = evaluate(run, source=args.source, limit=args.images, kmeans=args.kmeans, pairs=args.pairs, seed=args.seed)
     path = Path(args.out) if args.out else run.workdir / "evaluation.json"
     write_json(path, result)
     print(table(result))
@@ -78,14 +80,31 @@ def evaluate(
       source: where the test images are; by default the run's own test source.
       limit: use at most so many of them, evenly spread.
       kmeans: also cluster pixels, as a baseline.
-      pairs: on the procedural world, the number of translations compared with the true ones; 0 for none.
+      pairs: on the procedural world, the number of translations compared with what they should be; 0 for none.
       seed: of the baseline's starts.
 
     Raises:
-      UserError: there are no test images, or the baseline's training images cannot be found.
+      UserError: there are no test images, the baseline's training images cannot be found, or nothing is known that
+        the method could be scored by.
     """
+    if "cluster" in run.method.readouts:
+        found = _score_clusters(run, source, limit, kmeans, pairs, seed)
+    elif run.method.layout != "pair":
+        raise UserError(f"--workdir={run.workdir}: the method of this run has no pseudo domains to score")
+    elif kmeans or not pairs:
+        option = "--kmeans" if kmeans else "--pairs=0"
+        raise UserError(f"{option}: of this run's method only translations can be scored, for it has no pseudo domains")
+    else:
+        found = _score_domain(run, source, min(limit or pairs, pairs))
+    return {**found, "step": run.step, "seed": seed, "training_seed": run.config.seed, "version": __version__}
+
+
+def _score_clusters(
+    run: Trained, source: str | None, limit: int | None, kmeans: bool, pairs: int, seed: int
+) -> dict[str, Any]:
+    """Score the pseudo domains of a method, and on the procedural world its translations."""
     wanted = run.config.data
-    shape = dict(size=wanted.image_size, channels=wanted.channels, seed=run.config.seed)
+    shape = dict(size=wanted.image_size, seed=run.config.seed, **run.form)
     test = data.open_test(wanted.source, source or wanted.test_source, **shape)
     chosen = np.linspace(0, len(test) - 1, min(limit or len(test), len(test))).astype(int)
     probabilities = np.concatenate(
@@ -115,25 +134,47 @@ def evaluate(
         "labelled_images": int((labels >= 0).sum()),
         "unreadable_images": len(test.unreadable),
         "source": test.describe(),
-        "step": run.step,
-        "seed": seed,
-        "training_seed": run.config.seed,
         "protocol": protocol,
-        "version": __version__,
+    }
+
+
+def _score_domain(run: Trained, source: str | None, count: int) -> dict[str, Any]:
+    """Score the translations of a method without styles, where what they should be is known."""
+    wanted = run.config.data
+    places = (wanted.source, wanted.target, source or wanted.test_source, wanted.test_target)
+    shape = dict(size=wanted.image_size, target_channels=wanted.target_channels, seed=run.config.seed, **run.form)
+    pair = data.open_test_pair(*places, direction=wanted.direction, **shape)
+    world, target = getattr(pair.a, "world", None), getattr(pair.b, "scenes", None)
+    if world is None or target is None or (run.form["channels"], run.target_channels) != (3, 3):
+        raise UserError(
+            f"{pair.a.spec}: what their translations should be is not known, as it is of the procedural world's images"
+            " in RGB; see them by `uit translate` and `uit inspect`"
+        )
+    chosen = np.linspace(0, len(pair.a) - 1, min(count, len(pair.a))).astype(int)
+    scenes, species = pair.a.scenes[chosen], int(target.species[0])
+    found = oracle.score_domain(run.method, run.variables, world, scenes, species)
+    return {
+        "scores": {f"translation_{name}": float(value) for name, value in found.items()},
+        "classes": [world.classes[int(each)] for each in (scenes.species[0], species)],
+        "images": len(chosen),
+        "labelled_images": len(chosen),
+        "unreadable_images": 0,
+        "source": pair.a.describe(),
+        "protocol": {"translations": DOMAIN_PROTOCOL.format(count=len(chosen))},
     }
 
 
 def table(result: Mapping[str, Any]) -> str:
     """Lay a result out for a terminal."""
-    sizes = result["cluster_sizes"]
-    shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
-    rows = [
-        ("step", str(result["step"])),
-        ("test images", f"{result['images']} ({result['labelled_images']} labelled)"),
-        ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
-        ("images in each", shown),
-        *((_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in result["scores"].items()),
-    ]
+    images = f"{result['images']} ({result['labelled_images']} labelled)"
+    rows = [("step", str(result["step"])), ("test images", images)]
+    if sizes := result.get("cluster_sizes"):
+        shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
+        rows += [
+            ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
+            ("images in each", shown),
+        ]
+    rows += [(_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in result["scores"].items()]
     width = max(len(name) for name, _ in rows)
     lines = [result["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
     if not result["labelled_images"]:

@@ -10,7 +10,8 @@ from uit_jax.errors import UserError
 
 VERBS = {
     "train": ("uit_jax.train", "train a method on a folder of images, or continue a run"),
-    "translate": ("uit_jax.translate", "redraw images in the style of a reference or a pseudo domain"),
+    "translate": ("uit_jax.translate", "redraw images or a video, in a style where the method has any"),
+    "inspect": ("uit_jax.inspection", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.evaluate", "score a trained run"),
     "bench": ("uit_jax.bench", "measure a training step on the device at hand"),
     "data": ("uit_jax.data.commands", "check or pack a source of images"),

@@ -105,13 +105,51 @@ def score(
     return compare(np.concatenate(outputs), scenes[content], scenes[reference], world, judge)
 
 
+def score_domain(
+    method: Method,
+    variables: PyTree,
+    world: worlds.World,
+    scenes: worlds.Scenes,
+    species: int,
+    *,
+    judge: Judge | None = None,
+) -> dict[str, float]:
+    """Translate scenes by a method without styles, which was to learn to draw them as another species.
+
+    Returns:
+      oracle_accuracy: the oracle's own, on test images.
+      species: share of translations that the oracle calls that species.
+      position: mean distance of the translated object from where it was, divided by that of a random pairing.
+      ground: mean distance in RGB (0 to sqrt 3) of the ground's colour, which no species owns, from what it was.
+    """
+    judge = judge or train(world)
+    translate = jax.jit(method.translate)
+    outputs = []
+    for part in np.array_split(np.arange(len(scenes)), max(1, len(scenes) // 100)):
+        content = _to_float(world.render(scenes[part]))
+        outputs.append(np.asarray(translate(variables, {"content": content})))
+    return compare_domain(np.concatenate(outputs), scenes, species, world, judge)
+
+
+def compare_domain(outputs: np.ndarray, scenes: worlds.Scenes, species: int, world, judge: Judge) -> dict:
+    """Compare translations [n, S, S, 3] in [-1, 1] with what they should be; see `score_domain` for the numbers."""
+    found, position = judge.read(outputs)
+    truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, species))
+    # Where there is ground before and after.
+    ground = worlds.masks(scenes, world.size)[..., 2] * worlds.masks(truth, world.size)[..., 2]
+    seen = np.einsum("nhwc,nhw->nc", outputs / 2 + 0.5, ground) / ground.sum((1, 2))[:, None]
+    return {
+        "oracle_accuracy": judge.accuracy,
+        "species": float((found == species).mean()),
+        "position": _displacement(position, scenes.position),
+        "ground": float(_distances(seen, scenes.colors[:, 2]).mean()),
+    }
+
+
 def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scenes, world, judge: Judge) -> dict:
     """Compare translations [n, S, S, 3] in [-1, 1] with the true ones; see `score` for the numbers."""
     truth = worlds.translation(content, reference)
     species, position = judge.read(outputs)
-    distance = np.linalg.norm(position - content.position, axis=-1).mean()
-    shuffled = np.random.default_rng(0).permutation(len(content))
-    chance = np.linalg.norm(content.position[shuffled] - content.position, axis=-1).mean()
     parts = worlds.masks(truth, world.size)
     seen = _mean_colors(outputs / 2 + 0.5, parts)
     to_reference = _distances(seen, _mean_colors(world.render(truth) / 255, parts))
@@ -120,7 +158,7 @@ def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scene
     return {
         "oracle_accuracy": judge.accuracy,
         "species": float((species == reference.species).mean()),
-        "position": float(distance / chance),
+        "position": _displacement(position, content.position),
         "color": float(to_reference.mean()),
         "object": float(to_reference[:, 0].mean()),
         "ground": float(to_reference[:, 1].mean()),
@@ -128,6 +166,12 @@ def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scene
         "ground_follows_reference": float((to_reference[:, 1] < to_content[:, 1]).mean()),
         "error": float(np.abs(outputs - _to_float(world.render(truth))).mean()),
     }
+
+
+def _displacement(found: np.ndarray, true: np.ndarray) -> float:
+    """Return the mean distance of places [n, 2] from the true ones, in mean distances of a random pairing."""
+    shuffled = np.random.default_rng(0).permutation(len(true))
+    return float(_distances(found, true).mean() / _distances(true[shuffled], true).mean())
 
 
 def _mean_colors(images: np.ndarray, parts: np.ndarray) -> np.ndarray:

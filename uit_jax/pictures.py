@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from uit_jax import inference
+from uit_jax.data import decoding
 from uit_jax.errors import UserError
 from uit_jax.types import Method, PyTree
 
@@ -150,6 +152,39 @@ def training_grids(
     return grids
 
 
+def pair_grids(method: Method, variables: PyTree, a: np.ndarray, b: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """Draw the pictures that a training run on pairs of domains writes: name -> uint8 [H, W, 3].
+
+    Each row has an image of A and its translation, and beside them an image of B and its own, which should be
+    itself: B is what the method translates to.
+
+    Args:
+      variables: of `method`, on any devices.
+      a: [n, H, W, C] of any size, uint8 or uint16.
+      b: the same of B, as many or not.
+    """
+    variables = inference.local(variables)
+    columns, labels = [], []
+    for name, images in (("A", a), ("B", b)):
+        if images is not None:
+            columns += [images, inference.redraw_any(method, variables, images)]
+            labels += [name, f"translation of {name}"]
+    rows = itertools.zip_longest(*columns)
+    return {"translations": table(list(rows), column_labels=labels)}
+
+
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    """Shrink an image [H, W, C] to what a cell of a table shows of it: uint8 [h, w, 3]."""
+    scale = LARGEST_CELL / max(image.shape[:2])
+    return as_rgb(image) if scale >= 1 else _letterbox(image, [max(1, round(side * scale)) for side in image.shape[:2]])
+
+
+def as_rgb(image: np.ndarray) -> np.ndarray:
+    """Show an image uint8 or uint16 [H, W, C] as uint8 [H, W, 3]: one channel as grey, of many the first three."""
+    image = decoding.to_depth(image, 8)
+    return np.ascontiguousarray(np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3])
+
+
 def save(path: str | os.PathLike, image: np.ndarray) -> None:
     """Write an image uint8 [H, W, C] in the format of the name's ending, whole or not at all.
 
@@ -192,7 +227,7 @@ def _cell_size(images: Sequence[np.ndarray]) -> tuple[int, int]:
 
 def _letterbox(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     """Fit an image into a cell, its sides in proportion, the rest white: uint8 [*cell, 3]."""
-    picture = Image.fromarray(_as_rgb(image))
+    picture = Image.fromarray(as_rgb(image))
     scale = min(cell[0] / picture.height, cell[1] / picture.width)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
     if size != picture.size:
@@ -201,11 +236,6 @@ def _letterbox(image: np.ndarray, cell: tuple[int, int]) -> np.ndarray:
     canvas = Image.new("RGB", (cell[1], cell[0]), WHITE)
     canvas.paste(picture, ((cell[1] - size[0]) // 2, (cell[0] - size[1]) // 2))
     return np.asarray(canvas)
-
-
-def _as_rgb(image: np.ndarray) -> np.ndarray:
-    """Show one channel as grey, and of more than three the first three."""
-    return np.ascontiguousarray(np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3])
 
 
 def _text_width(text: str, font: ImageFont.FreeTypeFont) -> int:

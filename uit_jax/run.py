@@ -32,7 +32,7 @@ class Run:
         self.method = config_module.build_method(config)
         for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
             parallel.check_batch(self.method.batch_size(phase, config.batch_size), devices)
-        self.source, self.test = feed.open_sources(config)
+        self.source, self.test = feed.open_sources(config, self.method)
         self.lifted = parallel.lift(methods.training_step(self.method), config.parallel, devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
         _prepare(workdir, config, self.shapes)
@@ -148,11 +148,20 @@ class Run:
 
     def _draw(self, variables: PyTree, step: int) -> None:
         if jax.process_index() == 0:
-            source = self.test or self.source
-            members = data.examples(source, _spread(len(source), _MEMBERS))
-            # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
-            rows, columns = (members[_spread(len(members), _PICTURED + more)] for more in (0, 1))
-            self.writers.pictures(step, pictures.training_grids(self.method, variables, rows, columns, members))
+            draw = self._draw_pairs if self.method.layout == "pair" else self._draw_styles
+            self.writers.pictures(step, draw(variables))
+
+    def _draw_styles(self, variables: PyTree) -> dict[str, np.ndarray]:
+        source = self.test or self.source
+        members = data.examples(source, _spread(len(source), _MEMBERS))
+        # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
+        rows, columns = (members[_spread(len(members), _PICTURED + more)] for more in (0, 1))
+        return pictures.training_grids(self.method, variables, rows, columns, members)
+
+    def _draw_pairs(self, variables: PyTree) -> dict[str, np.ndarray]:
+        pair = self.test or self.source
+        sides = (side and data.examples(side, _spread(len(side), _PICTURED)) for side in (pair.a, pair.b))
+        return pictures.pair_grids(self.method, variables, *sides)
 
 
 def _spread(count: int, wanted: int) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from tqdm import tqdm
 
@@ -19,13 +20,37 @@ _PORTRAIT = 64
 
 
 class Trained(NamedTuple):
-    """A trained run as inference sees it."""
+    """A trained run as inference sees it.
+
+    Attributes:
+      form: what its images are brought to: channels, depth (8 or 16 bits) and resample, as in `data.decode`.
+      target_channels: those of its translations, which have as many bits.
+      styled: whether it draws in a style, which has to come from somewhere.
+    """
 
     workdir: Path
     config: Any
     method: Method
     variables: PyTree
     step: int
+
+    @property
+    def form(self) -> dict[str, Any]:
+        wanted = self.config.data
+        # A run of an earlier version tells neither depth nor filter.
+        return {
+            "channels": wanted.channels,
+            "depth": getattr(wanted, "depth", 8),
+            "resample": getattr(wanted, "resample", "bilinear"),
+        }
+
+    @property
+    def target_channels(self) -> int:
+        return getattr(self.config.data, "target_channels", 0) or self.config.data.channels
+
+    @property
+    def styled(self) -> bool:
+        return "style" in self.method.readouts
 
 
 class Look(NamedTuple):
@@ -54,7 +79,8 @@ class DomainStyles(NamedTuple):
 def open_run(workdir: str | os.PathLike, which: str = "latest") -> Trained:
     """Read a trained run back for inference."""
     config, method, state = checkpoint.restore_run(workdir, which)
-    return Trained(Path(workdir), config, method, method.variables(state), int(state.step))
+    # Onto the device once, and not with every batch.
+    return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
 
 
 def reference_look(run: Trained, paths: Sequence[Path]) -> Look:
@@ -82,8 +108,10 @@ def domain_look(run: Trained, domain: int, *, references: str | None = None, lim
     """Return the mean style of a pseudo domain's images in `references`, by default the training source.
 
     Raises:
-      UserError: there is no such pseudo domain, or it has no images.
+      UserError: the method knows none, there is no such one, or it has no images.
     """
+    if "cluster" not in run.method.readouts:
+        raise UserError(f"--domain={domain}: this run's method knows no pseudo domains; give a --reference")
     if references is None:
         found = cached_domain_styles(run, limit=limit)
     else:
@@ -103,8 +131,7 @@ def domain_styles(run: Trained, spec: str, *, limit: int) -> DomainStyles:
 
     Of a source with more than `limit` images, that many are read, evenly spread.
     """
-    shape = dict(size=run.config.data.image_size, channels=run.config.data.channels, seed=run.config.seed)
-    source = data.open_source(spec, split="train", **shape)
+    source = data.open_source(spec, split="train", size=run.config.data.image_size, seed=run.config.seed, **run.form)
     chosen = np.linspace(0, len(source) - 1, min(limit, len(source))).astype(int)
     size = min(64, len(chosen))
     clusters, codes = [], []
@@ -154,8 +181,7 @@ def _references(run: Trained, paths: Sequence[Path]) -> np.ndarray:
     images, reason = [], ""
     for path in paths:
         try:
-            encoded = path.read_bytes()
-            images.append(data.decode(encoded, size=run.config.data.image_size, channels=run.config.data.channels))
+            images.append(data.decode(path.read_bytes(), size=run.config.data.image_size, **run.form))
         except (data.Unreadable, OSError) as error:
             reason = reason or f"{path} cannot be read: {error}"
             _log.warning("reference %s is left out: %s", path, error)

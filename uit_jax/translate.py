@@ -1,66 +1,110 @@
-"""`uit translate`: redraw images in the style of references, of a pseudo domain, or between two references."""
+"""`uit translate`: redraw images or a video, in a style where the method knows any.
+
+A method with styles takes that of references, of a pseudo domain, or steps from one reference to another; one without
+(CUT and its kin) translates what it is given, and that at its own size, in tiles where it is large. Of a video the
+pictures are kept, with their size and rate, and not the sound.
+"""
 
 import argparse
+import contextlib
 import os
+import re
 import sys
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
-from uit_jax import inference, pictures, styles
+from uit_jax import drawing, inference, pictures, styles, video
 from uit_jax.arguments import positive
-from uit_jax.data import decoding
+from uit_jax.data import decoding, encoding
+from uit_jax.drawing import Job
 from uit_jax.errors import UserError
-from uit_jax.styles import Look, Trained
+from uit_jax.styles import Trained
 
 _GRID_ROWS = 8
-_DECODERS = 4
-_ORIENTATION = 0x0112
-# Pillow reads more formats than it should be asked to write: images of other formats become PNG.
-_WRITTEN = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"})
+_STYLES = ("reference", "domain", "interpolate")
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
+    films = args.video is not None or Path(args.content).suffix.lower() in video.SUFFIXES
+    return _translate_film(args) if films else _translate_images(args)
+
+
+def _translate_images(args: argparse.Namespace) -> int:
+    """Translate image files each to its place, and draw the grid."""
+    if args.out is None:
+        raise UserError("--out is missing: a folder, or for one image also a file name")
     sources = find_images(args.content)
-    references = [find_images(path) for path in args.reference or ()]
-    ends = _split_pair(args.interpolate) if args.interpolate else ()
-    targets = place(sources, Path(args.content), Path(args.out))
+    run = styles.open_run(args.workdir, args.checkpoint)
+    targets = place(sources, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
     grid = _grid_path(args.grid, Path(args.out), targets)
     for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
         check_writable(folder)
-    run = styles.open_run(args.workdir, args.checkpoint)
-    if ends:
-        look = styles.interpolation(run, ends, args.frames)
-    elif args.domain is not None:
-        look = styles.domain_look(run, args.domain, references=args.references, limit=args.domain_images)
-    else:
-        look = styles.reference_look(run, [path for paths in references for path in paths])
-    rows, done = [], 0
+    job = _job(run, args, keep=not run.styled)
+    rows, done, why = [], 0, ""
     with tqdm(total=len(sources), unit="image", disable=None) as bar:
-        for index, image, drawn in translations(
-            run, look, sources, keep=args.size == "keep", batch_size=args.batch_size
-        ):
+        for index, image, drawn in drawing.translations(job, sources, progress=_told(bar)):
             bar.update()
             if drawn is None:
                 bar.write(f"skipped {sources[index]}: {image}", file=sys.stderr)
+                why = why or f" ({sources[index].name}: {image})"
                 continue
-            pictures.save(targets[index], np.concatenate(drawn, axis=1))
+            encoding.write(targets[index], np.concatenate(drawn, axis=1))
             done += 1
             if len(rows) < _GRID_ROWS:
-                rows.append((image, drawn, sources[index].name))
+                small = [pictures.thumbnail(frame) for frame in drawn]
+                rows.append((pictures.thumbnail(image), small, sources[index].name))
     if not done:
-        raise UserError(f"--content={args.content}: none of its {len(sources)} images can be read")
+        raise UserError(f"--content={args.content}: none of its {len(sources)} images can be read{why}")
     if grid is not None:
-        pictures.save(grid, draw_grid(look, rows))
+        pictures.save(grid, drawing.draw_grid(job, rows))
     skipped = f", skipped {len(sources) - done} unreadable" if done < len(sources) else ""
     print(f"translated {done} of {len(sources)} images to {args.out}{skipped}")
     return 0
+
+
+def _translate_film(args: argparse.Namespace) -> int:
+    """Translate a video, or the images of a folder in the order of their numbers, to a video."""
+    content, rate, target = Path(args.content), args.fps, _place_film(args)
+    sources = find_images(content) if args.video else None
+    total = len(sources or ())
+    if sources is None:
+        rate, total = video.facts(content)
+    check_writable(target.parent)
+    run = styles.open_run(args.workdir, args.checkpoint)
+    job, count = _job(run, args, keep=True), 0
+    with tqdm(total=total or None, unit="frame", disable=None) as bar:
+        frames = _frames_of(job, content) if sources is None else _read_frames(job, sorted(sources, key=_numbered), bar)
+        with video.Writer(target, rate) as writer, contextlib.closing(frames):
+            for drawn in drawing.film(job, frames, progress=_told(bar)):
+                writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
+                bar.update()
+                count += 1
+            if not count:
+                raise UserError(f"--content={content}: none of its {total} images can be read")
+    print(f"translated {count} frames to {target}, {float(rate):g} a second")
+    return 0
+
+
+def _job(run: Trained, args: argparse.Namespace, *, keep: bool) -> Job:
+    """Gather what shall be drawn and how; `keep` is for where no size is asked for. Raises UserError."""
+    given = [f"--{name}" for name in _STYLES if getattr(args, name) is not None]
+    if run.styled and not given:
+        raise UserError("give --reference, --domain or --interpolate: the method of this run draws in a style")
+    if given and not run.styled:
+        raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
+    look = None
+    if args.interpolate is not None:
+        look = styles.interpolation(run, _split_pair(args.interpolate), args.frames)
+    elif args.domain is not None:
+        look = styles.domain_look(run, args.domain, references=args.references, limit=args.domain_images)
+    elif args.reference is not None:
+        look = styles.reference_look(run, [path for name in args.reference for path in find_images(name)])
+    return Job(run, look, args.size == "keep" if args.size else keep, args.batch_size, args.max_pixels)
 
 
 def find_images(path: str | os.PathLike) -> list[Path]:
@@ -74,27 +118,37 @@ def find_images(path: str | os.PathLike) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{path}: no such file or folder")
-    found = (p for p in path.rglob("*") if p.suffix.lower() in decoding.SUFFIXES and p.is_file())
-    images = sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(path).parts))
-    if not images:
-        raise UserError(f"{path}: no images in this folder (looked for {' '.join(sorted(decoding.SUFFIXES))})")
-    return images
+    files = [p for p in path.rglob("*") if p.is_file()]
+    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+    # As a data source does: arrays lie beside images as masks or depth, and are read where they stand alone.
+    for suffixes in (decoding.SUFFIXES, decoding.ARRAYS):
+        if images := sorted(p for p in shown if p.suffix.lower() in suffixes):
+            return images
+    looked_for = " ".join(sorted(decoding.SUFFIXES | decoding.ARRAYS))
+    raise UserError(f"{path}: no images in this folder (looked for {looked_for})")
 
 
-def place(sources: Sequence[Path], content: Path, out: Path) -> list[Path]:
+def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, depth: int = 8) -> list[Path]:
     """Return where each translation goes: the same name below `out`, or `out` itself for one image into a file.
 
+    A name whose format cannot hold images of such channels and bits has another appended.
+
     Raises:
-      UserError: `out` is a file where a folder is needed, or lies where the sources are.
+      UserError: `out` is a file where a folder is needed, cannot hold them, or lies where the sources are.
     """
-    if content.is_file() and out.suffix.lower() in _WRITTEN and not out.is_dir():
+    other = ".png" if channels in (1, 3) else ".tif"
+    if content.is_file() and not out.is_dir() and _is_picture(out):
+        if not encoding.holds(out.suffix, channels, depth):
+            kind = f"{channels} channel{'s' * (channels != 1)} of {depth} bits"
+            raise UserError(f"--out={out}: {out.suffix} cannot hold {kind}; give {out.with_suffix(other)}")
         targets = [out]
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"--out={out} is a file; give a folder" + ("" if content.is_dir() else ", or a name.png"))
         root = content if content.is_dir() else content.parent
         relative = [source.relative_to(root) for source in sources]
-        targets = [out / (p if p.suffix.lower() in _WRITTEN else p.with_name(p.name + ".png")) for p in relative]
+        fits = [encoding.holds(path.suffix, channels, depth) for path in relative]
+        targets = [out / (p if fit else p.with_name(p.name + other)) for p, fit in zip(relative, fits, strict=True)]
     taken = content.resolve()
     if taken in (out.resolve(), *out.resolve().parents) or any(path.resolve() == taken for path in targets):
         raise UserError(f"--out={out} lies where the images to translate are: name another place")
@@ -110,88 +164,33 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"nothing can be written to {existing}: name another --out or --grid")
 
 
-def translations(
-    run: Trained, look: Look, sources: Sequence[Path], *, keep: bool = False, batch_size: int = 8
-) -> Iterator[tuple[int, Any, list[np.ndarray] | None]]:
-    """Translate image files to every style of `look`, those of one size together.
+def _frames_of(job: Job, path: Path) -> Iterator[np.ndarray]:
+    with contextlib.closing(video.frames(path)) as frames:
+        for frame in frames:
+            try:
+                yield job.adapt(frame)
+            except decoding.WrongChannels as error:
+                raise UserError(f"{path} {error}") from error
 
-    Args:
-      keep: at the images' own sizes (padded by reflection to `method.multiple`, and cropped), not at the model's.
-      batch_size: images drawn at once at the model's size; of larger images fewer.
 
-    Yields:
-      (index of the file, its image uint8 [H, W, C], its translations), or (index, reason, None) if it is unreadable.
-    """
-    model_size, channels = run.config.data.image_size, run.config.data.channels
-    groups = {(model_size, model_size): range(len(sources))}
-    if keep:
-        groups, bad = _by_size(sources, run.method.multiple)
-        yield from ((index, reason, None) for index, reason in bad.items())
-
-    def decode(index):
+def _read_frames(job: Job, paths: Sequence[Path], bar: tqdm) -> Iterator[np.ndarray]:
+    """Yield the images of a folder; unreadable ones are named and left out."""
+    for path in paths:
         try:
-            return decoding.decode(
-                sources[index].read_bytes(), size=None if keep else model_size, channels=channels
-            ), None
-        except (decoding.Unreadable, OSError) as error:
-            return None, error
-
-    with ThreadPoolExecutor(_DECODERS) as pool:
-        for size, members in groups.items():
-            together = max(1, min(batch_size * model_size**2 // (size[0] * size[1]), len(members)))
-            for start in range(0, len(members), together):
-                chunk = members[start : start + together]
-                images = {}
-                for index, (image, error) in zip(chunk, pool.map(decode, chunk), strict=True):
-                    if error is None:
-                        images[index] = image
-                    else:
-                        yield index, error, None
-                if images:
-                    drawn = _draw(run, look.codes, [_pad(image, size) for image in images.values()], together)
-                    for (index, image), frames in zip(images.items(), drawn, strict=True):
-                        yield index, image, [frame[: image.shape[0], : image.shape[1]] for frame in frames]
+            yield job.read(path.read_bytes())
+        except (decoding.Unreadable, UserError, OSError) as error:
+            bar.write(f"skipped {path}: {error}", file=sys.stderr)
 
 
-def draw_grid(look: Look, rows: Sequence[tuple[np.ndarray, list[np.ndarray], str]]) -> np.ndarray:
-    """Draw contents x styles with their captions: uint8 [H, W, 3]; `rows` are (content, translations, name)."""
-    contents, drawn, names = zip(*rows, strict=True)
-    return pictures.reference_grid(
-        contents, look.images, drawn, title=look.title, row_labels=names, column_labels=look.labels
-    )
+def _told(bar: tqdm) -> Callable[[int, int], None]:
+    """Show beside a bar how far the tiles of one image are."""
+    return lambda done, total: bar.set_postfix_str(f"tile {done} of {total}" if done < total else "")
 
 
-def _draw(run: Trained, codes: np.ndarray, images: list[np.ndarray], together: int) -> np.ndarray:
-    """Translate up to `together` images of one size to all codes [n, D]: uint8 [m, n, H, W, C]."""
-    # Always as many pairs: fewer in the last batch would be another program to compile.
-    return inference.redraw_all(
-        run.method, run.variables, np.stack(images), codes, batch_size=max(1, min(together * len(codes), 32))
-    )
-
-
-def _by_size(sources: Sequence[Path], multiple: int) -> tuple[dict[tuple[int, int], list[int]], dict[int, str]]:
-    """Group images by the padded height and width they are drawn at, and name those whose headers are unreadable."""
-    groups, bad = {}, {}
-    # Reflecting at the narrowest layer takes more than one pixel there.
-    least = 4 * multiple
-    for index, path in enumerate(sources):
-        try:
-            with Image.open(path) as image:
-                width, height = image.size
-                if image.getexif().get(_ORIENTATION, 1) >= 5:
-                    width, height = height, width
-        # Pillow's parsers raise nearly any type on corrupt bytes.
-        except Exception as error:
-            bad[index] = str(error)
-            continue
-        size = tuple(max(least, -(-side // multiple) * multiple) for side in (height, width))
-        groups.setdefault(size, []).append(index)
-    return groups, bad
-
-
-def _pad(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Continue an image [H, W, C] below and to the right by its reflection."""
-    return np.pad(image, ((0, size[0] - image.shape[0]), (0, size[1] - image.shape[1]), (0, 0)), "reflect")
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Sort names by the numbers in them: frame 10 comes after frame 9."""
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def _split_pair(text: str) -> list[Path]:
@@ -207,6 +206,10 @@ def _split_pair(text: str) -> list[Path]:
     raise UserError(f"--interpolate={text}: give two image files with a comma between them")
 
 
+def _is_picture(path: Path) -> bool:
+    return any(encoding.holds(path.suffix, channels, 8) for channels in (1, 3))
+
+
 def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | None:
     """Return where the labelled picture goes; one image written to a named file has none unless asked for."""
     if grid is None and list(targets) == [out]:
@@ -214,25 +217,77 @@ def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | N
     path = out / "grid.png" if grid is None else Path(grid)
     if path in targets:
         raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
-    if path.suffix.lower() not in _WRITTEN or path.is_dir():
+    if not encoding.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
         raise UserError(f"--grid={path}: give the name of a picture, such as {path}.png")
     return path
+
+
+def _place_film(args: argparse.Namespace) -> Path:
+    """Return where the video goes: the file that is named, or the content's name in the folder that is.
+
+    Raises:
+      UserError: the arguments do not go together, or the name is not that of a video.
+    """
+    content, named = Path(args.content), args.out if args.video is None else args.video
+    if not content.exists():
+        raise UserError(f"{content}: no such file or folder")
+    if args.video is not None and content.is_file():
+        raise UserError(f"--video={args.video} is for a folder of frames; {content} is a file: name the place by --out")
+    if args.video is not None and args.out is not None:
+        raise UserError("--video and --out: a folder of frames becomes one video, or images; give one of the two")
+    if named is None:
+        raise UserError("--out is missing: a folder, or the name of a video")
+    if args.grid is not None:
+        raise UserError(f"--grid={args.grid}: a video has no grid; leave it out")
+    path, key = Path(named), "--out" if args.video is None else "--video"
+    if args.video is None and path.suffix.lower() not in video.WRITTEN:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out={path} is a file; give a folder, or a name.mp4")
+        path = path / (content.name if content.suffix.lower() in video.WRITTEN else content.stem + ".mp4")
+    if path.is_dir() or path.suffix.lower() not in video.WRITTEN:
+        raise UserError(f"{key}={path}: give the name of a video ({' '.join(sorted(video.WRITTEN))})")
+    if path.resolve() == content.resolve():
+        raise UserError(f"{key}={path} is the video to translate: name another place")
+    return path
+
+
+def _rate(text: str) -> Fraction:
+    """Read frames per second: 25, 29.97 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames per second, such as 25 or 30000/1001")
+    return rate.limit_denominator(1001)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uit translate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
-    parser.add_argument("--content", required=True, help="the image or folder of images to redraw")
-    style = parser.add_mutually_exclusive_group(required=True)
+    parser.add_argument("--content", required=True, help="the image, folder of images or video to redraw")
+    style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
     style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
     style.add_argument("--interpolate", metavar="A,B", help="two images; draws a strip from one's style to the other's")
     parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
     parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
     parser.add_argument("--frames", type=positive, default=8, help="images of an interpolation (default: 8)")
-    parser.add_argument("--size", choices=("resize", "keep"), default="resize", help="to the model's size, or kept")
-    parser.add_argument("--out", required=True, help="a folder, or for one image also a file name")
+    parser.add_argument(
+        "--size",
+        choices=("resize", "keep"),
+        help="to the model's size, or kept (default: kept for videos and methods without styles, else resized)",
+    )
+    parser.add_argument("--out", help="a folder, or for one image or video also a file name")
     parser.add_argument("--grid", help="where the labelled grid picture goes (default: OUT/grid.png)")
+    parser.add_argument("--video", metavar="OUT.mp4", help="make one video of the images of a folder, without sound")
+    parser.add_argument("--fps", type=_rate, default=Fraction(25), help="frames per second of --video (default: 25)")
     parser.add_argument("--batch_size", type=positive, default=8, help="images at once (default: 8)")
+    parser.add_argument(
+        "--max_pixels",
+        type=positive,
+        help="larger images are drawn in tiles, in less memory and more time"
+        f" (default: {inference.MAX_PIXELS}; no limit for methods that cannot)",
+    )
     return parser

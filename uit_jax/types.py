@@ -21,6 +21,24 @@ Metrics = dict[str, Array]
 PyTree = Any
 
 
+class Stage(NamedTuple):
+    """One part of a fully convolutional translator, so that images which do not fit whole can be drawn in tiles.
+
+    Run one after the other with the usual instance norm and origin (0, 0), the stages are `translate`.
+
+    Attributes:
+      run: `(variables, maps [1, h, w, C], normalize, origin) -> maps [1, h * scale, w * scale, C']`; `normalize`
+        stands in for every instance norm of the part, in the order of execution; `origin` is the place, int32 (row,
+        column), of the maps' first pixel in the whole input of the stage.
+      scale: side of the output in sides of the input.
+      halo: the input pixels around a tile on which the outputs inside it depend.
+    """
+
+    run: Callable[..., Array]
+    scale: float
+    halo: int
+
+
 class Method(NamedTuple):
     """One paper as a record of pure functions that close over its networks and hyper-parameters.
 
@@ -34,11 +52,16 @@ class Method(NamedTuple):
       views: `(key, batch, axis_name=None) -> batch`, uint8 images in, the random views `update` reads out.
       update: `(state, views, *, phase, axis_name=None) -> (state, metrics)`, one training iteration.
       variables: `(state) -> pytree`, what inference needs (averaged weights) and nothing else.
-      translate: `(variables, inputs) -> images`; `inputs` holds "content" [B, H, W, C] and either
-        "reference" [B, H, W, C] or "style" [B, D].
+      translate: `(variables, inputs) -> images`; `inputs` holds "content" [B, H, W, C] and, for a method that
+        reads styles, either "reference" [B, H, W, C] or "style" [B, D].
       readouts: named functions `(variables, images) -> array` for evaluators and pictures:
-        "cluster" gives probabilities [B, K], "style" gives codes [B, D].
+        "cluster" gives probabilities [B, K], "style" gives codes [B, D], "patch_codes" gives unit codes
+        {layer: [B, h, w, D]} of the patches of an image.
       multiple: sides of an image handed to `translate` must be multiples of this.
+      layout: what its batches hold: "single" {image, label}, or "pair" {a, b}, unpaired images of two domains.
+      load_size: `(phase) -> int`, the side to which a phase's images are resized when they are read, 0 for their
+        own size; None for the size of the training images.
+      stages: `translate` in parts that can be drawn in tiles; () where it cannot.
     """
 
     init: Callable[..., Any]
@@ -51,3 +74,6 @@ class Method(NamedTuple):
     translate: Callable[[PyTree, Mapping[str, Array]], Array]
     readouts: Mapping[str, Callable[[PyTree, Array], Array]]
     multiple: int = 1
+    layout: str = "single"
+    load_size: Callable[[str], int] | None = None
+    stages: tuple[Stage, ...] = ()

@@ -125,7 +125,9 @@ def test_bad_folders(tmp_path, class_folders):
     fails(tmp_path / "empty", "empty: no images found")
     fails(class_folders, "unknown split", split="valid")
     fails(class_folders, "has no test split", split="test")
-    fails(class_folders, "channels is 4", channels=4)
+    fails(class_folders, "channels is 0", channels=0)
+    fails(class_folders, "data.image_size is -1", size=-1)
+    fails(class_folders, "cat00.jpg: has 3 channels, of which 4 cannot be made; set data.channels=3", channels=4)
     (class_folders / "fox").mkdir()
     fails(class_folders, "fox: a class with no images")
     for name in ("trainA", "trainB"):

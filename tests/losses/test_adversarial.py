@@ -63,3 +63,20 @@ def test_r1_has_a_gradient_with_respect_to_weights():
 
     # |scale * 1|^2 over 32 numbers, so its derivative at 3 is 2 * 3 * 32.
     np.testing.assert_allclose(jax.grad(penalty)(3.0), 192, rtol=1e-5)
+
+
+def test_least_squares_and_logistic_against_numpy():
+    logits = np.random.default_rng(0).normal(size=(3, 4, 4, 1)).astype(np.float32) * 3
+    exact = logits.astype(np.float64)
+    probability = 1 / (1 + np.exp(-exact))
+    for target in (0.0, 1.0):
+        np.testing.assert_allclose(adversarial.least_squares(logits, target), ((exact - target) ** 2).mean(), rtol=1e-5)
+        entropy = -(target * np.log(probability) + (1 - target) * np.log(1 - probability)).mean()
+        np.testing.assert_allclose(adversarial.logistic(logits, target), entropy, rtol=1e-5)
+
+
+def test_logistic_does_not_overflow_and_is_not_saturating():
+    far = jnp.array([-1e4, 1e4])
+    assert jnp.isfinite(adversarial.logistic(far, 0.0)) and jnp.isfinite(adversarial.logistic(far, 1.0))
+    # A generator that fools nobody is still told the way.
+    np.testing.assert_allclose(jax.grad(adversarial.logistic)(jnp.float32(-50.0), 1.0), -1.0, rtol=1e-5)

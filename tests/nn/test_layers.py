@@ -63,6 +63,30 @@ def test_conv_pads_both_sides_and_strides(pad_mode, numpy_mode):
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("size, features", [(7, 3), (4, 1), (1, 2)])
+def test_narrow_conv_equals_conv(size, features):
+    x, kernel, bias = normal(2, 9, 8, 5), normal(size, size, 5, features, seed=1), normal(features, seed=2)
+    variables = {"params": {"conv": {"kernel": kernel, "bias": bias}}}
+
+    def value_and_gradients(layer):
+        value, back = jax.vjp(layer.apply, variables, x)
+        return value, back(jnp.cos(value))
+
+    narrow, plain = (layer(features, size) for layer in (layers.NarrowConv, layers.Conv))
+    run = jax.jit(lambda: (value_and_gradients(narrow), value_and_gradients(plain)))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *run())
+    shapes = [jax.eval_shape(layer.init, jax.random.key(0), x) for layer in (narrow, plain)]
+    assert shapes[0] == shapes[1]
+    half = layers.NarrowConv(features, size, dtype=jnp.bfloat16).apply(variables, x)
+    assert half.dtype == jnp.bfloat16
+
+
+def test_batch_norm_draws_its_scales_as_told():
+    norm = layers.BatchNorm(scale_init=jax.nn.initializers.normal(1.0))
+    scale = norm.init(jax.random.key(0), normal(1, 2, 2, 500), train=False)["params"]["scale"]
+    assert 0.8 < scale.std() < 1.2
+
+
 def test_initial_deviations():
     shape = (3, 3, 200, 50)
     fan_in = layers.kaiming_fan_in(jax.random.key(0), shape)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uit_jax.convert import fitting
 from uit_jax.errors import UserError
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
@@ -162,21 +163,9 @@ def import_network(
     """
     tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     expected = names(network, like, stages=stages)
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected and not IGNORED.fullmatch(name)]
-    misshapen, values = [], {}
-    for name, path in expected.items():
-        if name in tensors:
-            target = _at(like, path)
-            given, wanted = tuple(tensors[name].shape), _their_shape(path, target.shape)
-            if given != wanted:
-                misshapen.append(f"{name} {given}, not {wanted}")
-            else:
-                values[path] = _to_ours(path, np.asarray(tensors[name]), target)
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
-    if any(faults.values()):
-        listed = "; ".join(f"{kind}: {_some(keys)}" for kind, keys in faults.items() if keys)
-        raise UserError(f"the checkpoint's {network} does not fit this model's settings; keys {listed}")
+    shapes = {name: _their_shape(path, _at(like, path).shape) for name, path in expected.items()}
+    fitting.check(network, tensors, shapes, IGNORED)
+    values = {path: _to_ours(path, np.asarray(tensors[name]), _at(like, path)) for name, path in expected.items()}
     return jax.tree_util.tree_map_with_path(lambda path, _: values[tuple(entry.key for entry in path)], like)
 
 
@@ -251,8 +240,3 @@ def _to_ours(path: tuple[str, ...], value: np.ndarray, like):
     if path[-1] == "kernel":
         value = value.transpose((2, 3, 1, 0) if value.ndim == 4 else (1, 0))
     return jnp.asarray(value.reshape(like.shape), like.dtype)
-
-
-def _some(keys: list[str], count: int = 5) -> str:
-    more = f" and {len(keys) - count} more" if len(keys) > count else ""
-    return ", ".join(keys[:count]) + more

@@ -2,18 +2,26 @@
 
 from uit_jax.data.batches import Batches, batches
 from uit_jax.data.decoding import Unreadable, decode
-from uit_jax.data.opening import open_source, open_test, splits, stored_shape
+from uit_jax.data.encoding import write
+from uit_jax.data.opening import open_source, open_test, splits, stored_form
+from uit_jax.data.pairs import Pair, PairBatches, open_pair, open_test_pair, pair_batches
 from uit_jax.data.sources import Source, examples
 
 __all__ = [
     "Batches",
+    "Pair",
+    "PairBatches",
     "Source",
     "Unreadable",
     "batches",
     "decode",
     "examples",
+    "open_pair",
     "open_source",
     "open_test",
+    "open_test_pair",
+    "pair_batches",
     "splits",
-    "stored_shape",
+    "stored_form",
+    "write",
 ]

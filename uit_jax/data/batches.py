@@ -12,11 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from uit_jax.data.decoding import Unreadable, is_plain
-from uit_jax.data.order import Order, stream_members
+from uit_jax.data.order import Order, PairOrder, stream_members
 from uit_jax.data.sources import EncodedSource, Reader, Source
 from uit_jax.errors import UserError
 
 HostBatch = dict[str, np.ndarray]
+AnyOrder = Order | PairOrder
 Plan = Callable[[int], Iterator[int]]  # the steps to read ahead, from a step on
 
 _AHEAD = 3  # batches read before they are asked for
@@ -38,7 +39,7 @@ class Batches:
         self._reading: Iterator[tuple[int, HostBatch]] | None = None
 
     def batch(self, step: int) -> HostBatch:
-        """Return this process's rows: "image" uint8 [B_local, S, S, C] and "label" int32 [B_local], -1 unknown.
+        """Return this process's rows: "image" uint8 or uint16 [B_local, H, W, C], "label" int32 [B_local], -1 unknown.
 
         Raises UserError once too many images are unreadable.
         """
@@ -100,8 +101,15 @@ def batches(
         raise UserError(f"{source.spec}: {len(members)} images ({stream}) are fewer than batch_size={batch_size}")
     order = Order(members, batch_size, seed, process_index, process_count)
     reader = Reader(source, members, labels, max_unreadable_share=max_unreadable_share)
+    return open_batches(order, reader, start_step=start_step, steps=steps, pipeline=pipeline)
+
+
+def open_batches(
+    order: AnyOrder, reader: Reader, *, start_step: int, steps: Iterable[int] | None, pipeline: str
+) -> Batches:
+    """Give the batches that an order draws; the arguments are those of `batches`."""
     plan = _plan(start_step, steps)
-    pipeline = _choose(pipeline, source)
+    pipeline = _choose(pipeline, reader.source)
     if pipeline == "tf.data":
         from uit_jax.data.tf_pipeline import tf_batches
 
@@ -129,7 +137,7 @@ def _choose(pipeline: str, source: Source) -> str:
 
 def _mostly_plain(source: Source, sample: int = 32) -> bool:
     """Tell from a sample whether most images are TensorFlow's to decode; where they are not, it only costs time."""
-    if not isinstance(source, EncodedSource):
+    if not isinstance(source, EncodedSource) or source.is_handful or source.form.depth != 8:
         return False
     plain = []
     for index in np.linspace(0, len(source) - 1, sample).astype(int):
@@ -154,7 +162,7 @@ def _plan(start_step: int, steps: Iterable[int] | None) -> Plan:
     return plan
 
 
-def _read_batches(order: Order, reader: Reader, steps: Iterator[int]) -> Iterator[tuple[int, HostBatch]]:
+def _read_batches(order: AnyOrder, reader: Reader, steps: Iterator[int]) -> Iterator[tuple[int, HostBatch]]:
     """Read with Pillow and threads, or gather from arrays."""
     if not isinstance(reader.source, EncodedSource):
         for step in steps:

@@ -3,17 +3,20 @@
 import collections
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from uit_jax.data import decoding
+from uit_jax.data import decoding, rasters
 from uit_jax.data.decoding import Unreadable
-from uit_jax.data.opening import open_source, splits, stored_shape
-from uit_jax.data.sources import EncodedSource, Source
+from uit_jax.data.folders import pair_folders
+from uit_jax.data.opening import find_part, parts, split_class, stored_form
+from uit_jax.data.sources import EncodedSource, Form, Source
 
 _BLOCK = 256
 _NAMED = 5  # examples named for each finding
@@ -34,7 +37,7 @@ class SplitReport:
     """What one split holds.
 
     Attributes:
-      split: "train", "test" or "all".
+      split: "train", "test", "all", or of a pair of domains "trainA" and so on.
       count: images listed, unreadable ones included.
       kinds: images by "FORMAT mode".
       sizes: images by (width, height), before any resizing and as EXIF turns them.
@@ -56,7 +59,7 @@ class SplitReport:
 
 @dataclasses.dataclass
 class Report:
-    """What a source holds, by split; `shared` names (train, test) pairs of byte-identical images."""
+    """What a source holds, by split; `shared` names pairs of byte-identical images in two of the splits."""
 
     spec: str
     splits: list[SplitReport]
@@ -72,7 +75,8 @@ class Report:
         for part in self.splits:
             lines += ["", *_table(part)]
         if self.shared:
-            lines += ["", f"in train and test   {len(self.shared)}", *(f"  {a} = {b}" for a, b in self.shared[:_NAMED])]
+            title = "in train and test" if len(self.splits) == 2 else "in two splits"
+            lines += ["", f"{title:<18}  {len(self.shared)}", *(f"  {a} = {b}" for a, b in self.shared[:_NAMED])]
         lines += ["", *(f"problem: {text}" for text in self.problems)] if self.problems else ["", "usable"]
         return "\n".join(lines)
 
@@ -89,22 +93,26 @@ def check(
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where the source cannot be opened at all.
     """
-    size, channels = stored_shape(spec) or (128, 3)
-    parts, digests, problems = [], {}, []
-    for split in splits(spec) or ("train",):
-        source = open_source(spec, split=split, size=size, channels=channels)
+    found_parts, reports, digests, problems = parts(spec), [], {}, _missing_side(spec)
+    for split in found_parts or ("train",):
+        # Arrays as they are stored, the procedural world as it is usually drawn; the form of files is not looked at.
+        source = find_part(spec, split, stored_form(spec, split) or Form(128))
         found = _findings(source, lambda blocks, split=split: progress(blocks, desc=split))
-        part = _summary(split if splits(spec) else "all", source, found)
-        parts.append(part)
+        part = _summary(split if found_parts else "all", source, found)
+        reports.append(part)
         digests[split] = {f.digest: source.names[i] for i, f in enumerate(found) if not f.reason}
         if len(part.unreadable) > max_unreadable_share * part.count:
             problems.append(
                 f"{len(part.unreadable)} of {part.count} images of {part.split} are unreadable, more than the share of "
                 f"{max_unreadable_share:g} that data.max_unreadable_share allows"
             )
-    train, test = digests.get("train", {}), digests.get("test", {})
-    shared = [(train[digest], test[digest]) for digest in train if digest in test]
-    return Report(spec, parts, shared, problems)
+    shared = [
+        (one[digest], other[digest])
+        for one, other in itertools.combinations(digests.values(), 2)
+        for digest in one
+        if digest in other
+    ]
+    return Report(spec, reports, shared, problems)
 
 
 def dhash(gray: Image.Image) -> int:
@@ -123,6 +131,11 @@ def _findings(source: Source, progress: Callable[[list[range]], Iterable[range]]
 def _look_encoded(source: EncodedSource, index: int) -> _Finding:
     try:
         data = source.encoded(index)
+        if (odd := rasters.odd(data)) is not None:
+            name, raster = odd
+            kind = f"{name} {raster.pixels.dtype} x {raster.pixels.shape[-1]}"
+            gray = _gray(raster.pixels)
+            return _Finding(kind, gray.size, hashlib.sha256(data).digest(), dhash(gray))
         image = decoding.open_image(data)
         facts = decoding.facts(image)
         shown = decoding.pixels(image, size=None, channels=1)
@@ -134,8 +147,24 @@ def _look_encoded(source: EncodedSource, index: int) -> _Finding:
 
 def _look_array(source: Source, index: int) -> _Finding:
     image = source.image(index)
-    picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image)
-    return _Finding(f"array {picture.mode}", picture.size, hashlib.sha256(image.tobytes()).digest(), dhash(picture))
+    gray = _gray(image)
+    kind = {1: "L", 3: "RGB"}.get(image.shape[-1]) if image.dtype == np.uint8 else None
+    kind = f"array {kind or f'{image.dtype} x {image.shape[-1]}'}"
+    return _Finding(kind, gray.size, hashlib.sha256(image.tobytes()).digest(), dhash(gray))
+
+
+def _gray(pixels: np.ndarray) -> Image.Image:
+    """Return the luma of colour, and the first channel of anything else, as an image of 8 bits."""
+    shown = decoding.to_depth(pixels, 8)
+    shown = decoding.to_channels(shown, 1) if shown.shape[-1] == 3 else shown
+    return Image.fromarray(np.ascontiguousarray(shown[..., 0]))
+
+
+def _missing_side(spec: str) -> list[str]:
+    """Say which folder of a pair is not there, if the other is."""
+    base, _ = split_class(spec)
+    there = {"trainA", "trainB"} & set(() if base.startswith("tfds:") else pair_folders(Path(base).expanduser()))
+    return [f"has {name} but not the other folder of a pair" for name in there if len(there) == 1]
 
 
 def _summary(split: str, source: Source, found: list[_Finding]) -> SplitReport:

@@ -8,7 +8,13 @@ from pathlib import Path
 from tqdm import tqdm
 
 from uit_jax.data.check import check
+from uit_jax.data.decoding import FILTERS
 from uit_jax.data.packing import pack
+
+_SOURCE = (
+    "a folder of images, of classes, or of trainA and trainB; an image file; tfds:NAME[:split];"
+    " procedural[:key=value,...]; one class of any of them is SRC#CLASS"
+)
 
 
 def main(argv: list[str]) -> int:
@@ -18,11 +24,14 @@ def main(argv: list[str]) -> int:
     looking = verbs.add_parser("check", help="report counts, sizes, modes, classes, unreadable files and duplicates")
     packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
     for verb in (looking, packing):
-        verb.add_argument("source", metavar="SRC", help="a folder, tfds:NAME[:split] or procedural[:key=value,...]")
+        verb.add_argument("source", metavar="SRC", help=_SOURCE)
         verb.add_argument("--max_unreadable_share", type=float, default=0.01, help="share of unreadable images allowed")
     packing.add_argument("out", metavar="OUT", type=Path, help="the folder to make")
-    packing.add_argument("--size", type=int, required=True, help="side of the packed images")
-    packing.add_argument("--channels", type=int, default=3, choices=(1, 3))
+    packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
+    packing.add_argument("--channels", type=int, default=3, help="1 (gray), 3 (colour), or what the files have")
+    packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
+    packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
+    packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
     args = parser.parse_args(argv)
     if args.verb == "check":
         report = check(args.source, max_unreadable_share=args.max_unreadable_share, progress=_progress)
@@ -33,6 +42,9 @@ def main(argv: list[str]) -> int:
         args.out,
         size=args.size,
         channels=args.channels,
+        target_channels=args.target_channels,
+        depth=args.depth,
+        resample=args.resample,
         max_unreadable_share=args.max_unreadable_share,
         progress=_progress,
     )

@@ -1,84 +1,161 @@
-"""From a spec to a source: a path, "tfds:NAME[:split]" or "procedural[:key=value,...]".
+"""From a spec to a source: a path, "tfds:NAME[:split]" or "procedural[:key=value,...]", each perhaps with "#CLASS".
 
-Splits are "train" and "test". A source that is one whole (a folder without train and test folders, a packed
-set of one) has no splits: it opens as "train", and as "test" only where it is named as the test source.
+Parts of a source are "train" and "test", or those of a pair of domains: "trainA", "trainB", "testA" and "testB".
+A source that is one whole (a folder without train and test folders, a packed set of one) has no parts: it opens as
+"train", and as "test" only where it is named as the test source.
 """
 
 from pathlib import Path
 
-from uit_jax.data.folders import folder_splits, list_images, list_split
-from uit_jax.data.packed import PackedSource, is_packed, packed_shape
-from uit_jax.data.procedural import ProceduralSource, parse_world
-from uit_jax.data.sources import FileSource, Source
+import numpy as np
+
+from uit_jax.data.decoding import ARRAYS, SUFFIXES
+from uit_jax.data.folders import PAIR_FOLDERS, folder_splits, list_images, list_split, pair_folders
+from uit_jax.data.packed import PackedSource, is_packed, packed_form
+from uit_jax.data.procedural import ProceduralSource
+from uit_jax.data.sources import EncodedSource, FileSource, Form, Source
 from uit_jax.errors import UserError
 
 
 def splits(spec: str) -> tuple[str, ...]:
     """Return the splits a spec offers, of "train" and "test"; () where it is one whole. Raises UserError."""
-    kind = _kind(spec)
+    found = parts(spec)
+    if is_pair(found):
+        raise UserError(
+            f"{spec}: holds image pairs ({', '.join(found)}); name one folder or split of it to train on single images"
+        )
+    return found
+
+
+def parts(spec: str) -> tuple[str, ...]:
+    """Return the parts of a source, a pair's too; () where it is one whole. Raises UserError."""
+    base, _ = split_class(spec)
+    kind = _kind(base)
     if kind == "procedural":
         return ("train", "test")
     if kind == "tfds":
         from uit_jax.data import tfds_source
 
-        return tfds_source.splits(spec)
-    root = Path(spec).expanduser()
-    return () if is_packed(root) else tuple(folder_splits(root))
+        return tuple(tfds_source.splits(base))
+    root = Path(base).expanduser()
+    return () if root.is_file() or is_packed(root) else tuple(folder_splits(root))
 
 
-def open_source(spec: str, *, split: str = "train", size: int, channels: int = 3, seed: int = 0) -> Source:
-    """Open a split of a source as uint8 images [S, S, C].
+def is_pair(found: tuple[str, ...]) -> bool:
+    """Tell whether parts are those of a pair of domains."""
+    return any(part.endswith(("A", "B")) for part in found)
 
-    `channels` is 1 or 3; colour becomes gray and gray becomes colour as `data.decoding` says. `seed` is that of
-    the procedural world. Raises UserError in one line for whatever is wrong with the source.
+
+def open_source(
+    spec: str,
+    *,
+    split: str = "train",
+    size: int,
+    channels: int = 3,
+    depth: int = 8,
+    resample: str = "bilinear",
+    seed: int = 0,
+) -> Source:
+    """Open a split of a source as images [S, S, C], uint8 (depth 8) or uint16 (depth 16).
+
+    Without a size (0), images are read at their own, which must be one for all of them. Gray and colour become each
+    other as `data.decoding` says; any other number of channels must be that of the files. `resample` is "bilinear"
+    or "bicubic"; `seed` is that of the procedural world.
+    Raises UserError in one line for whatever is wrong with the source.
     """
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}; there are 'train' and 'test'")
-    kind = _kind(spec)
+    if _kind(spec) == "folder" and Path(spec).expanduser().is_file():
+        raise UserError(f"{spec}: is a file; a data source is a folder")
+    splits(spec)
+    return open_part(spec, split, Form(size, channels, depth, resample), seed=seed)
+
+
+def open_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
+    """Open a part of a source, or "train" of one that is a whole, a single file too. Raises UserError."""
+    source = find_part(spec, part, form, seed=seed)
+    return source.prepared() if isinstance(source, EncodedSource) else source
+
+
+def find_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
+    """Open a part of a source without a look at what its files hold. Raises UserError."""
+    base, chosen = split_class(spec)
+    kind = _kind(base)
     if kind == "procedural":
-        world = parse_world(spec, size=size, seed=seed)
-        return ProceduralSource(spec, world, split=split, channels=channels)
-    if kind == "tfds":
+        source: Source = ProceduralSource(base, form, split=part, seed=seed)
+    elif kind == "tfds":
         from uit_jax.data import tfds_source
 
-        return tfds_source.open_tfds(spec, split=split, size=size, channels=channels)
-    root = Path(spec).expanduser()
-    found = {} if is_packed(root) else folder_splits(root)
-    if split not in found and (found or split == "test"):
-        raise UserError(f"{root}: has no {split} split (no folder {root / split}); name another source for it")
-    return _open_folder(root, found.get(split, root), size=size, channels=channels)
+        source = tfds_source.open_tfds(base, form, split=part)
+    else:
+        source = _open_path(Path(base).expanduser(), part, form)
+    return source.of_class(chosen) if chosen else source
 
 
-def open_test(spec: str, test_spec: str = "", *, size: int, channels: int = 3, seed: int = 0) -> Source:
+def open_test(
+    spec: str,
+    test_spec: str = "",
+    *,
+    size: int,
+    channels: int = 3,
+    depth: int = 8,
+    resample: str = "bilinear",
+    seed: int = 0,
+) -> Source:
     """Open the held-out images: the test split of `test_spec`, or all of it where it has no splits; else of `spec`.
 
     Raises UserError, also where there is nothing held out.
     """
     split = "train" if test_spec and not splits(test_spec) else "test"
-    return open_source(test_spec or spec, split=split, size=size, channels=channels, seed=seed)
+    form = dict(size=size, channels=channels, depth=depth, resample=resample)
+    return open_source(test_spec or spec, split=split, seed=seed, **form)
 
 
-def stored_shape(spec: str) -> tuple[int, int] | None:
-    """Return (size, channels) of a packed set, which cannot be opened at another size; None for any other source."""
-    if _kind(spec) != "folder":
+def stored_form(spec: str, part: str = "train") -> Form | None:
+    """Return the form in which a part of a packed set is stored; None for any other source. Raises UserError."""
+    base, _ = split_class(spec)
+    root = Path(base).expanduser()
+    if _kind(base) != "folder" or root.is_file():
         return None
-    root = Path(spec).expanduser()
-    folders = [root] if is_packed(root) else list(folder_splits(root).values())
-    return next((packed_shape(folder) for folder in folders if is_packed(folder)), None)
+    folder = root if is_packed(root) else folder_splits(root).get(part, root)
+    return packed_form(folder) if is_packed(folder) else None
 
 
-def _open_folder(root: Path, folder: Path, *, size: int, channels: int) -> Source:
+def split_class(spec: str) -> tuple[str, str]:
+    """Separate "SPEC#CLASS" into spec and class, "" where none is named; a path that exists is one with its "#"."""
+    base, mark, chosen = spec.rpartition("#")
+    if not mark or (_kind(spec) == "folder" and Path(spec).expanduser().exists()):
+        return spec, ""
+    if not chosen:
+        raise UserError(f"{spec}: name a class behind the #, or leave the # out")
+    return base, chosen
+
+
+def _open_path(root: Path, part: str, form: Form) -> Source:
+    if root.is_file():
+        if root.suffix.lower() not in SUFFIXES | ARRAYS:
+            raise UserError(f"{root}: is not an image file ({', '.join(sorted(SUFFIXES | ARRAYS))})")
+        if part != "train":
+            raise UserError(f"{root}: is one file and has no {part} split; name another source for it")
+        return FileSource(str(root), form, names=[str(root)], labels=np.full(1, -1, np.int32), classes=())
+    splits_of = pair_folders if part in PAIR_FOLDERS else folder_splits
+    found = {} if is_packed(root) else splits_of(root)
+    if part not in found and (found or part != "train"):
+        raise UserError(f"{root}: has no {part} split (no folder {root / part}); name another source for it")
+    folder = found.get(part, root)
     if is_packed(folder):
-        return PackedSource(folder, size=size, channels=channels)
-    listing = list_images(folder) if folder == root else list_split(root, folder)
-    return FileSource(
-        str(folder), size=size, channels=channels, names=listing.paths, labels=listing.labels, classes=listing.classes
-    )
+        return PackedSource(folder, form)
+    listing = list_split(root, folder) if part == "test" else list_images(folder)
+    return FileSource(str(folder), form, names=listing.paths, labels=listing.labels, classes=listing.classes)
+
+
+def is_procedural(spec: str) -> bool:
+    return spec.startswith(("procedural:", "procedural#")) or spec == "procedural"
 
 
 def _kind(spec: str) -> str:
     if not spec:
         raise UserError("data.source is empty; name a folder, tfds:NAME or procedural")
-    if spec == "procedural" or spec.startswith("procedural:"):
-        return "procedural"
-    return "tfds" if spec.startswith("tfds:") else "folder"
+    if spec.startswith("tfds:"):
+        return "tfds"
+    return "procedural" if is_procedural(spec) else "folder"

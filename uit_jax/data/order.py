@@ -45,6 +45,48 @@ class Order(NamedTuple):
         return self.members[np.array(drawn, np.int64)]
 
 
+@functools.lru_cache(maxsize=8)
+def draws(seed: int, epoch: int, count: int, limit: int) -> np.ndarray:
+    """Return `count` numbers below `limit`, each drawn by itself and uniformly, int64 [count], of one epoch."""
+    words = np.random.Philox(np.random.SeedSequence((seed, epoch), spawn_key=(1,))).random_raw(count)
+    drawn = (words % np.uint64(limit)).astype(np.int64)
+    drawn.flags.writeable = False
+    return drawn
+
+
+class PairOrder(NamedTuple):
+    """The order of one side of an unpaired pair of domains.
+
+    An epoch is as many examples as the larger side has images. Side A is gone through in an order of its own for
+    each epoch, again and again where it is the smaller one; side B is drawn at random, an image for each example.
+
+    Attributes:
+      count: images of this side.
+      length: examples of an epoch.
+      drawn: whether this is side B.
+      batch_size, seed, process_index, process_count: as in `Order`.
+    """
+
+    count: int
+    length: int
+    drawn: bool
+    batch_size: int
+    seed: int
+    process_index: int = 0
+    process_count: int = 1
+
+    def rows(self, step: int) -> np.ndarray:
+        """Return the image indices of this process's rows of a step, int64 [B_local]."""
+        share = self.batch_size // self.process_count
+        positions = step * self.batch_size + self.process_index * share + np.arange(share)
+        return np.array([self._index(*divmod(int(p), self.length)) for p in positions], np.int64)
+
+    def _index(self, epoch: int, offset: int) -> int:
+        if self.drawn:
+            return int(draws(self.seed, epoch, self.length, self.count)[offset])
+        return int(permutation(self.seed, epoch, self.length)[offset]) % self.count
+
+
 def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Return a stream's image indices, ascending int64 [m], and the labels it shows, int32 [n] over the source.
 

@@ -1,6 +1,6 @@
-"""Packed sets: a folder with images.npy (uint8 [n, S, S, C], memory-mapped) and meta.json; no TensorFlow, no decoding.
+"""Packed sets: a folder with images.npy (uint8 or uint16 [n, H, W, C], memory-mapped) and meta.json; nothing to decode.
 
-A source with splits packs into one such folder per split: OUT/train, OUT/test.
+A source with splits packs into one such folder per split: OUT/train, OUT/test, or OUT/trainA and so on for a pair.
 """
 
 import json
@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from uit_jax.data.decoding import to_channels
-from uit_jax.data.sources import Source
+from uit_jax.data.decoding import WrongChannels, to_channels, to_depth
+from uit_jax.data.sources import Form, Source
 from uit_jax.errors import UserError
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
@@ -20,30 +20,35 @@ ARRAY, META, FORMAT = "images.npy", "meta.json", 1
 class PackedSource(Source):
     """The images of one packed folder."""
 
-    def __init__(self, folder: Path, *, size: int, channels: int):
+    def __init__(self, folder: Path, form: Form):
         meta = _meta(folder)
         labels, names, classes = np.array(meta["labels"], np.int32), meta["names"], tuple(meta["classes"])
-        try:
-            self._array = np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder / ARRAY}: not readable ({error}); pack the set again") from None
+        self._array = _array(folder)
         shape = self._array.shape
-        consistent = self._array.dtype == np.uint8 and len(shape) == 4 and shape[1] == shape[2] and shape[3] in (1, 3)
+        consistent = self._array.dtype in (np.uint8, np.uint16) and shape[1:] == _shape(meta)
         if not consistent or not (len(labels) == len(names) == shape[0]):
             raise UserError(f"{folder}: {META} and {ARRAY} do not belong together; pack the set again")
         if len(labels) and not -1 <= labels.min() <= labels.max() < max(1, len(classes)):
             raise UserError(f"{folder}: {META} has labels outside its classes; pack the set again")
-        if shape[1] != size:
-            raise UserError(
-                f"{folder}: is packed at {shape[1]} px; set data.image_size={shape[1]} or pack with --size {size}"
-            )
-        super().__init__(str(folder), size=size, channels=channels, names=names, labels=labels, classes=classes)
+        super().__init__(str(folder), form, names=names, labels=labels, classes=classes)
+        self._rows, (height, width, stored) = np.arange(len(self)), shape[1:]
+        if form.size and not form.size == height == width:
+            own = f"{height}" if height == width else f"{width} x {height}"
+            advice = f"set data.image_size={height} (or method.load_size), or " if height == width else ""
+            raise UserError(f"{folder}: is packed at {own} px; {advice}pack with --size {form.size}")
+        if stored != form.channels and {stored, form.channels} != {1, 3}:
+            raise UserError(f"{folder}: {WrongChannels(stored, form.channels)}; set {form.channels_key}={stored}")
+        self.shape = (height, width, form.channels)
 
     def image(self, index: int) -> np.ndarray:
         return self.images([index])[0]
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
-        return to_channels(self._array[np.asarray(indices, np.int64)], self.channels)
+        stored = self._array[self._rows[np.asarray(indices, np.int64)]]
+        return to_channels(to_depth(stored, self.form.depth), self.channels)
+
+    def _choose(self, indices: np.ndarray) -> None:
+        self._rows = self._rows[indices]
 
 
 def is_packed(folder: Path) -> bool:
@@ -51,10 +56,21 @@ def is_packed(folder: Path) -> bool:
     return (folder / ARRAY).is_file() and (folder / META).is_file()
 
 
-def packed_shape(folder: Path) -> tuple[int, int]:
-    """Return (size, channels) of a packed set. Raises UserError."""
-    meta = _meta(folder)
-    return int(meta["size"]), int(meta["channels"])
+def packed_form(folder: Path) -> Form:
+    """Return how a packed set opens as it is stored. Raises UserError."""
+    return Form(0, _shape(_meta(folder))[-1], _array(folder).dtype.itemsize * 8)
+
+
+def _array(folder: Path) -> np.ndarray:
+    try:
+        return np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder / ARRAY}: not readable ({error}); pack the set again") from None
+
+
+def _shape(meta: dict[str, Any]) -> tuple[int, int, int]:
+    size = meta["size"]  # a side, or height and width
+    return (*(map(int, size) if isinstance(size, list) else (int(size), int(size))), int(meta["channels"]))
 
 
 def _meta(folder: Path) -> dict[str, Any]:

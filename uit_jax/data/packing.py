@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
@@ -12,9 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from uit_jax.data.decoding import Unreadable
-from uit_jax.data.opening import open_source, splits
+from uit_jax.data.opening import open_part, parts
 from uit_jax.data.packed import ARRAY, FORMAT, META
-from uit_jax.data.sources import Source, check_unreadable
+from uit_jax.data.sources import Form, Source, check_unreadable
 from uit_jax.errors import UserError
 
 _BLOCK = 256  # images decoded ahead of the file
@@ -26,11 +27,15 @@ def pack(
     *,
     size: int,
     channels: int = 3,
+    target_channels: int = 0,
+    depth: int = 8,
+    resample: str = "bilinear",
     max_unreadable_share: float = 0.01,
     progress: Callable[..., Iterable[Any]] = lambda blocks, **_: blocks,
 ) -> list[str]:
     """Pack every split of a source below `out`; return the names of the unreadable images left out.
 
+    `size` 0 packs images at their own size; `target_channels` is that of domain B of a pair, 0 for `channels`.
     All is written to a folder beside `out` and renamed at the end, so `out` exists whole or not at all.
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where `out` exists, the disk is too small, or too many images are unreadable.
@@ -38,9 +43,11 @@ def pack(
     out = Path(out)
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or name another folder")
-    names = splits(spec) or ("",)
-    sources = {name: open_source(spec, split=name or "train", size=size, channels=channels) for name in names}
-    need = sum(len(s) * s.size * s.size * s.channels for s in sources.values())
+    form = Form(size, channels, depth, resample)
+    target = form._replace(channels=target_channels or channels, channels_key="data.target_channels")
+    names = parts(spec) or ("",)
+    sources = {name: open_part(spec, name or "train", target if name.endswith("B") else form) for name in names}
+    need = sum(len(s) * math.prod(s.shape) * s.dtype.itemsize for s in sources.values())
     partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     skipped: list[str] = []
     try:
@@ -85,7 +92,7 @@ def _write(
         _write_header(file, source, len(kept))
     meta = {
         "format": FORMAT,
-        "size": source.size,
+        "size": source.size,  # of images that are not square, height and width
         "channels": source.channels,
         "classes": list(source.classes),
         "labels": [int(source.labels[i]) for i in kept],
@@ -98,5 +105,6 @@ def _write(
 def _write_header(file: BinaryIO, source: Source, count: int) -> None:
     """Write the .npy header at the file's start; numpy pads it so that its length does not depend on `count`."""
     file.seek(0)
-    shape = (count, source.size, source.size, source.channels)
-    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+    descr = np.lib.format.dtype_to_descr(source.dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (count, *source.shape)}
+    np.lib.format.write_array_header_1_0(file, header)

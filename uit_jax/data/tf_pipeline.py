@@ -1,9 +1,9 @@
 """The tf.data pipeline: files read and decoded by TensorFlow's threads, outside the interpreter's lock.
 
-TensorFlow decodes the plain case alone: 8-bit gray or RGB JPEG and PNG that have the wanted size already, for
-which its decoders give Pillow's pixels bit for bit (with the accurate integer DCT). Everything else, resizing
-too, Pillow's threads do beside it: its antialiased resize is the reference's and, measured, as fast as
-TensorFlow's, and calling it from inside the graph costs more than it saves. So the pixels do not depend on
+TensorFlow decodes the plain case alone: 8-bit gray or RGB JPEG and PNG that have the wanted size already, where
+8 bits are wanted; there its decoders give Pillow's pixels bit for bit (with the accurate integer DCT). Everything
+else, resizing too, Pillow's threads do beside it: its antialiased resize is the reference's and, measured, as fast
+as TensorFlow's, and calling it from inside the graph costs more than it saves. So the pixels do not depend on
 which pipeline reads them.
 
 Telling the cases apart takes one look at each file's headers, when it is first drawn.
@@ -73,7 +73,7 @@ class _Decoder:
     def __init__(self, reader: Reader):
         self._reader, self._source = reader, reader.source
         self._kinds = np.zeros(len(self._source), np.uint8)
-        self._shape = (self._source.size, self._source.size, self._source.channels)
+        self._shape, self.dtype = self._source.shape, self._source.dtype
         self.pool = ThreadPoolExecutor(os.cpu_count(), "decode")
 
     def are_plain(self, rows: np.ndarray) -> np.ndarray:
@@ -81,7 +81,9 @@ class _Decoder:
         for index in rows[self._kinds[rows] == _UNKNOWN]:
             try:
                 data = self._source.encoded(int(index))
-                plain = is_plain(data, size=self._source.size, channels=self._source.channels)
+                plain = self._source.form.depth == 8 and is_plain(
+                    data, size=self._source.size, channels=self._source.channels
+                )
             except Unreadable:
                 plain = False
             self._kinds[index] = _PLAIN if plain else _OTHER
@@ -101,7 +103,9 @@ class _Decoder:
                 if isinstance(self._source, FileSource)
                 else tf.numpy_function(self._source.encoded, [index], tf.string)
             )
-            return tf.io.decode_jpeg(data, self._shape[-1], dct_method="INTEGER_ACCURATE")  # decodes PNG as well
+            # Never run with other channels than these two, but the graph is built.
+            channels = self._shape[-1] if self._shape[-1] in (1, 3) else 3
+            return tf.io.decode_jpeg(data, channels, dct_method="INTEGER_ACCURATE")  # decodes PNG as well
 
         return tf.ensure_shape(tf.cond(plain, decoded, lambda: tf.zeros(self._shape, tf.uint8)), self._shape)
 
@@ -114,7 +118,7 @@ class _Decoder:
 
         Raises UserError once too many images are unreadable.
         """
-        rows, images = rows.copy(), np.empty((len(rows), *self._shape), np.uint8)
+        rows, images = rows.copy(), np.empty((len(rows), *self._shape), self.dtype)
         for row, (index, path, plain) in enumerate(zip(rows, self.paths(rows), self.are_plain(rows), strict=True)):
             if plain:
                 try:
@@ -153,7 +157,7 @@ def _images(
         rows, futures = waiting.popleft()
         images = tensor.numpy()
         if futures:
-            rows, images = rows.copy(), images.copy()
+            rows, images = rows.copy(), images.astype(decoder.dtype)
             for row, future in futures.items():
                 rows[row], images[row] = future.result()
         yield rows, images

@@ -3,7 +3,7 @@
 Records are read where they lie: one pass over the prepared files notes each record's place and label, after
 which any image is one read away, so that the order of training is that of every other source.
 A ":split" (also a slice, "train[:80%]") is what "train" reads; without one, "test" reads the builder's
-"test" or else "validation".
+"test" or else "validation". A pair of domains is a builder with the splits trainA and trainB.
 """
 
 import os
@@ -14,16 +14,23 @@ from collections.abc import Iterator
 import numpy as np
 
 from uit_jax.data.decoding import Unreadable
-from uit_jax.data.sources import EncodedSource, Numbered
+from uit_jax.data.sources import EncodedSource, Form, Numbered, first
 from uit_jax.errors import UserError
 
-_HELD_OUT = ("test", "validation")
+SPLITS = {
+    "train": ("train",),
+    "test": ("test", "validation"),
+    "trainA": ("trainA",),
+    "trainB": ("trainB",),
+    "testA": ("testA", "valA"),
+    "testB": ("testB", "valB"),
+}
 
 
 class TFDSSource(EncodedSource):
     """One split of a prepared builder."""
 
-    def __init__(self, spec: str, builder, split: str, *, size: int, channels: int):
+    def __init__(self, spec: str, form: Form, builder, split: str):
         import tensorflow_datasets as tfds
 
         features = builder.info.features
@@ -48,12 +55,15 @@ class TFDSSource(EncodedSource):
                     labels.append(_example(record)["label"].int64_list.value[0] if classes else -1)
         super().__init__(
             spec,
-            size=size,
-            channels=channels,
+            form,
             names=Numbered(f"{spec} {split}", len(labels)),
             labels=np.array(labels, np.int32),
             classes=classes,
         )
+
+    def _choose(self, indices: np.ndarray) -> None:
+        self._files = [self._files[i] for i in indices]
+        self._places = [self._places[i] for i in indices]
 
     def encoded(self, index: int) -> bytes:
         file, place = self._files[index], self._places[index]
@@ -64,39 +74,38 @@ class TFDSSource(EncodedSource):
             raise Unreadable(f"{file}: {error}") from None
 
 
-def splits(spec: str) -> tuple[str, ...]:
-    """Return ("train", "test") as far as the builder has them, () where the spec names one split. Raises UserError."""
+def splits(spec: str) -> dict[str, str]:
+    """Return the builder's name of each split, "train" and "test", or "trainA", "trainB", "testA" and "testB".
+
+    {} where the spec names one split. Raises UserError.
+    """
     name, chosen = parse(spec)
     if chosen:
-        return ()
+        return {}
     available = _builder(spec, name).info.splits
-    return tuple(s for s in ("train", "test") if s in available or (s == "test" and _held_out(available)))
+    return {split: found for split, options in SPLITS.items() if (found := first(options, available))}
 
 
-def open_tfds(spec: str, *, split: str, size: int, channels: int) -> TFDSSource:
+def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
     """Open a builder's split, downloading and preparing it where it is not yet. Raises UserError."""
     name, chosen = parse(spec)
     builder = _builder(spec, name)
     available = builder.info.splits
-    if chosen and split == "test":
-        raise UserError(f"{spec}: names one split and so has no test split; name another source for it")
-    found = chosen or (_held_out(available) if split == "test" else split)
+    if chosen and split != "train":
+        raise UserError(f"{spec}: names one split and so has no {split} split; name another source for it")
+    found = chosen or first(SPLITS[split], available)
     try:
         if not found or not builder.info.splits[found].num_examples:
             raise KeyError(split)
     except (KeyError, ValueError):
         raise UserError(f"{spec}: has no {found or split} split; it has {', '.join(available)}") from None
-    return TFDSSource(spec, builder, found, size=size, channels=channels)
+    return TFDSSource(spec, form, builder, found)
 
 
 def parse(spec: str) -> tuple[str, str]:
     """Split "tfds:NAME[/CONFIG][:VERSION][:split]" into name (with its version) and split ("" where none is named)."""
     name, split = re.fullmatch(r"tfds:([^:]*(?::[\d.*]+)?)(?::(.*))?", spec, re.DOTALL).groups()
     return name, split or ""
-
-
-def _held_out(available) -> str:
-    return next((name for name in _HELD_OUT if name in available), "")
 
 
 def _builder(spec: str, name: str):

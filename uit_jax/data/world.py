@@ -60,9 +60,7 @@ class Species(NamedTuple):
 
 SPECIES = (
     Species("disk", 0.00, lambda u, v: np.hypot(u, v) < 0.9, lambda u, v: (np.hypot(u, v) * 3.2 + 0.3) % 1 < 0.5),
-    Species(
-        "square", 0.33, lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8, lambda u, v: _checker(u, v, 0.54)
-    ),
+    Species("square", 0.33, lambda u, v: np.maximum(np.abs(u), np.abs(v)) < 0.8, lambda u, v: _checker(u, v, 0.54)),
     Species("triangle", 0.62, lambda u, v: _polygon(u, v, 3, -np.pi / 2), lambda u, v: (v * 1.7 + 0.1) % 1 < 0.45),
     Species("star", 0.16, lambda u, v: _polygon(u, v, 5, -np.pi / 2, 0.45), lambda u, v: np.hypot(u, v) < 0.38),
     Species("ring", 0.80, lambda u, v: _between(np.hypot(u, v), 0.5, 0.95), lambda u, v: np.zeros(u.shape, bool)),

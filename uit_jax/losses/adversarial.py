@@ -28,6 +28,19 @@ def hinge_generator(logits: Array) -> Array:
     return -logits.mean()
 
 
+def least_squares(logits: Array, target: float) -> Array:
+    """Return mean((logits - target)^2): target 1 is real, 0 is fake (LSGAN, arXiv:1611.04076, Eq. 9)."""
+    return jnp.square(logits - target).mean()
+
+
+def logistic(logits: Array, target: float) -> Array:
+    """Return the mean binary cross-entropy: target 1 is real, 0 is fake.
+
+    With the generator aiming at 1 this is the non-saturating objective (arXiv:1406.2661, Section 3).
+    """
+    return (jax.nn.softplus(logits) - target * logits).mean()
+
+
 def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
     """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
 

@@ -7,8 +7,11 @@ from uit_jax.types import Array
 
 
 def normalize(codes: Array, epsilon: float = 1e-7) -> Array:
-    """Scale codes [..., D] to length 1."""
-    return codes / (jnp.sqrt(jnp.square(codes).sum(-1, keepdims=True)) + epsilon)
+    """Scale codes [..., D] to length 1; 0 stays 0, with a finite gradient."""
+    squares = jnp.square(codes).sum(-1, keepdims=True)
+    # The root has none at 0, where a patch's hidden units are all silent.
+    length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
+    return codes / (length + epsilon)
 
 
 def info_nce(
@@ -33,3 +36,38 @@ def info_nce(
         negative = jnp.where(valid[None, :], negative, -jnp.inf)
     logits = jnp.concatenate([positive, negative], axis=1) / temperature
     return -jax.nn.log_softmax(logits)[:, 0].mean()
+
+
+def patch_nce(
+    queries: Array,
+    keys: Array,
+    temperature: float = 0.07,
+    *,
+    candidates: Array | None = None,
+    negatives: Array | None = None,
+    train_keys: bool = False,
+) -> Array:
+    """Tell each patch's own place from other patches (PatchNCE, Eq. 2 and 3 of arXiv:2007.15651, one layer).
+
+    Args:
+      queries: codes of P patches of each translated image, [B, P, D].
+      keys: codes of the same places of the input images [B, P, D].
+      temperature: the divisor of all dot products.
+      candidates: [N, D], what a query chooses among, its own key included; None for the keys of its own image.
+      negatives: [M, D], codes from elsewhere that are no query's own; None for none.
+      train_keys: whether gradients flow into the keys; the published loss stops them.
+
+    Returns:
+      The mean cross-entropy of choosing the own key.
+    """
+    if not train_keys:
+        keys = jax.lax.stop_gradient(keys)
+    positive = (queries * keys).sum(-1) / temperature
+    if candidates is None:
+        logits = jnp.einsum("bpd,bqd->bpq", queries, keys)
+    else:
+        logits = jnp.einsum("bpd,nd->bpn", queries, candidates if train_keys else jax.lax.stop_gradient(candidates))
+    if negatives is not None:
+        others = jnp.einsum("bpd,md->bpm", queries, jax.lax.stop_gradient(negatives))
+        logits = jnp.concatenate([logits, others], axis=-1)
+    return (jax.nn.logsumexp(logits / temperature, axis=-1) - positive).mean()

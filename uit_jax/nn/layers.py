@@ -93,14 +93,40 @@ class UpsampleConv(nn.Module):
         return y + per_channel(bias)
 
 
-class _KernelAndBias(nn.Module):
-    """The parameters of a 5 x 5 convolution under the names that `Conv` has."""
+class NarrowConv(nn.Module):
+    """Convolve to a few channels, such as an image's, without padding: [B, H, W, in] -> [B, H', W', features].
+
+    Equal to `Conv`, with its parameters. A matrix product of very few columns is slow, so that every column of the
+    kernel is convolved to channels of its own first, which are then shifted and added up.
+    """
 
     features: int
+    kernel: int
+    kernel_init: Callable = kaiming_fan_in
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        conv, size = _KernelAndBias(self.features, self.kernel, self.kernel_init, name="conv"), self.kernel
+        kernel, bias = conv(x.shape[-1])
+        columns = kernel.transpose(0, 2, 1, 3).reshape(size, 1, x.shape[-1], size * self.features)
+        y = _convolve(x.astype(self.dtype), columns.astype(self.dtype)).astype(jnp.float32)
+        width = y.shape[2] - size + 1
+        y = y.reshape(*y.shape[:3], size, self.features)
+        y = sum(y[:, :, column : column + width, column] for column in range(size))
+        return (y + per_channel(bias)).astype(self.dtype)
+
+
+class _KernelAndBias(nn.Module):
+    """The parameters of a convolution under the names that `Conv` has."""
+
+    features: int
+    kernel: int = 5
+    kernel_init: Callable = kaiming_fan_in
 
     @nn.compact
     def __call__(self, channels: int):
-        kernel = self.param("kernel", kaiming_fan_in, (5, 5, channels, self.features))
+        kernel = self.param("kernel", self.kernel_init, (self.kernel, self.kernel, channels, self.features))
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
 
@@ -118,11 +144,12 @@ class BatchNorm(nn.Module):
     axis_name: str | None = None
     momentum: float = 0.1
     epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones_init()
 
     @nn.compact
     def __call__(self, x: Array, *, train: bool) -> Array:
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones_init(), (channels,))
+        scale = self.param("scale", self.scale_init, (channels,))
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))

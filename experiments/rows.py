@@ -1,0 +1,92 @@
+"""What a published table is made of: papers, tables, rows, data sets and metrics, as data."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from uit_jax import config as config_module
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A data set of a paper, which the reader has to provide.
+
+    Attributes:
+      title: its name in the paper.
+      classes: the number of classes, one folder each below train/ and test/; 0 for a pair of domains.
+      names: the class folders, where they are known.
+      pair: of a pair of domains, the training images in trainA and in trainB.
+      note: how to come by it.
+    """
+
+    title: str
+    classes: int = 0
+    names: tuple[str, ...] = ()
+    pair: tuple[int, int] = (0, 0)
+    note: str = ""
+
+    @property
+    def layout(self) -> str:
+        """What a folder has to hold."""
+        return "train/CLASS and test/CLASS" if self.classes else "trainA, trainB, testA and testB"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One row of one table on one data set.
+
+    Attributes:
+      name: what `experiments.run` calls it.
+      data: the images it is about.
+      paper: metric -> the published number; {} where the paper shows pictures only.
+      recipe: the config file, perhaps with presets, as in "configs/tunit.py:b".
+      overrides: settings on top of it.
+      seeds: what a full result takes.
+      notes: what a reader of the numbers has to know.
+      absent: why the row cannot be run here; "" where it can.
+    """
+
+    name: str
+    data: DataSet
+    paper: Mapping[str, float]
+    recipe: str = ""
+    overrides: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    seeds: tuple[int, ...] = (0,)
+    notes: tuple[str, ...] = ()
+    absent: str = ""
+
+    def config(self):
+        """Return the row's resolved config; its data source is still to be named."""
+        return config_module.update(config_module.resolve(self.recipe), self.overrides)
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """A column: its head in the paper, digits after the point, and the score and protocol of a result that are ours.
+
+    `score` is "" for a number that is not computed here.
+    """
+
+    head: str
+    digits: int
+    score: str = ""
+    protocol: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """Rows under one title; `kmeans` asks for the baseline on pixels beside them."""
+
+    title: str
+    rows: tuple[Row, ...]
+    kmeans: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """A paper's tables, its metrics in the order of their columns, and what holds for all of its numbers."""
+
+    title: str
+    tables: Mapping[str, Table]
+    metrics: Mapping[str, Metric]
+    remark: str

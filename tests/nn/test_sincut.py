@@ -1,0 +1,288 @@
+"""SinCUT's networks: filters, scaled and demodulated weights against numpy, features, reach, second derivatives."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import method_table as table
+from uit_jax.losses import adversarial
+from uit_jax.nn import sincut
+from uit_jax.nn.sincut import StyleGAN2Discriminator, StyleGAN2Generator
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compile():
+    with table.quick_compile():
+        yield
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+def shapes_of(module, *inputs):
+    return jax.eval_shape(module.init, jax.random.key(0), *inputs)
+
+
+def image(side, channels=3):
+    return jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+
+
+def drawn(tree, positive=False):
+    """Draw weights; positive ones leave every unit active, so that no dependence is hidden."""
+    rng = np.random.default_rng(0)
+    tree = jax.tree.map(lambda leaf: jnp.array(rng.normal(size=leaf.shape), jnp.float32), tree)
+    return jax.tree.map(jnp.abs, tree) if positive else tree
+
+
+def count(tree) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
+
+
+def leaky(x):
+    return np.where(x > 0, x, 0.2 * x) * math.sqrt(2)
+
+
+def test_networks_have_the_published_sizes():
+    assert count(shapes_of(StyleGAN2Generator(), image(64), image(64, 1))) == 3_068_404
+    assert count(shapes_of(StyleGAN2Discriminator(), image(64))) == 5_885_473
+
+
+# --- parts ---
+
+
+@pytest.mark.parametrize("pad, stride, gain", [(2, 1, 1.0), (1, 2, 1.0), (1, 1, 2.0)])
+def test_blur_is_a_convolution_among_zeros(pad, stride, gain):
+    x, line = normal(2, 6, 9, 3), gain * np.array([1, 3, 3, 1]) / 8
+    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    height, width = padded.shape[1] - 3, padded.shape[2] - 3
+    full = sum(line[i] * line[j] * padded[:, i : i + height, j : j + width] for i in range(4) for j in range(4))
+    ours = sincut.blur(jnp.asarray(x), pad, stride, gain)
+    np.testing.assert_allclose(ours, full[:, ::stride, ::stride], rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_standard_normal_and_scaled_in_use():
+    """So that Adam's steps, of one size for all weights, are in proportion to every layer's own scale."""
+    layer, x = sincut._Layer(50, 3), normal(1, 5, 6, 40)
+    params = layer.init(jax.random.key(0), x)["params"]
+    assert 0.97 < params["kernel"].std() < 1.03 and (params["bias"] == 0).all()
+    params = {"kernel": np.asarray(params["kernel"]), "bias": normal(50)}
+    weight = params["kernel"] / math.sqrt(9 * 40)
+    shifts = [(i, j, x[:, i : i + 3, j : j + 4]) for i in range(3) for j in range(3)]
+    inner = leaky(sum(maps @ weight[i, j] for i, j, maps in shifts) + params["bias"])
+    np.testing.assert_allclose(layer.apply({"params": params}, x)[:, 1:-1, 1:-1], inner, rtol=1e-3, atol=1e-4)
+    linear = sincut._Linear(7)
+    params = {"kernel": normal(20, 7), "bias": normal(7)}
+    ours = linear.apply({"params": params}, x.reshape(-1, 20))
+    np.testing.assert_allclose(
+        ours, x.reshape(-1, 20) @ params["kernel"] / math.sqrt(20) + params["bias"], rtol=1e-4, atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("kernel", [1, 3])
+def test_layers_that_halve_blur_and_then_stride(kernel):
+    layer, x = sincut._Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
+    weights = normal(kernel, kernel, 3, 4, seed=1)
+    blurred = np.asarray(sincut.blur(jnp.asarray(x), 1 + kernel // 2))
+    expected = np.empty((2, 3, 4, 4))
+    for i in range(3):
+        for j in range(4):
+            window = blurred[:, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel]
+            expected[:, i, j] = np.einsum("bhwi,hwio->bo", window, weights) / math.sqrt(kernel**2 * 3)
+    np.testing.assert_allclose(layer.apply({"params": {"kernel": weights}}, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_up_layer_is_demodulated_spread_blurred_and_noisy():
+    x, noise, kernel = normal(2, 3, 4, 5), normal(2, 6, 8, 1, seed=1), normal(3, 3, 5, 2, seed=2)
+    params = {"kernel": kernel, "bias": normal(2, seed=3), "strength": np.array([0.7], np.float32)}
+    layer = sincut._UpLayer(2, jnp.float32)
+    ours = layer.apply({"params": params}, x, noise)
+    # Every output's weights have length 1, and a fourth of the pixels they meet are not zeros.
+    weight = kernel / np.sqrt((kernel**2).sum((0, 1, 2)))
+    spread = np.zeros((2, 7, 9, 2))
+    for i in range(3):
+        for j in range(4):
+            spread[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum("bc,pqco->bpqo", x[:, i, j], weight)
+    blurred = 4 * np.asarray(sincut.blur(jnp.asarray(spread, jnp.float32), 1))
+    np.testing.assert_allclose(ours, leaky(blurred + 0.7 * noise + params["bias"]), rtol=1e-4, atol=1e-4)
+    scaled = layer.apply({"params": params | {"kernel": 9 * kernel}}, x, noise)
+    np.testing.assert_allclose(scaled, ours, rtol=1e-4, atol=1e-4)
+
+
+def test_residual_block_keeps_the_size_of_its_maps():
+    x = normal(1, 16, 16, 32)
+    block = sincut._ResidualBlock(48, True, jnp.float32)
+    params = jax.jit(block.init)(jax.random.key(0), x)
+    out = block.apply(params, x)
+    # The blur takes some of the variance of noise.
+    assert out.shape == (1, 8, 8, 48) and 0.3 < out.std() < 1.5
+    assert set(params["params"]) == {"layer_0", "layer_1", "shortcut"}
+    assert set(shapes_of(sincut._ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
+
+
+# --- noise ---
+
+
+def test_position_noise_is_standard_normal_and_fixed_by_the_place():
+    whole = np.asarray(sincut.position_noise(300, 280, jnp.zeros(2, jnp.int32)))
+    assert whole.shape == (1, 300, 280, 1) and whole.dtype == np.float32
+    tile = whole[:, :256, :256].ravel()
+    assert abs(tile.mean()) < 0.02 and abs(tile.std() - 1) < 0.02
+    assert abs((tile**4).mean() - 3) < 0.1 and abs(np.corrcoef(tile[1:], tile[:-1])[0, 1]) < 0.02
+    part = jax.jit(functools.partial(sincut.position_noise, 40, 30))
+    for row, column in ((0, 0), (7, 250), (260, 3), (255, 249)):
+        expected = whole[:, row : row + 40, column : column + 30]
+        np.testing.assert_array_equal(part(jnp.array([row, column])), expected)
+    # It repeats, and lines before the first are lines as well.
+    np.testing.assert_array_equal(part(jnp.array([-256, 512])), whole[:, :40, :30])
+
+
+# --- the generator ---
+
+
+@functools.cache
+def run_generator():
+    generator = StyleGAN2Generator(width=1, target_channels=2)
+    variables = drawn(shapes_of(generator, image(16), image(16, 1)))
+    images, noise = normal(2, 12, 16, 3), normal(2, 12, 16, 1, seed=1)
+    taps = tuple(generator.tap_sizes(12, 16))
+    return generator, variables, images, noise, *generator.apply(variables, images, noise, taps=taps)
+
+
+def test_taps_are_the_values_between_the_layers():
+    generator, variables, images, noise, out, found = run_generator()
+    sizes, channels = generator.tap_sizes(12, 16), generator.tap_channels()
+    assert list(found) == list(range(6)) and out.shape == (2, 12, 16, 2)
+    assert {tap: maps.shape for tap, maps in found.items()} == {tap: (2, *sizes[tap], channels[tap]) for tap in sizes}
+    np.testing.assert_array_equal(found[0], images)
+    params, close = variables["params"], functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4)
+    stem = leaky(
+        images @ np.asarray(params["stem"]["kernel"])[0, 0] / math.sqrt(3) + np.asarray(params["stem"]["bias"])
+    )
+    close(found[1], stem)
+    for tap, module in ((2, "down"), (3, "block_0"), (4, "block_1"), (5, "block_2")):
+        block = sincut._ResidualBlock(16, module == "down", jnp.float32)
+        close(found[tap], block.apply({"params": params[module]}, found[tap - 1]))
+    features = generator.apply({"params": {n: params[n] for n in ("stem", "down")}}, images, (0, 2), method="features")
+    assert tuple(features) == (0, 2)
+    close(features[2], found[2])
+
+
+def test_published_taps():
+    generator = StyleGAN2Generator()
+    sizes, channels = generator.tap_sizes(64, 64), generator.tap_channels()
+    assert [(*sizes[tap], channels[tap]) for tap in (0, 2, 4)] == [(64, 64, 3), (32, 32, 160), (32, 32, 160)]
+
+
+def test_noise_counts_by_its_strength_alone():
+    generator, variables, images, noise, out, _ = run_generator()
+    silent = jax.tree.map(lambda leaf: leaf, variables)
+    silent["params"]["up"]["strength"] = jnp.zeros(1)
+    run = jax.jit(generator.apply)
+    np.testing.assert_array_equal(run(silent, images, noise), run(silent, images, 0 * noise))
+    assert np.abs(out - run(variables, images, 0 * noise)).max() > 0.01
+    fresh = jax.jit(generator.init)(jax.random.key(0), images, noise)["params"]
+    assert (fresh["up"]["strength"] == 0).all() and (fresh["image"]["bias"] == 0).all()
+
+
+def test_tiles_depend_on_the_halo_and_no_more():
+    generator = StyleGAN2Generator(width=1, channels=1, target_channels=1)
+    variables = drawn(shapes_of(generator, image(16, 1), image(16, 1)), positive=True)
+    side, start, stop = 72, 34, 38
+
+    def core(x):
+        return generator.apply(variables, x, jnp.zeros_like(x))[:, start:stop, start:stop].sum()
+
+    gradient = np.asarray(jax.jit(jax.grad(core))(jnp.ones((1, side, side, 1))))
+    for axis in (1, 2):
+        touched = np.flatnonzero(np.abs(gradient).sum((0, axis, 3)))
+        assert (start - touched[0], touched[-1] + 1 - stop) == (sincut.HALO, sincut.HALO)
+
+
+def test_a_tile_with_its_halo_is_drawn_as_in_the_whole():
+    """Noise included, at a border of the image and inside it."""
+    generator = StyleGAN2Generator(width=1)
+    variables = drawn(shapes_of(generator, image(16), image(16, 1)))
+    images, halo = normal(1, 96, 32, 3), sincut.HALO + 1
+
+    @jax.jit
+    def draw(x, origin):
+        return generator.apply(variables, x, sincut.position_noise(*x.shape[1:3], origin))
+
+    whole = draw(images, jnp.zeros(2, jnp.int32))
+    for start, stop in ((0, 16), (40, 56)):
+        first, last = max(start - halo, 0), stop + halo
+        tile = draw(images[:, first:last], jnp.array([first, 0]))[:, start - first : stop - first]
+        np.testing.assert_allclose(tile, whole[:, start:stop], rtol=1e-3, atol=1e-3)
+
+
+# --- the discriminator ---
+
+
+@pytest.mark.parametrize("size, blocks", [(8, 1), (16, 2), (64, 4)])
+def test_discriminator_ends_at_four_pixels(size, blocks):
+    module = StyleGAN2Discriminator(size, width=2)
+    params = shapes_of(module, image(size))["params"]
+    assert sum(name.startswith("block_") for name in params) == blocks
+    assert params["dense"]["kernel"].shape == (16 * 128, 128)
+    images = jax.ShapeDtypeStruct((5, size, size, 3), jnp.float32)
+    assert jax.eval_shape(module.apply, {"params": params}, images).shape == (5, 1)
+
+
+def test_discriminator_has_the_published_widths():
+    module = StyleGAN2Discriminator()
+    assert [module.features(side) for side in (64, 32, 16, 8, 4)] == [32, 64, 128, 256, 384]
+
+
+def test_gradient_penalty_can_be_descended():
+    """R1 differentiates the discriminator twice.
+
+    Without biases, logits are in proportion to the weights of each layer that all paths take, and R1 to their square:
+    by Euler's rule its slope along those weights is twice itself.
+    """
+    module, images = StyleGAN2Discriminator(8, 1), normal(2, 8, 8, 3)
+    params = drawn(shapes_of(module, image(8)))["params"]
+    params = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * (path[-1].key == "kernel"), params)
+
+    @jax.jit
+    def penalty_and_gradient(params):
+        def penalty(params):
+            return adversarial.r1(lambda x: module.apply({"params": params}, x)[:, 0], images)[0]
+
+        return jax.value_and_grad(penalty)(params)
+
+    penalty, gradient = penalty_and_gradient(params)
+    slopes = jax.tree.map(lambda leaf, slope: (leaf * slope).sum(), params, gradient)
+    block = slopes["block_0"]
+    common = [slopes[name]["kernel"] for name in ("stem", "last", "dense", "logit")]
+    # Of the two paths of a block each has a part.
+    common.append(block["layer_1"]["kernel"] + block["shortcut"]["kernel"])
+    common.append(block["layer_0"]["kernel"] + block["shortcut"]["kernel"])
+    assert penalty > 1e-3
+    np.testing.assert_allclose(common, [2 * penalty] * 6, rtol=1e-3)
+
+
+def test_bf16_keeps_parameters_and_outputs_float32_and_is_near():
+    images, noise = normal(2, 16, 16, 3), normal(2, 16, 16, 1, seed=1)
+    variables, outputs = {}, {}
+    for dtype in (jnp.float32, jnp.bfloat16):
+        generator = StyleGAN2Generator(width=1, dtype=dtype)
+        discriminator = StyleGAN2Discriminator(16, 1, dtype=dtype)
+        shapes = shapes_of(generator, images, noise), shapes_of(discriminator, images)
+        assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+        variables = variables or drawn(shapes)
+
+        @jax.jit
+        def run(variables, generator=generator, discriminator=discriminator):
+            drawn, features = generator.apply(variables[0], images, noise, taps=(2,))
+            return drawn, discriminator.apply(variables[1], images), features[2]
+
+        outputs[dtype] = run(variables)
+        assert outputs[dtype][2].dtype == dtype
+    for exact, half in zip(outputs[jnp.float32][:2], outputs[jnp.bfloat16][:2], strict=True):
+        assert exact.dtype == half.dtype == jnp.float32
+        assert 1e-5 < np.abs(half - exact).mean() / np.std(exact) < 0.1

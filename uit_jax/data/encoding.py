@@ -1,0 +1,108 @@
+"""From an array to an image file: what Pillow writes, and 16-bit colour and images of any number of channels."""
+
+import contextlib
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from uit_jax.errors import UserError
+
+
+class _Held(NamedTuple):
+    """What files of a suffix hold: numbers of channels (() for any), and bits."""
+
+    channels: tuple[int, ...]
+    depths: tuple[int, ...]
+
+
+_HELD = {
+    ".png": _Held((1, 2, 3, 4), (8, 16)),
+    ".jpg": _Held((1, 3), (8,)),
+    ".jpeg": _Held((1, 3), (8,)),
+    ".webp": _Held((1, 3), (8,)),
+    ".bmp": _Held((1, 3), (8,)),
+    ".tif": _Held((), (8, 16)),
+    ".tiff": _Held((), (8, 16)),
+    ".npy": _Held((), (8, 16)),
+}
+_PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray and opacity, RGB, RGBA
+
+
+def holds(suffix: str, channels: int, depth: int) -> bool:
+    """Tell whether `write` can write such images to files of a suffix, such as ".png"."""
+    held = _HELD.get(suffix.lower())
+    return held is not None and (not held.channels or channels in held.channels) and depth in held.depths
+
+
+def write(path: str | os.PathLike, image: np.ndarray) -> None:
+    """Write an image uint8 or uint16 [H, W, C] in the format of the name's suffix, whole or not at all.
+
+    `.tif` and `.npy` hold any number of channels of 8 or 16 bits; PNG 1 to 4 (the 2nd or 4th is opacity to others);
+    JPEG, WebP and BMP gray and colour of 8 bits.
+
+    Raises:
+      UserError: the suffix is none of these, cannot hold this image, or the file cannot be written.
+      ValueError: the array is no image.
+    """
+    path, image = Path(path), np.asarray(image)
+    if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
+        raise ValueError(f"an image is uint8 or uint16 [H, W, C], not {image.dtype} {list(image.shape)}")
+    suffix, channels, depth = path.suffix.lower(), image.shape[-1], image.dtype.itemsize * 8
+    if suffix not in _HELD:
+        raise UserError(f"{path}: images are written as {', '.join(_HELD)}")
+    if not holds(suffix, channels, depth):
+        able = [known for known in (".png", ".tif", ".npy") if holds(known, channels, depth)]
+        count = f"{channels} channel{'s' * (channels != 1)}"
+        raise UserError(f"{path}: {suffix} cannot hold {count} of {depth} bits; write {' or '.join(able)}")
+    data = _encoded(np.ascontiguousarray(image), suffix)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(data)
+        os.replace(partial, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _encoded(image: np.ndarray, suffix: str) -> bytes:
+    channels, stream = image.shape[-1], io.BytesIO()
+    if suffix == ".npy":
+        np.save(stream, image)
+    elif suffix == ".png" and image.dtype == np.uint16:
+        stream.write(_deep_png(image))
+    elif suffix in (".tif", ".tiff") and (image.dtype == np.uint16 or channels not in (1, 3)):
+        import tifffile
+
+        kind = "rgb" if channels == 3 else "minisblack"
+        layout = None if channels == 1 else "contig"
+        image = image[..., 0] if channels == 1 else image
+        tifffile.imwrite(
+            stream, image, photometric=kind, planarconfig=layout, compression="zlib", predictor=True, metadata=None
+        )
+    else:
+        picture = Image.fromarray(image[..., 0] if channels == 1 else image)
+        picture.save(stream, Image.registered_extensions()[suffix], quality=95)
+    return stream.getvalue()
+
+
+def _deep_png(image: np.ndarray) -> bytes:
+    """Encode uint16 [H, W, 1 to 4] as PNG, which Pillow cannot: each row as its difference from the one above."""
+    height, width, channels = image.shape
+    rows = image.astype(">u2").view(np.uint8).reshape(height, -1)
+    above = np.concatenate([np.zeros_like(rows[:1]), rows[:-1]])
+    filtered = np.concatenate([np.full((height, 1), 2, np.uint8), rows - above], axis=1)
+    header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOURS[channels], 0, 0, 0)
+    body = zlib.compress(filtered.tobytes(), 6)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+
+
+def _chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
