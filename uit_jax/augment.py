@@ -198,6 +198,19 @@ def draw_crop(
     return top, left, box_height, box_width
 
 
+def draw_square(key: Array, height: int, width: int, sides: tuple[float, float]) -> tuple[Array, Array, Array, Array]:
+    """Draw top, left, height and width of a square in whole pixels for `resized_crop`.
+
+    Its side is uniform in `sides`, as a share of the shorter side of the image, and its place uniform.
+    """
+    side_key, place_key = jax.random.split(key)
+    share = jax.random.uniform(side_key, minval=sides[0], maxval=sides[1])
+    side = jnp.maximum(1.0, jnp.round(share * min(height, width)))
+    free = jnp.array([height, width]) - side
+    top, left = jnp.minimum(jnp.floor(jax.random.uniform(place_key, (2,)) * (free + 1)), free)
+    return top, left, side, side
+
+
 def draw_jitter(
     key: Array, *, brightness: float, contrast: float, saturation: float, hue: float
 ) -> tuple[Array, Array, Array, Array, Array]:
@@ -228,6 +241,7 @@ def strong_view(
     shear: float = 10.0,
     crop_scale: tuple[float, float] = (0.9, 1.1),
     crop_aspect: tuple[float, float] = (0.9, 1.1),
+    crop_sides: tuple[float, float] | None = None,
     brightness: float = 0.4,
     contrast: float = 0.4,
     saturation: float = 0.4,
@@ -235,7 +249,8 @@ def strong_view(
     flip: float = 0.5,
     fill: str = "black",
 ) -> Array:
-    """Move, crop, recolour and mirror each image at random: TUNIT's second view (arXiv:2006.06500, appendix).
+    """Move, crop, recolour and mirror each image at random: TUNIT's second view (arXiv:2006.06500, appendix), and with
+    `crop_sides` CLUIT's (arXiv:2105.03117, Section 4.2).
 
     Differs from the reference: the view is made from the image at its training size, not from the original file,
     and pixels are not rounded to 8 bits between the changes.
@@ -248,6 +263,7 @@ def strong_view(
       shear: limit of the shear along x, in degrees.
       crop_scale: range of the crop's share of the area; 1 or more cannot leave the image.
       crop_aspect: range of the crop's aspect.
+      crop_sides: in place of these two, range of the side of a square crop, a share of the image's shorter side.
       brightness: limit of the brightness factor's distance to 1.
       contrast: likewise of the contrast.
       saturation: likewise of the saturation.
@@ -266,7 +282,10 @@ def strong_view(
         image = image.astype(jnp.float32) / 255
         move = draw_affine(affine_key, height, width, degrees=degrees, translate=translate, shear=shear)
         image = affine(image, *move, fill=fill)
-        box = draw_crop(crop_key, height, width, scale=crop_scale, aspect=crop_aspect)
+        if crop_sides is None:
+            box = draw_crop(crop_key, height, width, scale=crop_scale, aspect=crop_aspect)
+        else:
+            box = draw_square(crop_key, height, width, crop_sides)
         image = resized_crop(image, *box, (height, width))
         if recolour:
             limits = {"brightness": brightness, "contrast": contrast, "saturation": saturation, "hue": hue}
@@ -274,6 +293,33 @@ def strong_view(
         return mirror(image, jax.random.bernoulli(flip_key, flip)) * 2 - 1
 
     return jax.vmap(view)(keys, images)
+
+
+def draw_patches(keys: Array, size: tuple[int, int], sides: tuple[float, float], count: int) -> Array:
+    """Draw the squares of `count` patches of each image of height and width `size`: keys [B] -> float32 [B, count, 4].
+
+    A square is (top, left, side, side) in whole pixels, its side a share of the image's shorter one, uniform in `sides`.
+    """
+
+    def square(key, number):
+        return jnp.stack(draw_square(jax.random.fold_in(key, number), *size, sides))
+
+    return jax.vmap(jax.vmap(square, (None, 0)), (0, None))(keys, jnp.arange(count))
+
+
+def cut_patches(images: Array, squares: Array) -> Array:
+    """Cut patches of any sizes out of images and resize each to the size of the image, in one program for all sizes.
+
+    Args:
+      images: [B, H, W, C].
+      squares: [B, P, 4], from `draw_patches`.
+
+    Returns:
+      [B * P, H, W, C], the patches of an image next to each other.
+    """
+    size = images.shape[1:3]
+    cut = jax.vmap(jax.vmap(lambda image, square: resized_crop(image, *square, size), (None, 0)))
+    return cut(images, squares).reshape(-1, *images.shape[1:])
 
 
 def crop(key: Array, image: Array, size: int) -> Array:

@@ -68,7 +68,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     phases = []
     for phase, count in counts.items():
         size = method.batch_size(phase, config.batch_size)
-        parallel.check_batch(size, devices)
+        parallel.check_batch(size, devices, method.batch_multiple)
         batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)

@@ -27,6 +27,16 @@ def check_batch(queue_size: int, batch_size: int) -> None:
         raise UserError(f"queue_size={queue_size} holds less than one global batch of {batch_size} keys: raise it")
 
 
+def check_divides(queue_size: int, batch_size: int) -> None:
+    """Raise where a queue is not a whole number of global batches, as MoCo's has to be."""
+    if batch_size > queue_size or queue_size % batch_size:
+        fitting = max(1, round(queue_size / batch_size)) * batch_size
+        raise UserError(
+            f"method.queue_size={queue_size} is not a multiple of batch_size={batch_size}, the keys of one step:"
+            f" use {fitting}"
+        )
+
+
 def push(queue: KeyQueue, keys: Array, axis_name: str | None = None) -> KeyQueue:
     """Append the global batch of keys [B, D] and drop as many of the oldest."""
     joined = jnp.concatenate([queue.keys, collectives.gather(keys, axis_name)])

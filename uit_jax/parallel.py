@@ -48,10 +48,16 @@ def devices_for(count: int = 0) -> list[jax.Device]:
     return devices[:count]
 
 
-def check_batch(batch_size: int, devices: list[jax.Device]) -> None:
-    """Raise where the global batch cannot be divided among the devices."""
+def check_batch(batch_size: int, devices: list[jax.Device], multiple: int = 1) -> None:
+    """Raise where the global batch cannot be divided among the devices, each share a multiple of a number."""
     if batch_size % len(devices):
         raise UserError(f"batch_size={batch_size} is global and must be a multiple of the {len(devices)} devices")
+    share = batch_size // len(devices)
+    if share % multiple:
+        raise UserError(
+            f"batch_size={batch_size} gives each of {len(devices)} devices {share} images, which this method cannot divide"
+            f" by {multiple}: use a multiple of {multiple * len(devices)}"
+        )
 
 
 def lift(step: Callable, how: str, devices: list[jax.Device]) -> Lifted:

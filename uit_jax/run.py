@@ -31,7 +31,8 @@ class Run:
         devices = parallel.devices_for(config.devices)
         self.method = config_module.build_method(config)
         for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
-            parallel.check_batch(self.method.batch_size(phase, config.batch_size), devices)
+            size = self.method.batch_size(phase, config.batch_size)
+            parallel.check_batch(size, devices, self.method.batch_multiple)
         self.source, self.test = feed.open_sources(config, self.method)
         self.lifted = parallel.lift(methods.training_step(self.method), config.parallel, devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))

@@ -47,7 +47,7 @@ class Method(NamedTuple):
         `jax.ShapeDtypeStruct`s), of which only shapes are read.
       phase: `(step) -> str`, on the host; a static string, so that each phase is one compiled program.
       stream: `(phase) -> str`, the part of the data a phase draws its batches from:
-        "all", "labelled" or "unlabelled".
+        "all", "labelled", "unlabelled", or "partly_labelled", all images with the labels of some.
       batch_size: `(phase, batch_size) -> int`, the size of a phase's global batch, given the run's.
       views: `(key, batch, axis_name=None) -> batch`, uint8 images in, the random views `update` reads out.
       update: `(state, views, *, phase, axis_name=None) -> (state, metrics)`, one training iteration.
@@ -58,6 +58,7 @@ class Method(NamedTuple):
         "cluster" gives probabilities [B, K], "style" gives codes [B, D], "patch_codes" gives unit codes
         {layer: [B, h, w, D]} of the patches of an image.
       multiple: sides of an image handed to `translate` must be multiples of this.
+      batch_multiple: a device's share of a batch must be a multiple of this.
       layout: what its batches hold: "single" {image, label}, or "pair" {a, b}, unpaired images of two domains.
       load_size: `(phase) -> int`, the side to which a phase's images are resized when they are read, 0 for their
         own size; None for the size of the training images.
@@ -74,6 +75,7 @@ class Method(NamedTuple):
     translate: Callable[[PyTree, Mapping[str, Array]], Array]
     readouts: Mapping[str, Callable[[PyTree, Array], Array]]
     multiple: int = 1
+    batch_multiple: int = 1
     layout: str = "single"
     load_size: Callable[[str], int] | None = None
     stages: tuple[Stage, ...] = ()

@@ -8,7 +8,7 @@ import numpy as np
 from uit_jax.data.sources import Source
 from uit_jax.errors import UserError
 
-STREAMS = ("all", "labelled", "unlabelled")
+STREAMS = ("all", "labelled", "unlabelled", "partly_labelled")
 
 
 @functools.lru_cache(maxsize=8)
@@ -91,7 +91,8 @@ def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[
     """Return a stream's image indices, ascending int64 [m], and the labels it shows, int32 [n] over the source.
 
     "labelled" holds the first int(count * share) images of each class, at least one; "unlabelled" holds the
-    others and shows every label as -1; "all" holds and shows everything.
+    others and shows every label as -1; "all" holds and shows everything; "partly_labelled" holds everything and shows
+    the labels of "labelled" alone.
     Raises UserError where the stream is empty or unknown.
     """
     if stream not in STREAMS:
@@ -105,10 +106,13 @@ def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[
         for label in np.unique(source.labels[source.labels >= 0]):
             of_class = np.flatnonzero(source.labels == label)
             labelled[of_class[: max(1, int(len(of_class) * labelled_share))]] = True
+    hidden = np.full(len(source), -1, np.int32)
+    if stream == "partly_labelled":
+        return np.arange(len(source)), np.where(labelled, source.labels, hidden)
     members = np.flatnonzero(labelled if stream == "labelled" else ~labelled)
     if not len(members):
         raise UserError(
             f"{source.spec}: the {stream} stream is empty with labelled_share={labelled_share:g}"
             + ("" if source.classes else "; its images have no classes (class folders give them)")
         )
-    return members, (source.labels if stream == "labelled" else np.full(len(source), -1, np.int32))
+    return members, (source.labels if stream == "labelled" else hidden)

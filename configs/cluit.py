@@ -1,0 +1,64 @@
+"""CLUIT: Contrastive Learning for Unsupervised Image-to-Image Translation (arXiv:2105.03117).
+
+    uit train --config=configs/cluit.py --config.data.source=PATH --workdir=runs/cluit
+    uit search --workdir=runs/cluit --query=IMAGE
+    uit translate --workdir=runs/cluit --content=IMAGES --reference=IMAGE --out=translated
+
+No labels, no clusters: any folder of images. The paper's setting: 128 px, batch 32 (16 inputs, 16 references), 100,000
+iterations. Its loss weights, R1 strengths, betas and learning rate were lost from the sources we have; ours and how
+they were chosen are in docs/cluit.md. Expected: mFID 17.8 and accuracy 96.1 on AFHQ (Table 1).
+
+Presets, several joined by commas:
+
+    afhq, celeba    the paper's two data sets; afhq is the default
+    256, 64         at 256 px with batch 16, at 64 px
+    bf16            activations in bfloat16
+    photos          64 px, narrow networks, 3,000 steps: for a processor without accelerator
+    world           32 px, the procedural world, 1,600 steps: the comparison of docs/cluit.md
+"""
+
+from uit_jax import config
+
+SETTINGS = {
+    "steps": 100_000,
+    "batch_size": 32,
+    "log_every": 100,
+    "image_every": 5_000,
+    "checkpoint_every": 5_000,
+    "evaluate_every": 0,
+    "best_metric": "",
+}
+
+SMALL = {
+    "batch_size": 16,
+    "log_every": 25,
+    "checkpoint_every": 400,
+    "image_every": 400,
+    "keep_checkpoints": 1,
+    "method.style_dim": 32,
+    "method.code_dim": 64,
+    "method.width": 16,
+    "method.max_width": 64,
+    "method.bottleneck": 8,
+    "method.blocks": 1,
+    "method.queue_size": 1024,
+    "method.key_average": 0.99,
+    "method.average": 0.995,
+    "method.learning_rate": 1e-3,
+    "method.b1": 0.5,
+    "method.fill": "edge",
+}
+
+PRESETS = {
+    "afhq": {},
+    "celeba": {},
+    "256": {"data.image_size": 256, "batch_size": 16},
+    "64": {"data.image_size": 64},
+    "bf16": {"precision": "bf16"},
+    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.max_width": 128},
+    "world": {**SMALL, "steps": 1_600, "data.image_size": 32, "method.hue": 0.2, "method.translate": 0.15},
+}
+
+
+def get_config(preset: str = ""):
+    return config.preset(config.update(config.defaults("cluit"), SETTINGS), preset, PRESETS)

@@ -1,0 +1,179 @@
+"""CLUIT's three networks (arXiv:2105.03117, Tables 4 to 6), of StarGAN v2's residual blocks (arXiv:1912.01865).
+
+The tables are for 128 px. At another size there are as many halvings as it takes to the same 4 x 4, and for the generator
+to the same bottleneck; widths double up to `max_width`, as in StarGAN v2.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+from uit_jax.nn import layers
+from uit_jax.nn.layers import Conv, PooledConv, RepeatedConv
+from uit_jax.types import Array
+
+
+class _Affine(nn.Module):
+    """Instance norm with a learned scale and shift of every channel."""
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
+        bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
+        y = layers.instance_norm(x).astype(jnp.float32)
+        return (y * layers.per_channel(scale) + layers.per_channel(bias)).astype(x.dtype)
+
+
+class _Adaptive(nn.Module):
+    """Instance norm, then (1 + gamma) x + beta, with gamma and beta linear in the style [B, D]."""
+
+    @nn.compact
+    def __call__(self, x: Array, style: Array) -> Array:
+        both = nn.Dense(2 * x.shape[-1], kernel_init=layers.kaiming_fan_in, name="style")(style)
+        gamma, beta = jnp.split(both, 2, axis=-1)
+        return layers.adaptive_instance_norm(x, beta, 1 + gamma)
+
+
+class ResidualBlock(nn.Module):
+    """Activate, convolve, halve, activate, convolve, beside a shortcut: [B, H, W, C] -> [B, H/2, W/2, features].
+
+    `norm` puts an instance norm before each activation; without `down` the size is kept.
+    """
+
+    features: int
+    down: bool = True
+    norm: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        # A mean over pixels and a 1 x 1 convolution without bias commute: the mean first is the cheaper order.
+        shortcut = layers.average_pool(x) if self.down else x
+        if x.shape[-1] != self.features:
+            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
+        y = _Affine(name="norm_0")(x) if self.norm else x
+        y = nn.leaky_relu(y, 0.2)
+        if self.down:
+            y = PooledConv(x.shape[-1], dtype=self.dtype, name="conv_0")(y)
+        else:
+            y = Conv(x.shape[-1], 3, pad=1, dtype=self.dtype, name="conv_0")(y)
+        y = _Affine(name="norm_1")(y) if self.norm else y
+        y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(nn.leaky_relu(y, 0.2))
+        return (shortcut + y) / math.sqrt(2)
+
+
+class StyledBlock(nn.Module):
+    """Normalise by a style, activate, double, convolve, and again: [B, H, W, C] -> [B, 2H, 2W, features].
+
+    Without `up` the size is kept.
+    """
+
+    features: int
+    up: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array, style: Array) -> Array:
+        shortcut = x
+        if x.shape[-1] != self.features:
+            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
+        y = nn.leaky_relu(_Adaptive(name="norm_0")(x, style), 0.2)
+        if self.up:
+            shortcut = shortcut.repeat(2, axis=1).repeat(2, axis=2)
+            y = RepeatedConv(self.features, dtype=self.dtype, name="conv_0")(y)
+        else:
+            y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_0")(y)
+        y = nn.leaky_relu(_Adaptive(name="norm_1")(y, style), 0.2)
+        y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(y)
+        return (shortcut + y) / math.sqrt(2)
+
+
+class Trunk(nn.Module):
+    """Convolve and halve images down to 4 x 4: [B, S, S, C] -> [B, 4, 4, W]."""
+
+    image_size: int
+    width: int = 64
+    max_width: int = 512
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array) -> Array:
+        x = Conv(self.width, 1, dtype=self.dtype, name="image")(images.astype(self.dtype))
+        for index in range(int(math.log2(self.image_size)) - 2):
+            features = min(self.width * 2 ** (index + 1), self.max_width)
+            x = ResidualBlock(features, dtype=self.dtype, name=f"block_{index}")(x)
+        return x
+
+
+class Branch(nn.Module):
+    """Two fully connected layers on a trunk's 4 x 4: [B, 4, 4, W] -> float32 [B, features]."""
+
+    features: int
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        x = Conv(x.shape[-1], 4, dtype=self.dtype, name="conv")(nn.leaky_relu(x, 0.2))
+        x = nn.leaky_relu(x, 0.2)[:, 0, 0].astype(jnp.float32)
+        return nn.Dense(self.features, kernel_init=layers.kaiming_fan_in, name="out")(x)
+
+
+class Encoder(nn.Module):
+    """A trunk with one branch for each of `branches`, name -> features: [B, S, S, C] -> {name: [B, features]}.
+
+    The style encoder has one of 128 features; the contrastive discriminator has two, of 256 for the code and 1 for
+    the logit. `only` computes the branches named and no other.
+    """
+
+    image_size: int
+    branches: Mapping[str, int]
+    width: int = 64
+    max_width: int = 512
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: Array, only: tuple[str, ...] = ()) -> dict[str, Array]:
+        x = Trunk(self.image_size, self.width, self.max_width, self.dtype, name="trunk")(images)
+        names = only or tuple(self.branches)
+        return {name: Branch(self.branches[name], self.dtype, name=name)(x) for name in names}
+
+
+class Generator(nn.Module):
+    """Redraw images [B, H, W, C] in a style [B, D]: instance norm down to the bottleneck, the style's from there up.
+
+    `image_size` fixes the depth; H and W are any multiples of `multiple`. The output is not squashed: the paper
+    lists no activation behind the last convolution, and neither has StarGAN v2 one.
+    """
+
+    image_size: int
+    channels: int = 3
+    width: int = 64
+    max_width: int = 512
+    bottleneck: int = 16
+    blocks: int = 2
+    dtype: Any = jnp.float32
+
+    @property
+    def downs(self) -> int:
+        return int(math.log2(self.image_size // self.bottleneck))
+
+    @property
+    def multiple(self) -> int:
+        return 2**self.downs
+
+    @nn.compact
+    def __call__(self, images: Array, style: Array) -> Array:
+        widths = [min(self.width * 2**index, self.max_width) for index in range(self.downs + 1)]
+        x = Conv(self.width, 1, dtype=self.dtype, name="image_in")(images.astype(self.dtype))
+        for index, features in enumerate(widths[1:]):
+            x = ResidualBlock(features, norm=True, dtype=self.dtype, name=f"down_{index}")(x)
+        for index in range(self.blocks):
+            x = ResidualBlock(widths[-1], down=False, norm=True, dtype=self.dtype, name=f"block_{index}")(x)
+        for index in range(self.blocks):
+            x = StyledBlock(widths[-1], dtype=self.dtype, name=f"styled_{index}")(x, style)
+        for index, features in enumerate(reversed(widths[:-1])):
+            x = StyledBlock(features, up=True, dtype=self.dtype, name=f"up_{index}")(x, style)
+        return Conv(self.channels, 1, dtype=self.dtype, name="image_out")(x).astype(jnp.float32)
