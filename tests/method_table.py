@@ -29,6 +29,17 @@ PATCHES = dict(
     decay_steps=4,
     queue_size=64,
 )
+STYLED = dict(
+    image_size=8,
+    style_dim=4,
+    width=4,
+    max_width=8,
+    bottleneck=4,
+    blocks=1,
+    queue_size=16,
+    r1_weight=0.01,
+    r1_every=2,
+)
 TINY = {
     "tunit": dict(
         image_size=8,
@@ -49,6 +60,8 @@ TINY = {
         cycle_steps=4,
         average_start=3,
     ),
+    "cluit": STYLED | dict(code_dim=8, patches=2, patch_range=(0.25, 1.0)),
+    "embedding": STYLED,
     "cut": PATCHES | dict(load_size=20),
     "fastcut": PATCHES | dict(load_size=20),
     "sincut": dict(
@@ -73,6 +86,8 @@ class Configuration(NamedTuple):
 
 PATCHWISE = ("generator", "discriminator", "patches")
 TRANSLATOR = ("generator", "discriminator")
+CLUIT = ("generator", "encoder", "discriminator")
+EMBEDDING = ("generator", "embedding", "discriminator")
 CONFIGURATIONS = {
     "tunit": {
         "unsupervised": Configuration({}),
@@ -85,6 +100,17 @@ CONFIGURATIONS = {
         "lazy": Configuration({"r1_every": 4, "normalize_style": True}),
         "quirks": Configuration({"reference_quirks": True, "labelled_share": 0.5}),
         "local": Configuration({"sync_statistics": False, "precision": "bf16"}),
+    },
+    "cluit": {
+        "patches": Configuration({}, CLUIT),
+        "full_image": Configuration({"patches": 0}, CLUIT),
+        "no_affine": Configuration({"degrees": 0.0, "translate": 0.0, "shear": 0.0, "precision": "bf16"}, CLUIT),
+    },
+    "embedding": {
+        "projection": Configuration({}, EMBEDDING),
+        "logit": Configuration({"conditioning": "logit"}, EMBEDDING),
+        "labels": Configuration({"labelled_share": 0.5, "mismatch_weight": 1.0}, EMBEDDING),
+        "bf16": Configuration({"precision": "bf16"}, EMBEDDING),
     },
     "cut": {
         "internal": Configuration({}, PATCHWISE),
@@ -111,7 +137,14 @@ CONFIGURATIONS = {
     },
 }
 # The configurations that gather what the other devices have: a queue that they share.
-SHARING = {"tunit": "unsupervised", "cut": "external", "fastcut": "external", "sincut": "external"}
+SHARING = {
+    "tunit": "unsupervised",
+    "cluit": "patches",
+    "embedding": "projection",
+    "cut": "external",
+    "fastcut": "external",
+    "sincut": "external",
+}
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
 

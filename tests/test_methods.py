@@ -141,8 +141,9 @@ def test_translation_by_reference_and_style(name):
     by_style = translate(variables, {"content": content, "style": style})
     assert by_reference.shape == content.shape and jnp.abs(by_reference).max() <= 1
     np.testing.assert_allclose(by_reference, by_style, atol=1e-5)
-    clusters = jax.jit(method.readouts["cluster"])(variables, reference)
-    np.testing.assert_allclose(clusters.sum(-1), np.ones(4), rtol=1e-5)
+    if "cluster" in method.readouts:
+        clusters = jax.jit(method.readouts["cluster"])(variables, reference)
+        np.testing.assert_allclose(clusters.sum(-1), np.ones(4), rtol=1e-5)
     assert content.shape[1] % method.multiple == 0
 
 

@@ -49,7 +49,9 @@ def test_tunit_gives_the_same_numbers_on_any_number_of_devices(alone, how, count
 
 
 # Between them all that a device may have to learn from the others, and all that is drawn at random.
-PATCHWISE = [
+OTHERS = [
+    ("cluit", "patches"),
+    ("embedding", "labels"),
     ("cut", "minibatch"),
     ("cut", "external"),
     ("cut", "batch_norm"),
@@ -59,9 +61,9 @@ PATCHWISE = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name, configuration", PATCHWISE)
-def test_patchwise_methods_give_the_same_numbers_on_any_number_of_devices(name, configuration):
-    """Crops, mirroring, noise, places, the negatives of other devices and the queues are of the global batch."""
+@pytest.mark.parametrize("name, configuration", OTHERS)
+def test_other_methods_give_the_same_numbers_on_any_number_of_devices(name, configuration):
+    """Crops, mirroring, noise, places, pairs, labels, other devices' negatives and queues are of the global batch."""
     expected = parallel_worker.one_step("jit", 1, name, configuration)
     for how, count in (("pmap", 2), ("shard_map", 4)):
         assert_same(parallel_worker.one_step(how, count, name, configuration), expected)

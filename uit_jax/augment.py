@@ -298,7 +298,7 @@ def strong_view(
 def draw_patches(keys: Array, size: tuple[int, int], sides: tuple[float, float], count: int) -> Array:
     """Draw the squares of `count` patches of each image of height and width `size`: keys [B] -> float32 [B, count, 4].
 
-    A square is (top, left, side, side) in whole pixels, its side a share of the image's shorter one, uniform in `sides`.
+    A square is (top, left, side, side) in whole pixels, its side uniform in `sides`, shares of the image's shorter one.
     """
 
     def square(key, number):

@@ -55,8 +55,8 @@ def check_batch(batch_size: int, devices: list[jax.Device], multiple: int = 1) -
     share = batch_size // len(devices)
     if share % multiple:
         raise UserError(
-            f"batch_size={batch_size} gives each of {len(devices)} devices {share} images, which this method cannot divide"
-            f" by {multiple}: use a multiple of {multiple * len(devices)}"
+            f"batch_size={batch_size} gives each of the {len(devices)} devices {share} images, which this method cannot"
+            f" divide by {multiple}: use a multiple of {multiple * len(devices)}"
         )
 
 

@@ -24,7 +24,7 @@ def info_nce(
       keys: the positives [B, D]; no gradient flows into them.
       negatives: [N, D].
       temperature: the divisor of all dot products.
-      valid: bool [N], the negatives that count; None for all.
+      valid: bool [N] or [B, N], the negatives that count, for each query; None for all.
 
     Returns:
       The mean cross-entropy of picking the positive out of N + 1, or of the valid ones and itself.
@@ -33,9 +33,28 @@ def info_nce(
     positive = (queries * keys).sum(-1, keepdims=True)
     negative = queries @ negatives.T
     if valid is not None:
-        negative = jnp.where(valid[None, :], negative, -jnp.inf)
+        negative = jnp.where(valid if valid.ndim == 2 else valid[None, :], negative, -jnp.inf)
     logits = jnp.concatenate([positive, negative], axis=1) / temperature
     return -jax.nn.log_softmax(logits)[:, 0].mean()
+
+
+def supervised_nce(queries: Array, candidates: Array, same: Array, temperature: float = 0.07) -> Array:
+    """Tell the keys of each query's own class from all others (supervised contrast, Eq. 2 of arXiv:2004.11362).
+
+    Args:
+      queries: unit codes [B, D].
+      candidates: [N, D], the queue; no gradient flows into them.
+      same: bool [B, N], whether a key is known to be of the query's class.
+      temperature: the divisor of all dot products.
+
+    Returns:
+      The mean over the keys of the own class of the cross-entropy of picking them, averaged over the queries that have
+      such keys; 0 where none has any.
+    """
+    log_probability = jax.nn.log_softmax(queries @ jax.lax.stop_gradient(candidates).T / temperature)
+    count = same.sum(1)
+    per_query = -jnp.where(same, log_probability, 0).sum(1) / jnp.maximum(count, 1)
+    return per_query.sum() / jnp.maximum((count > 0).sum(), 1)
 
 
 def patch_nce(

@@ -6,12 +6,13 @@ import difflib
 import jax
 
 from uit_jax.errors import UserError
-from uit_jax.methods import cluit, cut, tunit
+from uit_jax.methods import cluit, cut, embedding, tunit
 from uit_jax.types import Method
 
 METHODS = {
     "tunit": (tunit.Settings, tunit.build),
     "cluit": (cluit.Settings, cluit.build),
+    "embedding": (embedding.Settings, embedding.build),
     "cut": (cut.Settings, cut.build),
     "fastcut": (cut.FastSettings, cut.build),
     "sincut": (cut.SinSettings, cut.build),

@@ -1,4 +1,4 @@
-"""CLUIT: Contrastive Learning for Unsupervised Image-to-Image Translation (Lee, Seo et al., arXiv:2105.03117).
+"""CLUIT: Contrastive Learning for Unsupervised Image-to-Image Translation (Lee, Seol and Lee, arXiv:2105.03117).
 
 A discriminator with two branches tells real images from translations and, by contrast with a queue of other images,
 styles from each other; what it has learnt of style then supervises the generator. There are no clusters and no labels.
@@ -37,8 +37,8 @@ class Settings:
       queue_size, temperature: of the contrastive losses.
       contrastive_weight: of the discriminator's contrastive loss. Ours.
       match_weight, cycle_weight: of the generator's style match and cycle. Ours.
-      r1_weight, r1_every: weight (gamma / 2) and period of the gradient penalty; its weight grows with the period. Ours.
-      key_average, average: decay of the averaged discriminator, which encodes the keys, and of the other averages. Ours.
+      r1_weight, r1_every: weight (gamma / 2) and period of the gradient penalty; its weight grows with it. Ours.
+      key_average, average: decay of the averaged discriminator, which encodes the keys, and of other averages. Ours.
       learning_rate, b1, b2: of Adam, for all networks. Ours.
     """
 
@@ -294,7 +294,8 @@ def build(settings: Settings) -> Method:
     def translate(variables, inputs) -> Array:
         """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""
         style = inputs["style"] if "style" in inputs else read_style(variables, inputs["reference"])
-        return generate(variables["generator"]["params"], inputs["content"], style)
+        # Nothing in the network keeps its images within the range.
+        return jnp.clip(generate(variables["generator"]["params"], inputs["content"], style), -1, 1)
 
     def read_style(variables, images: Array) -> Array:
         return encode(variables["encoder"]["params"], images)

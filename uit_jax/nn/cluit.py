@@ -1,7 +1,7 @@
 """CLUIT's three networks (arXiv:2105.03117, Tables 4 to 6), of StarGAN v2's residual blocks (arXiv:1912.01865).
 
-The tables are for 128 px. At another size there are as many halvings as it takes to the same 4 x 4, and for the generator
-to the same bottleneck; widths double up to `max_width`, as in StarGAN v2.
+The tables are for 128 px. At another size there are as many halvings as it takes to the same 4 x 4, and for the
+generator to the same bottleneck; widths double up to `max_width`, as in StarGAN v2.
 """
 
 import math

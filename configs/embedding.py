@@ -1,0 +1,59 @@
+"""A contrastive embedding translator: our reconstruction after Hong, Feng and Jiang (ACCV 2022), not the authors' code.
+
+    uit train --config=configs/embedding.py --config.data.source=PATH --workdir=runs/embedding
+    uit translate --workdir=runs/embedding --content=IMAGES --reference=IMAGE --out=translated
+
+Any folder of images; with --config.method.labelled_share=0.1, or as much as there is, also the labels that their class
+folders give. Neither code nor settings nor numbers of the authors' are known: docs/embedding.md says what is published
+and what is ours, and what was measured.
+
+Presets, several joined by commas:
+
+    256, 64     at 256 px with batch 16, at 64 px
+    bf16        activations in bfloat16
+    photos      64 px, narrow networks, 3,000 steps: for a processor without accelerator
+    world       32 px, the procedural world, 1,600 steps: the comparison of docs/embedding.md
+"""
+
+from uit_jax import config
+
+SETTINGS = {
+    "steps": 100_000,
+    "batch_size": 32,
+    "log_every": 100,
+    "image_every": 5_000,
+    "checkpoint_every": 5_000,
+    "evaluate_every": 0,
+    "best_metric": "",
+}
+
+SMALL = {
+    "batch_size": 16,
+    "log_every": 25,
+    "checkpoint_every": 400,
+    "image_every": 400,
+    "keep_checkpoints": 1,
+    "method.style_dim": 32,
+    "method.width": 16,
+    "method.max_width": 64,
+    "method.bottleneck": 8,
+    "method.blocks": 1,
+    "method.queue_size": 1024,
+    "method.key_average": 0.99,
+    "method.average": 0.995,
+    "method.learning_rate": 1e-3,
+    "method.b1": 0.5,
+    "method.fill": "edge",
+}
+
+PRESETS = {
+    "256": {"data.image_size": 256, "batch_size": 16},
+    "64": {"data.image_size": 64},
+    "bf16": {"precision": "bf16"},
+    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.max_width": 128},
+    "world": {**SMALL, "steps": 1_600, "data.image_size": 32, "method.hue": 0.2, "method.translate": 0.15},
+}
+
+
+def get_config(preset: str = ""):
+    return config.preset(config.update(config.defaults("embedding"), SETTINGS), preset, PRESETS)
