@@ -56,3 +56,15 @@ def test_a_batch_larger_than_the_queue_is_an_error():
     key_queue.check_batch(8, 8)
     with pytest.raises(UserError, match="queue_size=8"):
         key_queue.check_batch(8, 9)
+
+
+@pytest.mark.parametrize("queue, batch, fitting", [(100, 32, 96), (31, 32, 32), (2048, 48, 2064), (10, 32, 32)])
+def test_a_queue_that_is_no_whole_number_of_batches_is_an_error_with_a_remedy(queue, batch, fitting):
+    with pytest.raises(UserError, match=rf"method.queue_size={queue} .* batch_size={batch}.*: use {fitting}$"):
+        key_queue.check_divides(queue, batch)
+    key_queue.check_divides(fitting, batch)
+
+
+def test_a_queue_of_one_batch_or_several_is_none():
+    for queue in (32, 64, 2048):
+        key_queue.check_divides(queue, 32)

@@ -205,6 +205,16 @@ def test_a_batch_that_cannot_be_divided_is_refused():
         parallel.check_batch(12, parallel.devices_for(8))
 
 
+def test_a_share_that_a_method_cannot_divide_is_refused():
+    devices = parallel.devices_for(4)
+    parallel.check_batch(8, devices, 2)
+    for size, share, multiple, fitting in ((12, 3, 2, 8), (4, 1, 2, 8), (8, 2, 3, 12)):
+        line = f"batch_size={size} .* 4 devices {share} images, .* by {multiple}: use a multiple of {fitting}$"
+        with pytest.raises(UserError, match=line):
+            parallel.check_batch(size, devices, multiple)
+        parallel.check_batch(fitting, devices, multiple)
+
+
 def test_devices_are_counted_from_1_and_0_is_all():
     assert len(parallel.devices_for()) == len(parallel.devices_for(8)) == 8
     assert parallel.devices_for(3) == jax.devices()[:3]

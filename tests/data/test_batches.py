@@ -171,6 +171,35 @@ def test_streams(class_folders):
     assert images == {source.image(i).tobytes() for i in labelled}
 
 
+@pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
+def test_partly_labelled_holds_everything_and_shows_the_labels_of_labelled(class_folders, share):
+    source = open_source(str(class_folders), size=16)
+    members, shown = stream_members(source, "partly_labelled", share)
+    assert members.tolist() == list(range(24)) and shown.dtype == np.int32
+    labelled = stream_members(source, "labelled", share)[0] if share else np.array([], np.int64)
+    assert len(labelled) == {0.0: 0, 0.1: 3, 1.0: 24}[share]
+    np.testing.assert_array_equal(np.flatnonzero(shown >= 0), labelled)
+    np.testing.assert_array_equal(shown[labelled], source.labels[labelled])
+    rest = np.setdiff1d(members, labelled)
+    assert (shown[rest] == -1).all()
+    # The images come in the order of the stream "all"; only labels are withheld.
+    drawn, whole = (
+        _take(source, range(6), stream=stream, labelled_share=share) for stream in ("partly_labelled", "all")
+    )
+    order = Order(np.arange(24), 8, seed=3)
+    for step, (part, every) in enumerate(zip(drawn, whole, strict=True)):
+        np.testing.assert_array_equal(part["image"], every["image"])
+        np.testing.assert_array_equal(part["label"], shown[order.rows(step)])
+
+
+def test_partly_labelled_needs_no_classes(class_folders):
+    flat = open_source(str(class_folders / "cat"), size=16)
+    members, shown = stream_members(flat, "partly_labelled", 0.5)
+    assert len(members) == 12 and (shown == -1).all()
+    with pytest.raises(UserError, match="labelled_share is -0.1; .* between 0 and 1"):
+        stream_members(flat, "partly_labelled", -0.1)
+
+
 def test_arrays_and_files_share_the_order():
     source = open_source("procedural:count=24", size=16)
     found, order = _take(source, range(4)), Order(np.arange(24), 8, seed=3)
