@@ -1,4 +1,5 @@
 import json
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -59,10 +60,81 @@ def test_scores_of_a_set_whose_clusters_are_known(tmp_path, run):
     assert "16 px" in result["protocol"]["kmeans"]
 
 
+def unclustered(run):
+    """Return a run whose method has styles and no pseudo domains."""
+    return run._replace(method=run.method._replace(readouts={"style": run.method.readouts["style"]}))
+
+
+def retrieved(folder):
+    """Return how often an image's nearest other one in mean colour has its class, and what chance gives, by numpy."""
+    paths = sorted(folder.rglob("*.png"))
+    codes = np.stack([np.asarray(Image.open(path), np.float64).mean((0, 1)) / 127.5 - 1 for path in paths])
+    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
+    classes = np.array([path.parent.name for path in paths])
+    nearest = (codes @ codes.T - 9 * np.eye(len(codes))).argmax(1)
+    same = classes[:, None] == classes
+    chance = (same.sum() - len(codes)) / (len(codes) * (len(codes) - 1))
+    return (classes[nearest] == classes).mean(), chance
+
+
+def test_styles_are_scored_by_the_classes_of_neighbours(tmp_path, run):
+    write_set(tmp_path / "set", wrong=3)
+    share, chance = retrieved(tmp_path / "set" / "test")
+    assert 0.5 < share < 1
+    clustered, plain = evaluate.evaluate(run), evaluate.evaluate(unclustered(run))
+    for result in (clustered, plain):
+        assert result["scores"]["style_retrieval"] == pytest.approx(share)
+        assert result["scores"]["style_retrieval_chance"] == pytest.approx(chance)
+        assert "share of 36 labelled test images whose nearest" in result["protocol"]["style_retrieval"]
+    assert set(plain["scores"]) == {"style_retrieval", "style_retrieval_chance"}
+    assert "cluster_accuracy" in clustered["scores"] and "cluster_sizes" not in plain
+    kept = set(clustered) - {"cluster_sizes"}
+    assert set(plain) == kept and (plain["images"], plain["labelled_images"], plain["step"]) == (36, 36, 7)
+    text = evaluate.table(plain)
+    assert f"nearest in style is of the same class  {share:.4f}" in text and "pseudo domain" not in text
+    assert json.loads(json.dumps(plain)) == plain
+
+
+def test_an_unreadable_image_is_nobodys_neighbour(tmp_path, run):
+    """What is read in its place is another's double, which would be found at once."""
+    write_set(tmp_path / "set", wrong=3)
+    for name in ("a_red/a_red1.png", "c_blue/c_blue4.png"):
+        (tmp_path / "set" / "test" / name).write_bytes(b"torn")
+    result = evaluate.evaluate(unclustered(run))
+    for name in ("a_red/a_red1.png", "c_blue/c_blue4.png"):
+        (tmp_path / "set" / "test" / name).unlink()
+    share, chance = retrieved(tmp_path / "set" / "test")
+    assert result["scores"] == {
+        "style_retrieval": pytest.approx(share),
+        "style_retrieval_chance": pytest.approx(chance),
+    }
+    assert (result["images"], result["unreadable_images"]) == (36, 2)
+
+
+def test_kmeans_without_pseudo_domains_forms_as_many_clusters_as_classes(tmp_path, run):
+    write_set(tmp_path / "set", wrong=6)
+    result = evaluate.evaluate(unclustered(run), kmeans=True)
+    assert result["scores"]["kmeans_accuracy"] == 30 / 36
+    assert "as many clusters as classes" in result["protocol"]["kmeans"]
+    assert "as many clusters as pseudo domains" in evaluate.evaluate(run, kmeans=True)["protocol"]["kmeans"]
+
+
+def test_where_all_labels_were_given_the_pseudo_domains_are_not_scored(tmp_path, run):
+    write_set(tmp_path / "set")
+    for share in (0.5, 1.0):
+        run.config.method = SimpleNamespace(labelled_share=share)
+        result = evaluate.evaluate(run, kmeans=True)
+        scores = {"style_retrieval", "style_retrieval_chance", "kmeans_accuracy", "kmeans_nmi"}
+        assert set(result["scores"]) == scores | ({"cluster_accuracy", "cluster_nmi"} if share < 1 else set())
+        assert ("cluster_sizes" in result) == ("clusters" in result["protocol"]) == (share < 1)
+    assert "pseudo domain" not in evaluate.table(result)
+
+
 def test_images_without_labels_have_sizes_but_no_accuracy(tmp_path, run):
     write_set(tmp_path / "set", labelled=False)
     result = evaluate.evaluate(run, kmeans=True)
     assert result["scores"] == {} and result["cluster_sizes"] == [12, 12, 12]
+    assert set(result["protocol"]) == {"clusters", "kmeans"}
     assert "no labels" in evaluate.table(result)
 
 
@@ -88,6 +160,30 @@ def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
     assert result["scores"]["translation_species"] == 0.25 and result["scores"]["translation_position"] == 0.5
     assert "50 pairs" in result["protocol"]["translations"]
     assert not [name for name in evaluate.evaluate(run, pairs=0)["scores"] if name.startswith("translation")]
+
+
+def test_translations_of_a_method_without_pseudo_domains_are_judged_too(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(oracle, "score", lambda *a, count: asked.append(count) or {"species": 0.25})
+    run.config.data.source = "procedural:species=3,test_count=20"
+    scores = evaluate.evaluate(unclustered(run), pairs=50)["scores"]
+    assert set(scores) == {"style_retrieval", "style_retrieval_chance", "translation_species"} and asked == [50]
+    assert set(evaluate.evaluate(unclustered(run), pairs=0)["scores"]) == set(scores) - {"translation_species"}
+    # The oracle judges RGB alone.
+    run.config.data.channels = 1
+    assert "translation_species" not in evaluate.evaluate(run)["scores"] and asked == [50]
+
+
+def test_of_styles_without_labels_nothing_is_known(tmp_path, run):
+    write_set(tmp_path / "set", labelled=False)
+    for kmeans in (False, True):
+        with pytest.raises(UserError, match="have no labels to score styles by, .* `uit search`"):
+            evaluate.evaluate(unclustered(run), kmeans=kmeans)
+    write_set(tmp_path / "labelled")
+    labelled = evaluate.evaluate(unclustered(run), source=str(tmp_path / "labelled"), limit=1 + 12)
+    assert labelled["images"] == 13 and "style_retrieval" in labelled["scores"]
+    with pytest.raises(UserError, match="have no labels"):
+        evaluate.evaluate(unclustered(run), source=str(tmp_path / "labelled"), limit=1)
 
 
 @pytest.fixture
@@ -126,7 +222,7 @@ def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
     ):
         with pytest.raises(UserError, match=message):
             evaluate.evaluate(pair_run, **arguments)
-    with pytest.raises(UserError, match="no pseudo domains to score"):
+    with pytest.raises(UserError, match="neither pseudo domains nor styles to score"):
         evaluate.evaluate(run._replace(method=run.method._replace(readouts={})))
     for name in ("testA", "testB", "trainA", "trainB"):
         paint(tmp_path / "pair" / name / "0.png", 0, np.random.default_rng(0))
@@ -144,7 +240,9 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, run, m
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, method, state))
     assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--kmeans"]) == 0
     text = capsys.readouterr().out
-    assert "clustering accuracy (Hungarian)  1.0000" in text and "images in each                   12 12 12" in text
+    assert re.search(r"clustering accuracy \(Hungarian\) +1.0000\n", text)
+    assert re.search(r"images in each +12 12 12\n", text)
+    assert re.search(r"same class +1.0000\n  by chance +0.3143\n", text)
     written = json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert written["scores"]["cluster_accuracy"] == 1
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["evaluation.json"]

@@ -21,10 +21,10 @@ LAYERS = (
     ("state",),
     ("methods", "oracle", "tiling", "video"),
     ("parallel", "convert", "config", "inference", "progress", "window"),
-    ("pictures", "checkpoint", "feed"),
+    ("pictures", "checkpoint", "feed", "outputs"),
     ("writers", "styles"),
     ("run", "drawing"),
-    ("train", "evaluate", "translate", "inspection", "bench"),
+    ("train", "evaluate", "translate", "search", "inspection", "bench"),
     ("main",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}

@@ -51,6 +51,25 @@ def test_captions_take_room_and_ink_but_hide_no_image():
     assert (labelled < 128).any(-1).sum() > (plain < 128).any(-1).sum()
 
 
+def test_captions_of_cells_stand_below_them_in_their_width():
+    images = [[flat((10 * (row + 1), 0, 0)) for _ in range(3)] for row in range(2)]
+    plain = pictures.table(images)
+    texts = [["first\nsecond line", "", "a very long name indeed.png"], ["x"]]
+    labelled = pictures.table(images, captions=texts, lead=True)
+    assert labelled.shape[1] == plain.shape[1] + pictures.FRAME and colors(labelled) == colors(plain)
+    below = 2 * 15 + pictures.GAP
+    assert labelled.shape[0] == plain.shape[0] + 2 * below
+    for row in range(2):
+        y = pictures.MARGIN + row * (64 + below + pictures.GAP)
+        for column in range(3):
+            x = pictures.MARGIN + column * (64 + pictures.GAP) + (pictures.FRAME if column else 0)
+            assert (labelled[y : y + 64, x : x + 64] == (10 * (row + 1), 0, 0)).all()
+            inked = (labelled[y + 64 : y + 64 + below, x : x + 64] < 200).any()
+            assert inked == (column < len(texts[row]) and texts[row][column] != "")
+            # Nothing of a caption reaches beyond its cell.
+            assert (labelled[y + 64 : y + 64 + below, x + 64 : x + 64 + pictures.GAP] == 255).all()
+
+
 def test_small_images_are_enlarged_by_whole_pixels_and_odd_shapes_are_letterboxed():
     checker = np.indices((16, 16)).sum(0) % 2 * 200
     picture = pictures.strip([np.repeat(checker[..., None], 3, -1).astype(np.uint8)])

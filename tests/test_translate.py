@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests import toy
-from uit_jax import checkpoint, main, methods, styles, translate
+from uit_jax import checkpoint, drawing, inference, main, methods, outputs, styles, video
 
 SIZE = 16
 
@@ -157,6 +157,86 @@ def test_an_interpolation_runs_from_one_style_to_the_other(tmp_path):
     assert (tmp_path / "out" / "grid.png").exists()
 
 
+def frame_means(path, frames):
+    """Return the mean colour of each of the frames that lie side by side in an image: [frames, 3]."""
+    strip = pixels(path)
+    return strip.reshape(strip.shape[0], frames, -1, 3).mean((0, 2))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_interpolation_from_the_contents_own_style_begins_with_the_content(tmp_path, monkeypatch, reverse):
+    looks, draw = [], drawing.draw_grid
+    monkeypatch.setattr(drawing, "draw_grid", lambda job, rows: looks.append(job.look) or draw(job, rows))
+    colors = {"red": (180, 60, 50), "green": (40, 170, 90)}
+    contents = {name: paint(tmp_path / "content" / f"{name}.png", color) for name, color in colors.items()}
+    # Colours that no two contents share, and a name with a comma.
+    reference = paint(tmp_path / "a,b.png", (70, 80, 200))
+    pair = f"{reference},own" if reverse else f"own,{reference}"
+    arguments = [f"--interpolate={pair}", "--frames=5", "--batch_size=1", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'content'}", *arguments) == 0
+    for name, content in contents.items():
+        ends = [mean(content), mean(reference)]
+        means = frame_means(tmp_path / "out" / f"{name}.png", 5)
+        np.testing.assert_allclose(means, np.linspace(*(ends[::-1] if reverse else ends), 5), atol=1)
+        # The toy moves a content to the style's colour, which its own leaves where it is.
+        own = pixels(tmp_path / "out" / f"{name}.png").reshape(SIZE, 5, SIZE, 3)[:, -1 if reverse else 0]
+        np.testing.assert_allclose(own, pixels(content), atol=1)
+    assert (tmp_path / "out" / "grid.png").exists() and looks[0].labels == ["0.00", "0.25", "0.50", "0.75", "1.00"]
+    assert looks[0].title == ("a,b.png to own style" if reverse else "own style to a,b.png") + ", step 7"
+    top = looks[0].images[:: -1 if reverse else 1]
+    assert [image is None for image in top] == [True] * 4 + [False]
+    np.testing.assert_array_equal(top[-1], pixels(reference))
+
+
+def test_a_file_called_own_is_named_by_its_folder(tmp_path, monkeypatch):
+    content, reference = paint(tmp_path / "c.png", (90, 90, 90)), paint(tmp_path / "z.png", (60, 80, 200))
+    paint(tmp_path / "red.png", (200, 80, 60)).rename(tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    for spelt, first in (("own", content), ("./own", tmp_path / "own")):
+        arguments = [f"--interpolate={spelt},z.png", "--frames=2", "--out=out"]
+        assert uit(tmp_path, "--content=c.png", *arguments) == 0
+        np.testing.assert_allclose(frame_means(tmp_path / "out" / "c.png", 2), [mean(first), mean(reference)], atol=1)
+
+
+def test_a_contents_own_style_is_read_as_a_references_is(tmp_path, run, traced):
+    """At the model's size, whatever the size the content is drawn at; one program for all sizes."""
+    read = []
+
+    def style(variables, images):
+        read.append(images.shape)
+        # Not the same at every size: the left half alone.
+        return images[:, :, : images.shape[2] // 2].mean((1, 2))
+
+    run = run._replace(method=run.method._replace(readouts={"style": style}))
+    sizes = [(50, 20), (16, 16), (21, 33), (40, 41)]
+    paths = [paint(tmp_path / f"{w}.png", (100 + w, 120, 140), (w, h), noise=60) for w, h in sizes]
+    look = styles.interpolation(run, [None, paths[0]], 3)
+    job, references = drawing.Job(run, look, keep=True, batch_size=3), styles.read_images(run, paths, "content")[1]
+    codes = job.codes([job.read(path.read_bytes()) for path in paths])
+    expected = inference.read(run.method, "style", run.variables, references)
+    assert codes.shape == (4, 3, 3)
+    np.testing.assert_allclose(codes[:, 0], expected, atol=0.01)
+    np.testing.assert_array_equal(codes[:, -1], np.broadcast_to(expected[0], (4, 3)))
+    np.testing.assert_allclose(codes[:, 1], (codes[:, 0] + codes[:, 2]) / 2, rtol=1e-5)
+    assert set(read) == {(1, SIZE, SIZE, 3), (3, SIZE, SIZE, 3), (4, SIZE, SIZE, 3)}
+    drawn = {index: frames for index, _, frames in drawing.translations(job, paths)}
+    assert [[frame.shape for frame in drawn[i]] for i in range(4)] == [[(h, w, 3)] * 3 for w, h in sizes]
+
+
+def test_every_frame_of_a_film_has_its_own_style(tmp_path):
+    paint(tmp_path / "z.png", (60, 80, 200))
+    colors = [(200, 60, 60), (60, 200, 60)]
+    for number, color in enumerate(colors):
+        paint(tmp_path / "in" / f"{number}.png", color, (32, 32), noise=0)
+    arguments = [f"--interpolate=own,{tmp_path / 'z.png'}", "--frames=3", f"--video={tmp_path / 'o.mp4'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'in'}", *arguments) == 0
+    film = list(video.frames(tmp_path / "o.mp4"))
+    assert film[0].shape == (32, 96, 3) and len(film) == 2
+    for frame, color in zip(film, colors, strict=True):
+        means = frame.reshape(32, 3, 32, 3).mean((0, 2))
+        np.testing.assert_allclose(means, np.linspace(color, mean(tmp_path / "z.png"), 3), atol=6)
+
+
 def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
     def sphere(variables, images):
         code = images.mean((1, 2)) + 2
@@ -166,6 +246,19 @@ def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
     paths = [paint(tmp_path / "red.png", (200, 80, 60)), paint(tmp_path / "blue.png", (60, 80, 200))]
     for look in (styles.reference_look(run, paths), styles.interpolation(run, paths, 4)):
         np.testing.assert_allclose(np.linalg.norm(look.codes, axis=-1), 1, rtol=1e-5)
+    contents = styles.read_images(run, paths, "content")[1]
+    codes = drawing.Job(run, styles.interpolation(run, [None, paths[1]], 4)).codes(contents)
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(codes[0], look.codes, atol=1e-6)
+
+
+def test_a_run_that_had_all_labels_has_no_pseudo_domains(tmp_path, run):
+    assert run.clustered
+    for share, clustered in ((0.5, True), (1.0, False), (1, False)):
+        run.config.method = SimpleNamespace(labelled_share=share)
+        assert run.clustered is clustered
+    with pytest.raises(styles.UserError, match="--domain=0: this run knows no pseudo domains; give a --reference"):
+        styles.domain_look(run, 0)
 
 
 def test_unreadable_images_are_named_and_skipped(tmp_path, capsys):
@@ -199,9 +292,14 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, capsys):
         ([there, "--domain=3", out], "3 pseudo domains, 0 to 2"),
         ([there, "--domain=-1", out], "3 pseudo domains, 0 to 2"),
         ([there, "--domain=1", out], "--domain=1 holds none of the 9 images; those with images: 0, 2"),
-        ([there, f"--interpolate={reference}", out], "two image files with a comma"),
+        ([there, f"--interpolate={reference}", out], "two image files, or own and one, with a comma"),
         ([there, f"--interpolate={reference},{tmp_path / 'no.png'}", out], "no.png"),
         ([there, f"--interpolate={reference},{reference}", "--frames=1", out], "at least its two ends"),
+        ([there, "--interpolate=own,own", out], "one of the two ends is an image file"),
+        ([there, f"--interpolate=own,{tmp_path / 'no.png'}", out], "there is no file"),
+        ([there, f"--interpolate={tmp_path / 'no.png'},own", out], "no.png'"),
+        ([there, f"--interpolate=own,{tmp_path / 'torn.png'}", out], "torn.png cannot be read"),
+        ([there, "--interpolate=own", out], "two image files, or own and one, with a comma"),
         ([there, "--domain=0", f"--out={tmp_path / 'file'}"], "is a file"),
         ([there, "--domain=0", f"--out={tmp_path / 'file' / 'below'}"], "is a file"),
         ([there, "--domain=0", f"--out={tmp_path}"], "lies where the images"),
@@ -232,9 +330,9 @@ def test_an_output_that_cannot_be_written_leaves_no_half_file(tmp_path, monkeypa
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(translate.os, "access", lambda path, mode: False)
-    with pytest.raises(translate.UserError, match="nothing can be written"):
-        translate.check_writable(tmp_path / "a" / "b")
+    monkeypatch.setattr(outputs.os, "access", lambda path, mode: False)
+    with pytest.raises(outputs.UserError, match="nothing can be written to .*: name another --out or --grid"):
+        outputs.check_writable(tmp_path / "a" / "b", "--out or --grid")
     assert not (tmp_path / "a").exists()
 
 

@@ -33,9 +33,14 @@ class Job(NamedTuple):
     batch_size: int = 8
     max_pixels: int | None = None
 
-    @property
-    def codes(self) -> np.ndarray | None:
-        return None if self.look is None else self.look.codes
+    def codes(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the styles to draw images [H, W, C] of any sizes in: float32 [m, n, D]."""
+        run, look, size = self.run, self.look, self.run.config.data.image_size
+        if look.own is None:
+            return np.broadcast_to(look.codes, (len(images), *look.codes.shape))
+        # Seen as references are: at the model's size.
+        small = np.stack([decoding.resize(image, (size, size), run.form["resample"]) for image in images])
+        return look.mixed(inference.read(run.method, "style", run.variables, small, batch_size=self.batch_size))
 
     def together(self, size: tuple[int, int]) -> int:
         """Return how many images of a height and width are drawn at once."""
@@ -84,10 +89,9 @@ def translations(
                     else:
                         yield index, error, None
                 if images:
-                    padded = np.stack([inference.pad(image, size) for image in images.values()])
-                    drawn = _draw(job, padded, together, progress)
+                    drawn = _draw(job, list(images.values()), size, together, progress)
                     for (index, image), frames in zip(images.items(), drawn, strict=True):
-                        yield index, image, [frame[: image.shape[0], : image.shape[1]] for frame in frames]
+                        yield index, image, list(frames)
 
 
 def film(
@@ -95,10 +99,8 @@ def film(
 ) -> Iterator[np.ndarray]:
     """Translate frames as they come, a few at a time: [H, W, C] -> for each [n, H, W, C'], n styles or one result."""
     for chunk in _alike(job, frames):
-        height, width = chunk[0].shape[:2]
-        size = inference.drawn_size(height, width, job.run.method.multiple)
-        for drawn in _draw(job, inference.pad(np.stack(chunk), size), job.together(size), progress):
-            yield drawn[:, :height, :width]
+        size = inference.drawn_size(*chunk[0].shape[:2], job.run.method.multiple)
+        yield from _draw(job, chunk, size, job.together(size), progress)
 
 
 def _alike(job: Job, frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
@@ -125,14 +127,27 @@ def draw_grid(job: Job, rows: Sequence[tuple[np.ndarray, list[np.ndarray], str]]
     )
 
 
-def _draw(job: Job, images: np.ndarray, together: int, progress: Callable[[int, int], None]) -> np.ndarray:
-    """Translate images of a size that can be drawn to every style [n, D], or to one result: [m, n, H, W, C']."""
+def _draw(
+    job: Job,
+    images: Sequence[np.ndarray],
+    size: tuple[int, int],
+    together: int,
+    progress: Callable[[int, int], None],
+) -> list[np.ndarray]:
+    """Translate images [H, W, C], continued to a size, to n styles or to one result: of each [n, H, W, C']."""
     run, limits = job.run, dict(max_pixels=job.max_pixels, progress=progress)
-    if job.codes is None:
-        return inference.redraw_any(run.method, run.variables, images, batch_size=together, **limits)[:, None]
-    # Always as many pairs: fewer in the last batch would be another program to compile.
-    size = max(1, min(together * len(job.codes), 32))
-    return inference.redraw_all(run.method, run.variables, images, job.codes, batch_size=size)
+    padded = np.stack([inference.pad(image, size) for image in images])
+    if job.look is None:
+        drawn = inference.redraw_any(run.method, run.variables, padded, batch_size=together, **limits)[:, None]
+    else:
+        codes = job.codes(images)
+        columns = codes.shape[1]
+        pairs = np.repeat(padded, columns, axis=0), codes.reshape(-1, codes.shape[-1])
+        # Always as many pairs: fewer in the last batch would be another program to compile.
+        batch_size = max(1, min(together * columns, 32))
+        drawn = inference.redraw(run.method, run.variables, *pairs, batch_size=batch_size)
+        drawn = drawn.reshape(len(images), columns, *drawn.shape[1:])
+    return [frames[:, : image.shape[0], : image.shape[1]] for image, frames in zip(images, drawn, strict=True)]
 
 
 def _by_size(job: Job, sources: Sequence[Path]) -> tuple[dict[tuple[int, int], list[int]], dict[int, Any]]:

@@ -1,8 +1,6 @@
 """`uit evaluate`: score a trained run on images it has not seen."""
 
 import argparse
-import json
-import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,8 @@ from uit_jax import __version__, data, inference, oracle, styles
 from uit_jax.arguments import natural, positive
 from uit_jax.data.sources import Source
 from uit_jax.errors import UserError
-from uit_jax.metrics import clusters
+from uit_jax.metrics import clusters, retrieval
+from uit_jax.outputs import json_path, write_json
 from uit_jax.styles import Trained
 
 PROTOCOL = (
@@ -23,8 +22,13 @@ PROTOCOL = (
     " on the same images; NMI normalised by the arithmetic mean of the entropies"
 )
 KMEANS_PROTOCOL = (
-    "k-means (k-means++, best of 5 starts) on pixels in [-1, 1] at {size} px, as many clusters as pseudo domains,"
+    "k-means (k-means++, best of 5 starts) on pixels in [-1, 1] at {size} px, as many clusters as {many},"
     " fitted on {count} training images, test images assigned to the nearest centre"
+)
+RETRIEVAL_PROTOCOL = (
+    "share of {count} labelled test images whose nearest other one has the same label; nearest = largest cosine of the"
+    " style codes by the weights kept for inference, image resized to the model's size, not augmented; chance = the"
+    " share of pairs with one label; unreadable images are left out"
 )
 DOMAIN_PROTOCOL = (
     "{count} test images of A translated by the weights kept for inference; species and place judged by a network that"
@@ -38,6 +42,8 @@ _KMEANS_IMAGES = 5000
 _CAPTIONS = {
     "cluster_accuracy": "clustering accuracy (Hungarian)",
     "cluster_nmi": "clustering NMI",
+    "style_retrieval": "nearest in style is of the same class",
+    "style_retrieval_chance": "  by chance",
     "kmeans_accuracy": "accuracy of k-means on pixels",
     "kmeans_nmi": "NMI of k-means on pixels",
     "translation_oracle_accuracy": "accuracy of the oracle on true images",
@@ -54,11 +60,9 @@ _CAPTIONS = {
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    if args.out and Path(args.out).is_dir():
-        raise UserError(f"--out={args.out} is a folder; give the name of a .json file")
+    path = json_path("--out", args.out or Path(args.workdir) / "evaluation.json")
     run = styles.open_run(args.workdir, args.checkpoint)
     result = evaluate(run, source=args.source, limit=args.images, kmeans=args.kmeans, pairs=args.pairs, seed=args.seed)
-    path = Path(args.out) if args.out else run.workdir / "evaluation.json"
     write_json(path, result)
     print(table(result))
     print(f"\nwritten to {path}")
@@ -87,10 +91,10 @@ def evaluate(
       UserError: there are no test images, the baseline's training images cannot be found, or nothing is known that
         the method could be scored by.
     """
-    if "cluster" in run.method.readouts:
-        found = _score_clusters(run, source, limit, kmeans, pairs, seed)
+    if run.styled:
+        found = _score_styles(run, source, limit, kmeans, pairs, seed)
     elif run.method.layout != "pair":
-        raise UserError(f"--workdir={run.workdir}: the method of this run has no pseudo domains to score")
+        raise UserError(f"--workdir={run.workdir}: this run's method has neither pseudo domains nor styles to score")
     elif kmeans or not pairs:
         option = "--kmeans" if kmeans else "--pairs=0"
         raise UserError(f"{option}: of this run's method only translations can be scored, for it has no pseudo domains")
@@ -99,36 +103,53 @@ def evaluate(
     return {**found, "step": run.step, "seed": seed, "training_seed": run.config.seed, "version": __version__}
 
 
-def _score_clusters(
+def _score_styles(
     run: Trained, source: str | None, limit: int | None, kmeans: bool, pairs: int, seed: int
 ) -> dict[str, Any]:
-    """Score the pseudo domains of a method, and on the procedural world its translations."""
+    """Score how styles and pseudo domains tell classes apart, and translations on the procedural world."""
     wanted = run.config.data
     shape = dict(size=wanted.image_size, seed=run.config.seed, **run.form)
     test = data.open_test(wanted.source, source or wanted.test_source, **shape)
     chosen = np.linspace(0, len(test) - 1, min(limit or len(test), len(test))).astype(int)
-    probabilities = np.concatenate(
-        [
-            inference.read(run.method, "cluster", run.variables, images, batch_size=min(64, len(chosen)))
-            for images in _chunks(test, chosen, "test images")
-        ]
-    )
-    domains, count = probabilities.argmax(-1), probabilities.shape[-1]
-    scores, protocol = {}, {"clusters": PROTOCOL}
-    labels = test.labels[chosen]
-    scores |= _agreement("cluster", domains, labels)
+    labels, world = test.labels[chosen], getattr(test, "world", None)
+    judged = world is not None and run.form["channels"] == 3 and pairs > 0
+    if not (run.clustered or judged or (labels >= 0).sum() > 1):
+        raise UserError(
+            f"{test.spec}: its images have no labels to score styles by, and what translations should be is known of"
+            " the procedural world alone; see them by `uit translate` and `uit search`"
+        )
+    read: dict[str, list] = {name: [] for name in ("style", *["cluster"] * run.clustered)}
+    for images in _chunks(test, chosen, "test images"):
+        for name, parts in read.items():
+            parts.append(inference.read(run.method, name, run.variables, images, batch_size=min(64, len(chosen))))
+    scores, protocol, found = {}, {}, {}
+    classes, many = len(test.classes), "classes"
+    if run.clustered:
+        probabilities = np.concatenate(read["cluster"])
+        domains, classes, many = probabilities.argmax(-1), probabilities.shape[-1], "pseudo domains"
+        scores |= _agreement("cluster", domains, labels)
+        protocol["clusters"] = PROTOCOL
+        found["cluster_sizes"] = clusters.sizes(domains, classes).tolist()
+    # What replaces an unreadable image is another one's double.
+    known = (labels >= 0) & ~np.isin(chosen, list(test.unreadable))
+    if known.sum() > 1:
+        scores |= {
+            "style_retrieval": retrieval.same_label_share(np.concatenate(read["style"])[known], labels[known]),
+            "style_retrieval_chance": retrieval.same_label_chance(labels[known]),
+        }
+        protocol["style_retrieval"] = RETRIEVAL_PROTOCOL.format(count=known.sum())
     if kmeans:
         training = data.open_source(wanted.source, split="train", **shape)
-        assignment, protocol["kmeans"] = _kmeans_on_pixels(training, test, chosen, count, seed)
+        assignment, details = _kmeans_on_pixels(training, test, chosen, classes, seed)
         scores |= _agreement("kmeans", assignment, labels)
-    world = getattr(test, "world", None)
-    if world is not None and pairs:
-        found = oracle.score(run.method, run.variables, world, count=pairs)
-        scores |= {f"translation_{name}": float(value) for name, value in found.items()}
+        protocol["kmeans"] = KMEANS_PROTOCOL.format(many=many, **details)
+    if judged:
+        judgement = oracle.score(run.method, run.variables, world, count=pairs)
+        scores |= {f"translation_{name}": float(value) for name, value in judgement.items()}
         protocol["translations"] = ORACLE_PROTOCOL.format(count=pairs)
     return {
         "scores": scores,
-        "cluster_sizes": clusters.sizes(domains, count).tolist(),
+        **found,
         "classes": list(test.classes),
         "images": len(chosen),
         "labelled_images": int((labels >= 0).sum()),
@@ -182,18 +203,6 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file whole or not at all. Raises UserError."""
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=2) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
-
-
 def _agreement(name: str, domains: np.ndarray, labels: np.ndarray) -> dict[str, float]:
     """Score domains [n] against labels [n], of which -1 is unknown; nothing where all are."""
     known = labels >= 0
@@ -206,7 +215,7 @@ def _agreement(name: str, domains: np.ndarray, labels: np.ndarray) -> dict[str, 
 
 
 def _kmeans_on_pixels(training: Source, test: Source, chosen: np.ndarray, count: int, seed: int):
-    """Return the nearest of `count` centres of each chosen test image, int64 [n], and how they were found."""
+    """Return the nearest of `count` centres of each chosen test image, int64 [n], and facts for the protocol."""
     fitted = np.linspace(0, len(training) - 1, min(_KMEANS_IMAGES, len(training))).astype(int)
     if len(fitted) < count:
         raise UserError(f"{training.spec}: {len(fitted)} images are too few for k-means with {count} clusters")
@@ -214,7 +223,7 @@ def _kmeans_on_pixels(training: Source, test: Source, chosen: np.ndarray, count:
     centres = clusters.kmeans(points, count, seed=seed).centres
     points = np.concatenate([_pixels(images) for images in _chunks(test, chosen, "k-means, test images")])
     side = int(np.sqrt(points.shape[1] / test.channels))
-    return clusters.nearest(points, centres), KMEANS_PROTOCOL.format(size=side, count=len(fitted))
+    return clusters.nearest(points, centres), {"size": side, "count": len(fitted)}
 
 
 def _pixels(images: np.ndarray) -> np.ndarray:

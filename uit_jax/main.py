@@ -11,6 +11,7 @@ from uit_jax.errors import UserError
 VERBS = {
     "train": ("uit_jax.train", "train a method on a folder of images, or continue a run"),
     "translate": ("uit_jax.translate", "redraw images or a video, in a style where the method has any"),
+    "search": ("uit_jax.search", "find the images whose style is most like a query's"),
     "inspect": ("uit_jax.inspection", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.evaluate", "score a trained run"),
     "bench": ("uit_jax.bench", "measure a training step on the device at hand"),

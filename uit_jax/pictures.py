@@ -75,7 +75,9 @@ def table(
     title: str = "",
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
+    captions: Sequence[Sequence[str]] = (),
     header: bool = False,
+    lead: bool = False,
 ) -> np.ndarray:
     """Lay images out in rows of equal cells on white, with captions: uint8 [H, W, 3].
 
@@ -84,7 +86,9 @@ def table(
       title: one line above everything.
       row_labels: a caption of one or two lines left of each row.
       column_labels: a caption above each column.
+      captions: rows of captions of one or more lines, below each cell.
       header: set the first row and the first column apart from the rest; their corner stays white.
+      lead: set the first column alone apart.
     """
     cell = _cell_size([image for row in rows for image in row if image is not None])
     font, small = ImageFont.load_default(15), ImageFont.load_default(12)
@@ -92,12 +96,14 @@ def table(
     title_height = 28 if title else 0
     top = MARGIN + title_height + (18 if column_labels else 0)
     count = max(len(row) for row in rows)
+    lines = max((text.count("\n") + 1 for row in captions for text in row), default=0)
+    below = 15 * lines + (GAP if lines else 0)
 
     def x_of(column):
-        return left + column * (cell[1] + GAP) + (FRAME if header and column else 0)
+        return left + column * (cell[1] + GAP) + (FRAME if (header or lead) and column else 0)
 
     def y_of(row):
-        return top + row * (cell[0] + GAP) + (FRAME if header and row else 0)
+        return top + row * (cell[0] + below + GAP) + (FRAME if header and row else 0)
 
     width = max(x_of(count) - GAP, MARGIN + _text_width(title, font)) + MARGIN
     canvas = Image.new("RGB", (width, y_of(len(rows)) - GAP + MARGIN), WHITE)
@@ -109,6 +115,11 @@ def table(
     for row, label in enumerate(row_labels):
         middle = y_of(row) + cell[0] // 2
         draw.multiline_text((left - 8, middle), label, fill=MUTED, font=small, anchor="rm", align="right")
+    for row, texts in enumerate(captions):
+        for column, text in enumerate(texts):
+            place = x_of(column) + cell[1] // 2, y_of(row) + cell[0] + GAP
+            shown = "\n".join(_fit(line, cell[1], small) for line in text.split("\n"))
+            draw.multiline_text(place, shown, fill=MUTED, font=small, anchor="ma", align="center", spacing=2)
     for row, images in enumerate(rows):
         for column, image in enumerate(images):
             if image is not None:

@@ -1,4 +1,4 @@
-"""Where the style of a translation comes from: references, a pseudo domain, or the line between two references."""
+"""Where the style of a translation comes from: references, a pseudo domain, or the line between two styles."""
 
 import contextlib
 import logging
@@ -12,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax import checkpoint, data, inference, pictures
+from uit_jax.data import decoding
 from uit_jax.errors import UserError
 from uit_jax.types import Method, PyTree
 
@@ -26,6 +27,7 @@ class Trained(NamedTuple):
       form: what its images are brought to: channels, depth (8 or 16 bits) and resample, as in `data.decode`.
       target_channels: those of its translations, which have as many bits.
       styled: whether it draws in a style, which has to come from somewhere.
+      clustered: whether it was trained to sort images into pseudo domains.
     """
 
     workdir: Path
@@ -52,14 +54,34 @@ class Trained(NamedTuple):
     def styled(self) -> bool:
         return "style" in self.method.readouts
 
+    @property
+    def clustered(self) -> bool:
+        # Where all labels are given, they stand for the pseudo domains, and nothing trains these.
+        labelled_share = getattr(getattr(self.config, "method", None), "labelled_share", 0)
+        return "cluster" in self.method.readouts and labelled_share != 1
+
 
 class Look(NamedTuple):
-    """The styles to draw in: codes float32 [n, D], a caption and a picture (or None) for each, and a title."""
+    """The styles to draw in.
+
+    Attributes:
+      codes: float32 [n, D].
+      labels, images: a caption and a picture (or None) for each.
+      title: of all.
+      own: float32 [n], how much of the content's own style is to be added to each of the codes; None where a style is
+        the same for every content.
+    """
 
     codes: np.ndarray
     labels: list[str]
     images: list[np.ndarray | None]
     title: str
+    own: np.ndarray | None = None
+
+    def mixed(self, contents: np.ndarray) -> np.ndarray:
+        """Add to the codes the contents' own [m, D], by how much each has of them: float32 [m, n, D]."""
+        line = self.codes + self.own[:, None] * contents[:, None]
+        return _project(line, line[:, [0, -1]])
 
 
 class DomainStyles(NamedTuple):
@@ -85,23 +107,28 @@ def open_run(workdir: str | os.PathLike, which: str = "latest") -> Trained:
 
 def reference_look(run: Trained, paths: Sequence[Path]) -> Look:
     """Return the mean style of the reference images; unreadable ones are named in a warning and left out."""
-    images = _references(run, paths)
+    _, images = read_images(run, paths, "reference")
     codes = inference.read(run.method, "style", run.variables, images)
     label = paths[0].name if len(paths) == 1 else f"mean of {len(images)}"
     return Look(_project(codes.mean(0, keepdims=True), codes), [label], [pictures.mosaic(images)], f"step {run.step}")
 
 
-def interpolation(run: Trained, ends: Sequence[Path], frames: int) -> Look:
-    """Return `frames` styles on the straight line from the first image's style to the second's."""
+def interpolation(run: Trained, ends: Sequence[Path | None], frames: int) -> Look:
+    """Return `frames` styles on the straight line from one image's style to another's; None is the content itself."""
     if frames < 2:
         raise UserError(f"--frames={frames}: an interpolation has at least its two ends")
-    images = np.concatenate([_references(run, [path]) for path in ends])
-    codes = inference.read(run.method, "style", run.variables, images)
     shares = np.linspace(0, 1, frames, dtype=np.float32)
-    line = codes[0] + shares[:, None] * (codes[1] - codes[0])
-    labels = [f"{share:.2f}" for share in shares]
-    shown = [images[0], *[None] * (frames - 2), images[1]]
-    return Look(_project(line, codes), labels, shown, f"{ends[0].name} to {ends[1].name}, step {run.step}")
+    names, shown = ["own style" if end is None else end.name for end in ends], [None] * frames
+    line, own = np.float32(0), np.zeros(frames, np.float32)
+    for end, weights, frame in zip(ends, (1 - shares, shares), (0, -1), strict=True):
+        if end is None:
+            own += weights
+        else:
+            _, images = read_images(run, [end], "reference")
+            line = line + weights[:, None] * inference.read(run.method, "style", run.variables, images)
+            shown[frame] = images[0]
+    look = Look(line, [f"{share:.2f}" for share in shares], shown, f"{names[0]} to {names[1]}, step {run.step}", own)
+    return look if None in ends else look._replace(codes=_project(line, line[[0, -1]]), own=None)
 
 
 def domain_look(run: Trained, domain: int, *, references: str | None = None, limit: int = 5000) -> Look:
@@ -110,8 +137,8 @@ def domain_look(run: Trained, domain: int, *, references: str | None = None, lim
     Raises:
       UserError: the method knows none, there is no such one, or it has no images.
     """
-    if "cluster" not in run.method.readouts:
-        raise UserError(f"--domain={domain}: this run's method knows no pseudo domains; give a --reference")
+    if not run.clustered:
+        raise UserError(f"--domain={domain}: this run knows no pseudo domains; give a --reference")
     if references is None:
         found = cached_domain_styles(run, limit=limit)
     else:
@@ -169,22 +196,48 @@ def cached_domain_styles(run: Trained, *, limit: int) -> DomainStyles:
     return found
 
 
-def _project(codes: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Move codes [n, D] to the unit sphere where a method keeps all its codes, such as `like` [m, D], there."""
-    if not np.allclose(np.linalg.norm(like, axis=-1), 1, atol=1e-3):
-        return codes
-    return codes / np.maximum(np.linalg.norm(codes, axis=-1, keepdims=True), 1e-6)
+def find_images(path: str | os.PathLike) -> list[Path]:
+    """Return a file itself, or a folder's images, those of its subfolders included, sorted.
+
+    Raises:
+      UserError: there is no such path, or no image in it.
+    """
+    path = Path(path)
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    files = [p for p in path.rglob("*") if p.is_file()]
+    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+    # As a data source does: arrays lie beside images as masks or depth, and are read where they stand alone.
+    for suffixes in (decoding.SUFFIXES, decoding.ARRAYS):
+        if images := sorted(p for p in shown if p.suffix.lower() in suffixes):
+            return images
+    looked_for = " ".join(sorted(decoding.SUFFIXES | decoding.ARRAYS))
+    raise UserError(f"{path}: no images in this folder (looked for {looked_for})")
 
 
-def _references(run: Trained, paths: Sequence[Path]) -> np.ndarray:
-    """Read reference images at the model's size: uint8 [n, S, S, C]. Raises UserError where none is readable."""
-    images, reason = [], ""
+def read_images(run: Trained, paths: Sequence[Path], what: str) -> tuple[list[Path], np.ndarray]:
+    """Read image files at the model's size: which could be read, and uint8 or uint16 [n, S, S, C]; others are named.
+
+    Raises:
+      UserError: none is readable; `what` says in messages what the images are.
+    """
+    kept, images, reason = [], [], ""
     for path in paths:
         try:
             images.append(data.decode(path.read_bytes(), size=run.config.data.image_size, **run.form))
-        except (data.Unreadable, OSError) as error:
+            kept.append(path)
+        except (data.Unreadable, decoding.WrongChannels, OSError) as error:
             reason = reason or f"{path} cannot be read: {error}"
-            _log.warning("reference %s is left out: %s", path, error)
+            _log.warning("%s %s is left out: %s", what, path, error)
     if not images:
-        raise UserError(f"reference {reason}")
-    return np.stack(images)
+        raise UserError(f"{what} {reason}")
+    return kept, np.stack(images)
+
+
+def _project(codes: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Move codes [..., D] to the unit sphere where a method keeps all its codes, such as `like` [..., D], there."""
+    if not np.allclose(np.linalg.norm(like, axis=-1), 1, atol=1e-3):
+        return codes
+    return codes / np.maximum(np.linalg.norm(codes, axis=-1, keepdims=True), 1e-6)

@@ -1,13 +1,12 @@
 """`uit translate`: redraw images or a video, in a style where the method knows any.
 
-A method with styles takes that of references, of a pseudo domain, or steps from one reference to another; one without
-(CUT and its kin) translates what it is given, and that at its own size, in tiles where it is large. Of a video the
-pictures are kept, with their size and rate, and not the sound.
+A method with styles takes that of references, of a pseudo domain, or steps from one style to another, of which one
+may be the content's own; one without (CUT and its kin) translates what it is given, and that at its own size, in tiles
+where it is large. Of a video the pictures are kept, with their size and rate, and not the sound.
 """
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from uit_jax import drawing, inference, pictures, styles, video
+from uit_jax import drawing, inference, outputs, pictures, styles, video
 from uit_jax.arguments import positive
 from uit_jax.data import decoding, encoding
 from uit_jax.drawing import Job
@@ -26,6 +25,7 @@ from uit_jax.styles import Trained
 
 _GRID_ROWS = 8
 _STYLES = ("reference", "domain", "interpolate")
+_OWN = "own"
 
 
 def main(argv: list[str]) -> int:
@@ -38,12 +38,12 @@ def _translate_images(args: argparse.Namespace) -> int:
     """Translate image files each to its place, and draw the grid."""
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
-    sources = find_images(args.content)
+    sources = styles.find_images(args.content)
     run = styles.open_run(args.workdir, args.checkpoint)
     targets = place(sources, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
     grid = _grid_path(args.grid, Path(args.out), targets)
     for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
-        check_writable(folder)
+        outputs.check_writable(folder, "--out or --grid")
     job = _job(run, args, keep=not run.styled)
     rows, done, why = [], 0, ""
     with tqdm(total=len(sources), unit="image", disable=None) as bar:
@@ -70,11 +70,11 @@ def _translate_images(args: argparse.Namespace) -> int:
 def _translate_film(args: argparse.Namespace) -> int:
     """Translate a video, or the images of a folder in the order of their numbers, to a video."""
     content, rate, target = Path(args.content), args.fps, _place_film(args)
-    sources = find_images(content) if args.video else None
+    sources = styles.find_images(content) if args.video else None
     total = len(sources or ())
     if sources is None:
         rate, total = video.facts(content)
-    check_writable(target.parent)
+    outputs.check_writable(target.parent, "--out or --video")
     run = styles.open_run(args.workdir, args.checkpoint)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
@@ -103,29 +103,8 @@ def _job(run: Trained, args: argparse.Namespace, *, keep: bool) -> Job:
     elif args.domain is not None:
         look = styles.domain_look(run, args.domain, references=args.references, limit=args.domain_images)
     elif args.reference is not None:
-        look = styles.reference_look(run, [path for name in args.reference for path in find_images(name)])
+        look = styles.reference_look(run, [path for name in args.reference for path in styles.find_images(name)])
     return Job(run, look, args.size == "keep" if args.size else keep, args.batch_size, args.max_pixels)
-
-
-def find_images(path: str | os.PathLike) -> list[Path]:
-    """Return a file itself, or a folder's images, those of its subfolders included, sorted.
-
-    Raises:
-      UserError: there is no such path, or no image in it.
-    """
-    path = Path(path)
-    if path.is_file():
-        return [path]
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    files = [p for p in path.rglob("*") if p.is_file()]
-    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-    # As a data source does: arrays lie beside images as masks or depth, and are read where they stand alone.
-    for suffixes in (decoding.SUFFIXES, decoding.ARRAYS):
-        if images := sorted(p for p in shown if p.suffix.lower() in suffixes):
-            return images
-    looked_for = " ".join(sorted(decoding.SUFFIXES | decoding.ARRAYS))
-    raise UserError(f"{path}: no images in this folder (looked for {looked_for})")
 
 
 def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, depth: int = 8) -> list[Path]:
@@ -153,15 +132,6 @@ def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, 
     if taken in (out.resolve(), *out.resolve().parents) or any(path.resolve() == taken for path in targets):
         raise UserError(f"--out={out} lies where the images to translate are: name another place")
     return targets
-
-
-def check_writable(folder: Path) -> None:
-    """Make sure, without making anything, that a folder can be made and written to. Raises UserError."""
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise UserError(f"{folder} cannot be made: {existing} is a file")
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise UserError(f"nothing can be written to {existing}: name another --out or --grid")
 
 
 def _frames_of(job: Job, path: Path) -> Iterator[np.ndarray]:
@@ -193,17 +163,19 @@ def _numbered(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def _split_pair(text: str) -> list[Path]:
-    """Split A,B into two image files, of which either may have a comma in its name."""
+def _split_pair(text: str) -> list[Path | None]:
+    """Split A,B into two image files, of which either may have a comma in its name; None stands for "own"."""
     cuts = [i for i, letter in enumerate(text) if letter == ","]
     for cut in cuts:
-        pair = [Path(text[:cut]), Path(text[cut + 1 :])]
-        if all(path.is_file() for path in pair):
+        pair = [None if part == _OWN else Path(part) for part in (text[:cut], text[cut + 1 :])]
+        if all(path is None or path.is_file() for path in pair):
+            if pair == [None, None]:
+                raise UserError(f"--interpolate={text}: one of the two ends is an image file")
             return pair
     if len(cuts) == 1:
-        missing = next(part for part in text.split(",") if not Path(part).is_file())
+        missing = next(part for part in text.split(",") if part != _OWN and not Path(part).is_file())
         raise UserError(f"--interpolate={text}: there is no file {missing!r}")
-    raise UserError(f"--interpolate={text}: give two image files with a comma between them")
+    raise UserError(f"--interpolate={text}: give two image files, or {_OWN} and one, with a comma between them")
 
 
 def _is_picture(path: Path) -> bool:
@@ -217,9 +189,7 @@ def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | N
     path = out / "grid.png" if grid is None else Path(grid)
     if path in targets:
         raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
-    if not encoding.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
-        raise UserError(f"--grid={path}: give the name of a picture, such as {path}.png")
-    return path
+    return outputs.picture_path("--grid", path)
 
 
 def _place_film(args: argparse.Namespace) -> Path:
@@ -270,7 +240,12 @@ def _parser() -> argparse.ArgumentParser:
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
     style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
-    style.add_argument("--interpolate", metavar="A,B", help="two images; draws a strip from one's style to the other's")
+    style.add_argument(
+        "--interpolate",
+        metavar="A,B",
+        help="two images; draws a strip from one's style to the other's. `own` in the place of one is the style of the"
+        " content itself: own,B goes from every content's own style to B's (a file of that name is ./own)",
+    )
     parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
     parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
     parser.add_argument("--frames", type=positive, default=8, help="images of an interpolation (default: 8)")
