@@ -1,1 +1,1 @@
-"""Rows of published tables as data, the command that runs one, and the report that sets ours beside the paper's."""
+"""Rows of tables as data, the command that runs one, and the report that sets ours beside the paper's."""

@@ -1,9 +1,9 @@
-"""Set our numbers beside the paper's: `python -m experiments.report [PAPER[/TABLE]] [--results=DIR]`."""
+"""Set our numbers beside the paper's, or each other: `python -m experiments.report [PAPER[/TABLE]] [--results=DIR]`."""
 
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ from experiments.tables import TABLES
 from uit_jax.errors import UserError
 
 NOT_RUN, NOT_HERE = "not run", "not here"
+CELLS = f"Cells are paper / ours. What is not computed here says {NOT_RUN!r}."
 REMARK = (
-    "Cells are paper / ours; ours is the mean over the seeds, with their standard deviation, at the last step. Images\n"
-    f"are those of the test split that were scored. What is not computed here says {NOT_RUN!r}."
+    "Ours is the mean over the seeds at the last step, with the least and the greatest in brackets. Images are those\n"
+    "of the test split that were scored."
 )
 
 
@@ -36,6 +37,8 @@ def main(argv: list[str]) -> int:
         print(f"# {title}\n")
         print("\n\n".join(report(name, results) for name in names if tables.paper_of(name) is paper))
         print(f"\n{paper.remark}\n")
+    if any(paper.published for paper in papers.values()):
+        print(CELLS)
     print(REMARK)
     return 0
 
@@ -52,40 +55,47 @@ def load(folder: str | Path) -> list[dict[str, Any]]:
     return results
 
 
-def report(table: str, results: Iterable[dict[str, Any]]) -> str:
+def report(table: str, results: Sequence[dict[str, Any]]) -> str:
     """Lay out one table in Markdown with numbered notes: data, changes and protocol of each result."""
-    results = [result for result in results if result["table"] == table]
-    measured = {name for result in results for name in result["scores"]}
-    rows = TABLES[table].rows
+    paper, rows = tables.paper_of(table), TABLES[table].rows
+    found = {row.name: _results_of(row, table, results) for row in rows}
+    measured = {score for own in found.values() for result in own for score in result["scores"]}
     metrics = {
         name: metric
-        for name, metric in tables.paper_of(table).metrics.items()
+        for name, metric in paper.metrics.items()
         if metric.score in measured or any(name in row.paper for row in rows)
     }
     notes: list[str] = []
     heads = (metric.head for metric in metrics.values())
     lines = [("row", *heads, "seeds", "step", "images", "commit", "notes")]
     for row in rows:
-        groups = _alike(result for result in results if result["row"] == row.name)
-        for group in groups or [[]]:
-            lines.append(_line(row, group, metrics, notes))
+        for group in _alike(found[row.name]) or [[]]:
+            cells = [_cell(row, group, *item, published=paper.published) for item in metrics.items()]
+            lines.append((row.name, *cells, *_account(row, group, metrics, notes)))
     footer = [f"[{number}] {text}" for number, text in enumerate(notes, start=1)]
     return "\n".join([f"## {TABLES[table].title}", "", *_markdown(lines), "", *footer]).rstrip()
 
 
-def _alike(results: Iterable[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Put the seeds of one setting together: same code, data, steps and changes."""
+def _results_of(row: Row, table: str, results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the results of a row; of runs that are another row's too, those of its own seeds."""
+    home, origin = tables.home(table, row)
+    own = [result for result in results if (result["table"], result["row"]) == (home, origin.name)]
+    return [result for result in own if not row.same_as or result["training_seed"] in row.seeds]
+
+
+def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Put the seeds of one setting together: same data, steps and changes."""
     groups: dict[str, list] = {}
     for result in results:
-        same = ("commit", "source", "substitute", "changes", "step", "images", "protocol")
+        same = ("source", "substitute", "changes", "step", "images", "protocol")
         groups.setdefault(json.dumps([result[key] for key in same], sort_keys=True), []).append(result)
     return list(groups.values())
 
 
-def _line(
+def _account(
     row: Row, group: Sequence[dict[str, Any]], metrics: Mapping[str, Metric], notes: list[str]
 ) -> tuple[str, ...]:
-    """Lay out one row of a table for results that differ in their seed alone; [] where there are none."""
+    """Say of what results that differ in their seed alone are, [] where there are none; add to the notes."""
     told = [row.absent, *row.notes]
     what = (NOT_HERE if row.absent else NOT_RUN, "", "", "")
     if group:
@@ -97,25 +107,30 @@ def _line(
         if missing := [str(seed) for seed in row.seeds if seed not in seeds]:
             told.append(f"{NOT_RUN}: seed {', '.join(missing)}")
         told += [first["protocol"][metric.protocol] for metric in metrics.values() if metric.score in first["scores"]]
-        images = str(first["images"] or "-")
-        what = (",".join(map(str, sorted(seeds))), str(first["step"]), images, first["commit"])
+        commits = ", ".join(dict.fromkeys(result["commit"] for result in group))
+        what = (",".join(map(str, sorted(seeds))), str(first["step"]), str(first["images"] or "-"), commits)
     numbers = []
     for text in filter(None, dict.fromkeys(told)):
         if text not in notes:
             notes.append(text)
         numbers.append(f"[{notes.index(text) + 1}]")
-    return (row.name, *(_cell(row, group, *item) for item in metrics.items()), *what, "".join(numbers))
+    return (*what, "".join(numbers))
 
 
-def _cell(row: Row, group: Sequence[dict[str, Any]], name: str, metric: Metric) -> str:
-    paper = f"{row.paper[name]:.{metric.digits}f}" if name in row.paper else "-"
+def _cell(row: Row, group: Sequence[dict[str, Any]], name: str, metric: Metric, *, published: bool) -> str:
     values = [result["scores"][metric.score] for result in group if metric.score in result["scores"]]
-    if values:
-        spread = f" ± {np.std(values, ddof=1):.{metric.digits}f}" if len(values) > 1 else ""
-        return f"{paper} / {np.mean(values):.{metric.digits}f}{spread}"
-    if name not in row.paper:
-        return "-"
-    return f"{paper} / " + (NOT_HERE if row.absent else NOT_RUN)
+    ours = _mean(values, metric.digits) if values else "-"
+    if not published or (name not in row.paper and not values):
+        return ours
+    if not values:
+        ours = NOT_HERE if row.absent else NOT_RUN
+    return (f"{row.paper[name]:.{metric.digits}f}" if name in row.paper else "-") + f" / {ours}"
+
+
+def _mean(values: Sequence[float], digits: int) -> str:
+    """Write the mean of values and, of several, the least and the greatest."""
+    spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a published table is made of: papers, tables, rows, data sets and metrics, as data."""
+"""What a table of results is made of: papers, tables, rows, data sets and metrics, as data."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,13 +9,15 @@ from uit_jax import config as config_module
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """A data set of a paper, which the reader has to provide.
+    """A data set of a paper, which the reader has to provide unless it has a source.
 
     Attributes:
       title: its name in the paper.
-      classes: the number of classes, one folder each below train/ and test/; 0 for a pair of domains.
+      classes: the number of classes, one folder each below train/ and test/; 0 where there are none.
       names: the class folders, where they are known.
       pair: of a pair of domains, the training images in trainA and in trainB.
+      images: of a set without classes, the training images.
+      source: of images that everyone has, what `data.source` then is.
       note: how to come by it.
     """
 
@@ -23,11 +25,15 @@ class DataSet:
     classes: int = 0
     names: tuple[str, ...] = ()
     pair: tuple[int, int] = (0, 0)
+    images: int = 0
+    source: str = ""
     note: str = ""
 
     @property
     def layout(self) -> str:
         """What a folder has to hold."""
+        if self.images:
+            return "train and test"
         return "train/CLASS and test/CLASS" if self.classes else "trainA, trainB, testA and testB"
 
 
@@ -38,12 +44,13 @@ class Row:
     Attributes:
       name: what `experiments.run` calls it.
       data: the images it is about.
-      paper: metric -> the published number; {} where the paper shows pictures only.
+      paper: metric -> the published number; {} where there is none.
       recipe: the config file, perhaps with presets, as in "configs/tunit.py:b".
       overrides: settings on top of it.
       seeds: what a full result takes.
       notes: what a reader of the numbers has to know.
       absent: why the row cannot be run here; "" where it can.
+      same_as: "TABLE/ROW" whose runs, those of these seeds, are this row's too; "" where it has its own.
     """
 
     name: str
@@ -54,6 +61,7 @@ class Row:
     seeds: tuple[int, ...] = (0,)
     notes: tuple[str, ...] = ()
     absent: str = ""
+    same_as: str = ""
 
     def config(self):
         """Return the row's resolved config; its data source is still to be named."""
@@ -84,9 +92,18 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Paper:
-    """A paper's tables, its metrics in the order of their columns, and what holds for all of its numbers."""
+    """A paper's tables, or tables of our own.
+
+    Attributes:
+      title: what they are of.
+      tables: their short names -> the tables.
+      metrics: the columns, in their order.
+      remark: what holds for all of the numbers.
+      published: whether there are numbers of others to compare with.
+    """
 
     title: str
     tables: Mapping[str, Table]
     metrics: Mapping[str, Metric]
     remark: str
+    published: bool = True

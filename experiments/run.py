@@ -4,6 +4,7 @@
     python -m experiments.run tunit/table1 animalfaces10-g --data=PATH
     python -m experiments.run cut/table1 horse2zebra-cut --data=PATH
     python -m experiments.run cut/table1 horse2zebra-cut --substitute=PATH --config.steps=1000
+    python -m experiments.run world/methods cluit
 
 The same command continues a run that was stopped.
 """
@@ -14,15 +15,16 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments import tables
-from experiments.rows import Row
+from experiments.rows import Paper, Row
 from experiments.tables import TABLES
-from uit_jax import __version__, bench, data, evaluate, styles, train
+from uit_jax import __version__, bench, data, evaluate, outputs, styles, train
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.styles import Trained
@@ -48,15 +50,10 @@ def main(argv: list[str]) -> int:
     row = tables.find_row(table, args.row)
     if row.absent:
         raise UserError(f"{row.name} cannot be run: {row.absent}")
-    source = args.data or args.substitute
-    if not source:
-        known = row.data
-        raise UserError(
-            f"--data=PATH is missing: a folder with {known.layout} of {known.title} ({known.note});"
-            " or --substitute=PATH for other images, whose numbers are then marked as such"
-        )
+    source = find_source(row, data=args.data, substitute=args.substitute)
     changes = changed(overrides)
     seeds = row.seeds if args.seeds is None else tuple(args.seeds)
+    table, row = tables.home(table, row)
     for seed in seeds:
         config = build_config(row, source=source, seed=seed, overrides=overrides)
         if args.data:
@@ -65,9 +62,23 @@ def main(argv: list[str]) -> int:
         workdir = Path(args.workdir) / table / variant / f"seed{seed}"
         result = run(row, config, workdir, table=table, changes=changes, substitute=bool(args.substitute))
         path = Path(args.results) / table / variant / f"seed{seed}.json"
-        evaluate.write_json(path, result)
+        outputs.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
     return 0
+
+
+def find_source(row: Row, *, data: str | None, substitute: str | None) -> str:
+    """Return what `data.source` is to be: what was named, or images that everyone has. Raises UserError."""
+    known = row.data
+    if data and known.source:
+        raise UserError(f"--data={data}: leave it out, for {known.title} is {known.source!r} ({known.note})")
+    source = data or substitute or known.source
+    if not source:
+        raise UserError(
+            f"--data=PATH is missing: a folder with {known.layout} of {known.title} ({known.note});"
+            " or --substitute=PATH for other images, whose numbers are then marked as such"
+        )
+    return source
 
 
 def build_config(row: Row, *, source: str, seed: int, overrides=()):
@@ -101,14 +112,18 @@ def check_data(row: Row, config) -> None:
     """Refuse images under the name of a data set that they are not. Raises UserError."""
     known, wanted = row.data, config.data
     form = dict(split="train", size=wanted.image_size, channels=wanted.channels)
-    if known.classes:
+    if known.pair != (0, 0):
+        pair = data.open_pair(wanted.source, wanted.target, **form)
+        right = (len(pair.a), len(pair.b)) == known.pair
+        found = f"{len(pair.a)} and {len(pair.b)} training images, not {known.pair[0]} and {known.pair[1]},"
+    elif known.classes:
         classes = data.open_source(wanted.source, **form).classes
         right = len(classes) == known.classes and (not known.names or set(classes) == set(known.names))
         found = f"{len(classes)} classes ({', '.join(classes[:5])} ...)"
     else:
-        pair = data.open_pair(wanted.source, wanted.target, **form)
-        right = (len(pair.a), len(pair.b)) == known.pair
-        found = f"{len(pair.a)} and {len(pair.b)} training images, not {known.pair[0]} and {known.pair[1]},"
+        count = len(data.open_source(wanted.source, **form))
+        right = count == known.images
+        found = f"{count} training images, not {known.images},"
     if not right:
         raise UserError(
             f"{wanted.source} has {found} and is not {known.title}: give --substitute instead of --data to run the row"
@@ -124,7 +139,11 @@ def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str],
     trained = styles.open_run(workdir)
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
-    result = score(trained, kmeans=TABLES[table].kmeans, seed=config.seed)
+    wanted = {metric.protocol for metric in tables.paper_of(table).metrics.values() if metric.score}
+    if not row.data.classes:
+        # Such images have nothing to be scored by.
+        wanted &= {"cost"}
+    result = score(trained, wanted, kmeans=TABLES[table].kmeans)
     return {
         "table": table,
         "row": row.name,
@@ -134,44 +153,56 @@ def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str],
         "commit": code,
         "device": f"{jax.device_count()} x {jax.devices()[0].device_kind}",
         "training_seconds": seconds,
-        "workdir": str(workdir),
         **result,
     }
 
 
-def score(trained: Trained, *, kmeans: bool, seed: int) -> dict[str, Any]:
-    """Measure what the library can: the pseudo domains of a method that has them, the cost of any other's steps."""
+def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) -> dict[str, Any]:
+    """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
     config = trained.config
-    if "cluster" not in trained.method.readouts:
-        source = " and ".join(filter(None, (config.data.source, config.data.target)))
-        return {**cost(config), "source": source, "step": trained.step, "training_seed": config.seed}
-    result = evaluate.evaluate(trained, kmeans=kmeans, seed=seed)
-    if config.method.get("labelled_share", 0.0) == 1:
-        # Where labels are given nothing trains the clusters.
-        result["scores"] = {name: score for name, score in result["scores"].items() if not name.startswith("cluster")}
-    return result
+    if set(wanted) - {"cost"}:
+        measured = evaluate.evaluate(trained, kmeans=kmeans, seed=config.seed)
+        if config.method.get("labelled_share", 0.0) == 1:
+            # Where labels are given nothing trains the clusters.
+            kept = {name: score for name, score in measured["scores"].items() if not name.startswith("cluster")}
+            measured["scores"] = kept
+    else:
+        measured = {
+            "scores": {},
+            "images": 0,
+            "source": " and ".join(filter(None, (config.data.source, config.data.target))),
+            "protocol": {},
+            "step": trained.step,
+            "training_seed": config.seed,
+            "version": __version__,
+        }
+    if "cost" in wanted:
+        scores, protocol = cost(config)
+        measured["scores"] |= scores
+        measured["protocol"] |= {"cost": protocol}
+    return measured
 
 
-def cost(config) -> dict[str, Any]:
+def cost(config) -> tuple[dict[str, float], str]:
     """Return seconds and memory of a training step, and how they were measured."""
     measured = bench.measure(config, _STEPS, _WINDOWS)
     phases = measured["phases"]
-    return {
-        "scores": {
-            "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),
-            "gigabytes": max(phase["mib"] for phase in phases) / 1024,
-        },
-        "images": 0,
-        "protocol": {"cost": _COST.format(steps=_STEPS, windows=_WINDOWS, **measured)},
-        "version": __version__,
+    scores = {
+        "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),
+        "gigabytes": max(phase["mib"] for phase in phases) / 1024,
     }
+    return scores, _COST.format(steps=_STEPS, windows=_WINDOWS, **measured)
 
 
 def commit() -> str:
-    """Return the commit of this code, "+" behind it if files differ from it; "unknown" outside a repository."""
+    """Return the last commit that changed what a result depends on, "+" behind it if files of that differ from it.
+
+    "unknown" outside a repository.
+    """
+    code = ("--", "uit_jax", "configs", ":(glob)experiments/*.py")
     try:
-        head = _git("rev-parse", "--short=12", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no") else "")
+        head = _git("log", "-1", "--format=%h", "--abbrev=12", *code)
+        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no", *code) else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
@@ -184,11 +215,20 @@ def listing(table: str | None = None) -> str:
             lines.append(paper.title)
             told = paper
         lines.append(f"  {name}  {TABLES[name].title}")
-        for row in TABLES[name].rows:
-            numbers = ", ".join(f"{paper.metrics[metric].head} {value:g}" for metric, value in row.paper.items())
-            absent = f"  (not here: {row.absent})" if row.absent else ""
-            lines.append(f"    {row.name:<28} {numbers or 'no number in the paper'}{absent}")
+        lines += [f"    {row.name:<28} {_told(row, paper)}" for row in TABLES[name].rows]
     return "\n".join(lines)
+
+
+def _told(row: Row, paper: Paper) -> str:
+    """Say of a row what the paper has, or what it is made by where there is none, and what is to be known of it."""
+    if not paper.published:
+        told = " ".join([row.recipe, *(f"{key}={value}" for key, value in row.overrides.items())])
+    else:
+        metrics = {paper.metrics[name]: value for name, value in row.paper.items()}
+        numbers = (f"{metric.head} {value:.{metric.digits}f}" for metric, value in metrics.items())
+        told = ", ".join(numbers) or "no number in the paper"
+    same = f"  (the runs of {row.same_as})" if row.same_as else ""
+    return told + same + (f"  (not here: {row.absent})" if row.absent else "")
 
 
 def _git(*arguments: str) -> str:

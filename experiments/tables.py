@@ -1,12 +1,17 @@
-"""The published tables, one module a paper, and how they are named: "cut/table1" is Table 1 of CUT."""
+"""The tables, one module a paper and one for our own, and how they are named: "cut/table1" is Table 1 of CUT."""
 
 import difflib
 
-from experiments import cut, tunit
+from experiments import cluit, cut, tunit, world
 from experiments.rows import Paper, Row, Table
 from uit_jax.errors import UserError
 
-PAPERS: dict[str, Paper] = {"tunit": tunit.PAPER, "cut": cut.PAPER}
+PAPERS: dict[str, Paper] = {
+    "tunit": tunit.PAPER,
+    "cut": cut.PAPER,
+    "cluit": cluit.PAPER,
+    "world": world.PAPER,
+}
 TABLES: dict[str, Table] = {
     f"{name}/{table}": rows for name, paper in PAPERS.items() for table, rows in paper.tables.items()
 }
@@ -44,3 +49,11 @@ def find_row(table: str, name: str) -> Row:
         near = difflib.get_close_matches(name, rows, 1)
         raise UserError(f"{table} has no row {name!r}" + (f"; did you mean {near[0]}?" if near else "; see --list"))
     return rows[name]
+
+
+def home(table: str, row: Row) -> tuple[str, Row]:
+    """Return the table and the row under which the runs of TABLES[table]'s row are kept."""
+    if not row.same_as:
+        return table, row
+    table, _, name = row.same_as.rpartition("/")
+    return table, find_row(table, name)

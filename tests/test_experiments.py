@@ -1,3 +1,4 @@
+import functools
 import json
 import subprocess
 import sys
@@ -8,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cut, report, run, tables, tunit
+from experiments import cluit, cut, report, run, tables, tunit, world
 from experiments.tables import TABLES
-from tests import toy
-from uit_jax import bench, styles, train
+from tests import method_table, toy
+from uit_jax import bench, oracle, styles, train
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 
@@ -24,8 +25,12 @@ def test_every_row_resolves_and_builds(name, row):
     config = run.build_config(row, source="procedural", seed=1)
     config_module.build_method(config)
     shape = config.data.image_size, config.batch_size, config.steps
-    if name.startswith("tunit/"):
+    if name.startswith("world/"):
+        assert config.data.image_size == 32 and config.data.source == row.data.source
+    elif config.method.name == "tunit":
         assert shape == (128, 32, 200_000)
+    elif config.method.name == "cluit":
+        assert shape == (128, 32, 100_000)
     elif name.endswith("sincut"):
         assert shape == (64, 1, 100_000)
     else:
@@ -43,27 +48,35 @@ def test_every_row_resolves_and_builds(name, row):
 def test_every_row_can_be_initialised():
     """At the paper's widths, by shapes alone; rows that differ in nothing that has a shape are one case."""
     seen = {}
-    shapeless = ("labelled_share", "constant_steps", "decay_steps", "patches", "nce_weight", "nce_trains_decoder")
+    shapeless = (
+        "labelled_share labelled_steps cycle_steps average_start constant_steps decay_steps patches nce_weight"
+        " nce_trains_decoder degrees translate shear crop_range r1_weight"
+    ).split()
     for name, row in OURS:
         config = row.config()
         settings = {key: value for key, value in config.method.items() if key not in shapeless}
-        key = json.dumps(settings, sort_keys=True, default=str)
+        key = json.dumps([config.data.image_size, settings], sort_keys=True, default=str)
         if key not in seen:
             method = config_module.build_method(config)
             seen[key] = jax.eval_shape(lambda c=config, m=method: config_module.initial_state(c, m))
-        if name.startswith("tunit/"):
+        if config.method.name == "tunit":
             logits = seen[key].learners["guide"].params["cluster"]["kernel"]
-            assert logits.shape == (512, config.method.domains), name
-        else:
+            heads = len(config.method.marginal_weights)
+            assert logits.shape[1] == heads * config.method.domains, name
+            assert logits.shape[0] == 512 or name.startswith("world/")
+        elif not name.startswith("world/"):
             check_sizes(name, config, seen[key])
 
 
 def check_sizes(name, config, state):
-    """Compare a pair method's parameters with those of the published networks."""
+    """Compare a method's parameters with those of the published networks."""
     counts = {
         learner: sum(leaf.size for leaf in jax.tree.leaves(state.learners[learner].params))
         for learner in state.learners
     }
+    if name.startswith("cluit/"):
+        assert counts == {"generator": 24_751_107, "encoder": 16_195_776, "discriminator": 20_456_769}
+        return
     if name.endswith("sincut"):
         assert counts == {"generator": 3_068_404, "discriminator": 5_885_473, "patches": 280_832}
         return
@@ -83,10 +96,11 @@ def check_sizes(name, config, state):
 def test_names_are_unique_and_data_sets_known():
     for table in TABLES.values():
         assert len({row.name for row in table.rows}) == len(table.rows)
-    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values()]
+    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values(), world.WORLD]
     assert all(row.data in known for _, row in ROWS)
-    # What is named has a number in the paper, or says that there is none.
-    assert all(row.paper or cut._PICTURES in row.notes for _, row in ROWS)
+    # What is named has a number in the paper, or says that there is none; of our own nothing is published.
+    for name, row in ROWS:
+        assert bool(row.paper) == (tables.paper_of(name).published and cut._PICTURES not in row.notes), name
     assert all(metric in tables.paper_of(name).metrics for name, row in ROWS for metric in row.paper)
     assert all(row.config().method.domains == 10 for row in TABLES["tunit/table1"].rows if not row.absent)
     animals = tunit.DATA_SETS["animalfaces10"]
@@ -129,6 +143,61 @@ def test_rows_of_cut_set_what_their_names_say():
             assert row.config().data.direction == direction
 
 
+def test_rows_of_cluit_set_what_their_names_say():
+    def method(table, row):
+        return tables.find_row(f"cluit/{table}", row).config().method
+
+    assert method("table1", "afhq-tunit-3").domains == 3 and method("table1", "celeba-tunit-30").domains == 30
+    assert all(row.config().method.name == "cluit" for row in TABLES["cluit/table2"].rows)
+
+    def policy(row):
+        m = method("table2", row)
+        affine = m.degrees > 0, m.translate > 0, m.shear > 0
+        assert m.hue > 0 and m.flip == 0.5 and m.patches == 4 and m.patch_range == (0.125, 1) and len(set(affine)) == 1
+        return affine[0], m.crop_range
+
+    assert policy("color-0.125") == (False, (0.125, 1))
+    assert policy("color-affine-0.125") == (True, (0.125, 1))
+    assert policy("color-affine-0.5") == (True, (0.5, 1))
+    assert policy("color-affine-0.9") == (True, (0.9, 1))
+    patches = {row.name: row.config().method.patches for row in TABLES["cluit/table3"].rows}
+    assert patches == {"full-image": 0, "patch-mean-1": 1, "patch-mean-4": 4, "patch-mean-8": 8}
+
+
+def test_rows_of_the_world_set_what_their_names_say():
+    assert tables.find_row("world/methods", "cluit").config().method.patches == 4
+    assert tables.find_row("world/methods", "cluit-full").config().method.patches == 0
+    assert tables.find_row("world/labels", "embedding-10pct").config().method.labelled_share == 0.1
+    assert tables.find_row("world/labels", "embedding-100pct").config().method.labelled_share == 1
+    for name in ("projection", "logit"):
+        assert tables.find_row("world/conditioning", name).config().method.conditioning == name
+
+
+@pytest.mark.parametrize(
+    ("share", "guide", "joint"),
+    [("0pct", {"guide": 750}, 0), ("10pct", {"guide_labelled": 462, "guide": 288}, 84), ("100pct", {}, 850)],
+)
+def test_shares_of_labels_train_the_generator_equally_long(share, guide, joint):
+    config = tables.find_row("world/labels", f"tunit-{share}").config()
+    method = config_module.build_method(config)
+    phases = [method.phase(step) for step in range(config.steps)]
+    joints = [phase for phase in phases if phase.startswith("joint")]
+    assert len(joints) == 850 and sum(phase.endswith("labelled") for phase in joints) == joint
+    assert {phase: phases.count(phase) for phase in set(phases) - set(joints)} == guide
+    # The average begins with the generator's training.
+    assert phases[config.method.average_start :] == joints
+    assert {method.stream(phase) for phase in joints} == ({"labelled", "unlabelled"} if share == "10pct" else {"all"})
+
+
+def test_a_row_with_anothers_runs_has_its_settings():
+    shared = [(name.split()[0], row) for name, row in ROWS if row.same_as]
+    assert len(shared) == 5
+    for table, row in shared:
+        home, origin = tables.home(table, row)
+        assert not origin.same_as and origin in TABLES[home].rows and set(row.seeds) <= set(origin.seeds)
+        assert origin.data == row.data and origin.config().to_dict() == row.config().to_dict()
+
+
 def test_the_papers_numbers_are_where_they_belong():
     """Some of them, read off the paper once more."""
     expected = {
@@ -147,6 +216,15 @@ def test_the_papers_numbers_are_where_they_belong():
         ("cut/figure4", "cityscapes-int-ext"): dict(fid=64.4, miou=20.0),
         ("cut/figure4", "cityscapes-no-id-15neg-last"): dict(fid=114.1, miou=16.0),
         ("cut/c5", "no-decoder-gradient"): dict(fid=444.2),
+        ("cluit/table1", "afhq-stargan-v2"): dict(mfid=14.6, accuracy=97.0),
+        ("cluit/table1", "afhq-swapae"): dict(mfid=65.3, accuracy=52.5),
+        ("cluit/table1", "afhq-cluit"): dict(mfid=17.8, accuracy=96.1),
+        ("cluit/table1", "celeba-tunit-10"): dict(fid=5.3, accuracy=78.6),
+        ("cluit/table1", "celeba-cluit"): dict(fid=5.0, accuracy=90.1),
+        ("cluit/table2", "color-0.125"): dict(mfid_ablation=21.25, accuracy=94.9),
+        ("cluit/table2", "color-affine-0.9"): dict(mfid_ablation=20.71, accuracy=95.8),
+        ("cluit/table3", "full-image"): dict(mfid_ablation=19.08, accuracy=95.8),
+        ("cluit/table3", "patch-mean-8"): dict(mfid_ablation=17.98, accuracy=96.4),
     }
     for (table, name), paper in expected.items():
         assert tables.find_row(table, name).paper == paper
@@ -154,8 +232,15 @@ def test_the_papers_numbers_are_where_they_belong():
 
 def test_what_depends_on_published_weights_is_never_ours():
     """No score of this library stands in a column of FID or of a segmentation network."""
-    ours = {name for paper in tables.PAPERS.values() for name, metric in paper.metrics.items() if metric.score}
-    assert ours == {"accuracy", "seconds", "gigabytes"}
+    ours = {
+        key: {name for name, metric in paper.metrics.items() if metric.score}
+        for key, paper in tables.PAPERS.items()
+        if paper.published
+    }
+    cost = {"seconds", "gigabytes"}
+    assert ours == {"tunit": {"accuracy"}, "cut": cost, "cluit": {"retrieval"} | cost}
+    # CLUIT's paper has no such numbers.
+    assert not any(ours["cluit"] & row.paper.keys() for name, row in ROWS if name.startswith("cluit/"))
 
 
 def write_set(root, classes):
@@ -205,7 +290,7 @@ def test_a_row_is_run_for_each_seed_and_reported_beside_the_paper(tmp_path, trai
     text = capsys.readouterr().out
     line = next(line for line in text.splitlines() if line.startswith("| animalfaces10-g "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[1:5] == ["47.7 / not run", "1.039 / not run", "0.805 / not run", "0.841 / 1.000 ± 0.000"]
+    assert cells[1:5] == ["47.7 / not run", "1.039 / not run", "0.805 / not run", "0.841 / 1.000 (1.000 to 1.000)"]
     assert cells[5:9] == ["0,2", "5", "12", result["commit"]]
     for note in ("other data, so no reproduction", "changed: steps=5", "not run: seed 1", "Hungarian"):
         assert note in text
@@ -257,6 +342,12 @@ def test_a_damaged_result_is_named(tmp_path):
         (["tunit/table1", "animalfaces10-h"], "did you mean animalfaces10-"),
         (["tunit/table1", "animalfaces10-a", "--data=x"], "FUNIT is another method"),
         (["cut/table1", "horse2zebra-cyclegan", "--data=x"], "CycleGAN is another method"),
+        (["cluit/3", "patch-mean-2"], "did you mean patch-mean-"),
+        (["cluit/1", "celeba-cluit"], "a folder with train and test of CelebA"),
+        (["cluit/1", "afhq-swapae"], "the swapping autoencoder is another method"),
+        (["world/methods", "clut"], "did you mean cluit"),
+        (["world/methods", "cluit", "--data=x"], "--data=x: leave it out, for the procedural world is 'procedural'"),
+        (["world/methods", "cluit", "--config.data.source=procedural"], "say it with --data or --substitute"),
         (["cut/table1", "horse2zebra-cut"], "trainA, trainB, testA and testB of Horse→Zebra"),
         (["cut", "horse2zebra-cut"], "cut is a paper; name one of its tables: cut/table1, cut/figure4"),
         (["tunit/table1", "animalfaces10-g"], "--data=PATH is missing: a folder with train/CLASS"),
@@ -282,6 +373,20 @@ def test_images_are_not_taken_for_a_data_set_they_are_not(tmp_path, trained):
     assert (tmp_path / "results" / "tunit" / "table1" / "animalfaces10-g" / "seed0.json").exists()
 
 
+def test_a_set_without_classes_is_known_by_its_number(tmp_path, monkeypatch):
+    monkeypatch.setitem(vars(cluit.DATA_SETS["celeba"]), "images", 3)
+    row = tables.find_row("cluit/table1", "celeba-cluit")
+    for count in (3, 4):
+        root = tmp_path / str(count)
+        for split in ("train", "test"):
+            (root / split).mkdir(parents=True)
+            for i in range(count):
+                Image.new("RGB", (16, 16), (i, 0, 99)).save(root / split / f"{i}.png")
+    run.check_data(row, run.build_config(row, source=str(tmp_path / "3"), seed=0))
+    with pytest.raises(UserError, match="has 4 training images, not 3, and is not CelebA"):
+        run.check_data(row, run.build_config(row, source=str(root), seed=0))
+
+
 def write_pair(root, counts):
     """Write a tree of two domains with so many training images in A and in B, and one test image of each."""
     for folder, count in zip(("trainA", "trainB", "testA", "testB"), (*counts, 1, 1), strict=True):
@@ -292,18 +397,23 @@ def write_pair(root, counts):
 
 
 @pytest.fixture
-def trained_pair(trained, monkeypatch):
-    """Likewise for pairs of domains: what is trained has no pseudo domains, and its steps take 1/4 or 1/8 second."""
+def timed(monkeypatch):
+    """Pretend that half of the steps take 1/4 second, half 1/8."""
 
     def measure(config, steps, windows):
         phases = [{"share": 0.5, "steps_per_second": rate, "mib": mib} for rate, mib in ((4.0, 2048.0), (8.0, 1024.0))]
         return {"phases": phases, "devices": 1, "device": "abacus", "batch_size": config.batch_size}
 
+    monkeypatch.setattr(bench, "measure", measure)
+
+
+@pytest.fixture
+def trained_pair(trained, timed, monkeypatch):
+    """Likewise for pairs of domains: what is trained has no pseudo domains."""
     opened = styles.open_run
     monkeypatch.setattr(
         styles, "open_run", lambda path: opened(path)._replace(method=toy.method()._replace(readouts={}))
     )
-    monkeypatch.setattr(bench, "measure", measure)
     return trained
 
 
@@ -342,6 +452,99 @@ def test_two_folders_of_images_are_a_substitute_with_a_target(tmp_path, trained_
     assert result["source"] == f"{tmp_path / 'a'} and {tmp_path / 'b'}" and result["substitute"]
 
 
+def table_of(text, title):
+    """Return the cells of a Markdown table: row -> head -> cell."""
+    lines = text.partition(f"## {title}\n")[2].strip().partition("\n\n")[0].splitlines()
+    heads, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
+
+
+WORLD_SCORES = (
+    "translation_species translation_color translation_position translation_ground_follows_reference style_retrieval"
+    " seconds_per_iteration"
+).split()
+
+
+def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, capsys):
+    """Nothing is pretended here but the length of things."""
+    monkeypatch.setitem(vars(world.WORLD), "source", "procedural:count=40,test_count=24")
+    monkeypatch.setattr(oracle, "train", functools.partial(oracle.train, steps=2))
+    monkeypatch.setattr(run, "_STEPS", 1)
+    monkeypatch.setattr(run, "_WINDOWS", 1)
+    small = {"steps": 1, "batch_size": 4, "devices": 1, "parallel": "jit", "tensorboard": "false", "image_every": 0}
+    small |= {"data.image_size": 16, "method.width": 4, "method.max_width": 8, "method.queue_size": 8}
+    small |= {"method.code_dim": 8, "method.style_dim": 4, "method.r1_every": 1}
+    changes = [f"--config.{key}={value}" for key, value in small.items()]
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    with method_table.quick_compile():
+        assert run.main(["world/methods", "cluit", "--seeds=1", *changes, *where]) == 0
+    (path,) = (tmp_path / "results" / "world" / "methods").rglob("*.json")
+    record = json.loads(path.read_text())
+    assert str(tmp_path) not in path.read_text() and not record["substitute"]
+    assert (record["training_seed"], record["step"], record["images"]) == (1, 1, 24)
+
+    capsys.readouterr()
+    assert report.main(["world", f"--results={tmp_path / 'results'}"]) == 0
+    text = capsys.readouterr().out
+    cells = table_of(text, "Methods")["cluit"]
+    assert list(cells.values())[1:7] == [f"{record['scores'][name]:.3f}" for name in WORLD_SCORES]
+    assert (cells["seeds"], cells["step"], cells["images"]) == ("1", "1", "24")
+    # The protocols of oracle, retrieval and cost, what was changed, and the seed that is missing.
+    assert len(cells["notes"]) == 5 * len("[1]")
+    assert "changed: steps=1" in text and "not run: seed 0, 2" in text and "all are ours" in text
+    assert "paper / ours" not in text and list(table_of(text, "Methods")["tunit"].values())[1:7] == ["-"] * 6
+
+
+@pytest.fixture
+def scored(trained, monkeypatch):
+    """Pretend to measure too: accuracies are 0.5 and a tenth of the seed."""
+
+    def score(trained, wanted, *, kmeans):
+        assert wanted == {"translations", "style_retrieval", "cost"} and not kmeans
+        scores = dict.fromkeys(WORLD_SCORES, 0.25) | {"translation_species": 0.5 + 0.1 * trained.config.seed}
+        return {
+            "scores": scores,
+            "images": 600,
+            "source": trained.config.data.source,
+            "protocol": {protocol: f"how: {protocol}" for protocol in wanted},
+            "step": trained.step,
+            "training_seed": trained.config.seed,
+        }
+
+    monkeypatch.setattr(run, "score", score)
+    return trained
+
+
+def test_runs_of_one_setting_are_made_once_and_shown_in_each_table(tmp_path, scored, monkeypatch, capsys):
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    commits = iter("abc")
+    monkeypatch.setattr(run, "commit", lambda: next(commits))
+    assert run.main(["world/labels", "tunit-0pct", *where]) == 0
+    assert run.main(["world/methods", "tunit", "--seeds=1,2", *where]) == 0
+    folder = tmp_path / "results" / "world" / "methods" / "tunit"
+    assert sorted(tmp_path.glob("results/**/*.json")) == [folder / f"seed{seed}.json" for seed in (0, 1, 2)]
+    assert all(config.data.source == "procedural" for config in scored.values())
+    text = "\n\n".join(report.report(table, report.load(tmp_path / "results")) for table in TABLES)
+    cells = table_of(text, "Methods")["tunit"]
+    assert (cells["translation accuracy"], cells["commit"]) == ("0.600 (0.500 to 0.700)", "a, b, c")
+    cells = table_of(text, "Shares of labels")["tunit-0pct"]
+    assert (cells["translation accuracy"], cells["seeds"], cells["s/it"]) == ("0.500", "0", "0.250")
+    assert table_of(text, "Shares of labels")["tunit-10pct"]["seeds"] == "not run"
+
+
+def test_the_librarys_own_results_are_those_of_rows():
+    """What is committed belongs to a row, and tells nothing about the machine but its devices."""
+    for result in report.load(run.RESULTS):
+        row = tables.find_row(result["table"], result["row"])
+        assert not row.same_as and not row.absent
+        if row.data.source:
+            texts = [str(value) for value in config_module.flatten(result).values()]
+            assert not any(text.startswith(("/", "~")) or ":\\" in text for text in texts), texts
+    if (run.ROOT / ".git").exists():
+        path = run.RESULTS / "world" / "methods" / "tunit" / "seed0.json"
+        assert subprocess.run(["git", "-C", str(run.ROOT), "check-ignore", "--quiet", str(path)]).returncode == 1
+
+
 def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
     monkeypatch.setattr(styles, "open_run", lambda workdir: SimpleNamespace(step=3))
     with pytest.raises(UserError, match="stopped at step 3"):
@@ -350,7 +553,12 @@ def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "argument", "shown"),
-    [("run", "--list", "cut/c5"), ("report", "tunit/2", "food10-1000"), ("report", "cut", "horse2zebra-fastcut")],
+    [
+        ("run", "--list", "cut/c5"),
+        ("report", "tunit/2", "food10-1000"),
+        ("report", "cut", "horse2zebra-fastcut"),
+        ("report", "world", "cluit-full"),
+    ],
 )
 def test_the_modules_are_commands(module, argument, shown):
     done = subprocess.run(
