@@ -33,7 +33,7 @@ def test_help_lists_every_verb(capsys):
     for argv in ([], ["--help"], ["-h"]):
         assert main.main(argv) == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in ("train", "translate", "evaluate", "bench", "data"))
+        assert all(name in shown for name in ("train", "translate", "search", "evaluate", "bench", "data"))
 
 
 def test_every_verb_exists_and_explains_itself(capsys):
