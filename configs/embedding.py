@@ -41,6 +41,7 @@ SMALL = {
     "method.queue_size": 1024,
     "method.key_average": 0.99,
     "method.average": 0.995,
+    "method.r1_weight": 0.05,
     "method.learning_rate": 1e-3,
     "method.b1": 0.5,
     "method.fill": "edge",

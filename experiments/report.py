@@ -87,8 +87,10 @@ def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """Put the seeds of one setting together: same data, steps and changes."""
     groups: dict[str, list] = {}
     for result in results:
-        same = ("source", "substitute", "changes", "step", "images", "protocol")
-        groups.setdefault(json.dumps([result[key] for key in same], sort_keys=True), []).append(result)
+        same = [result[key] for key in ("source", "substitute", "changes", "step", "images")]
+        # One seed alone has its cost measured.
+        same.append({name: text for name, text in result["protocol"].items() if name != "cost"})
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
     return list(groups.values())
 
 

@@ -83,11 +83,17 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """Rows under one title; `kmeans` asks for the baseline on pixels beside them."""
+    """Rows under one title.
+
+    Attributes:
+      kmeans: whether the baseline on pixels stands beside them.
+      timed: whether the cost of their steps is measured, where a column is for that.
+    """
 
     title: str
     rows: tuple[Row, ...]
     kmeans: bool = False
+    timed: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

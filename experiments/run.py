@@ -140,6 +140,9 @@ def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str],
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
     wanted = {metric.protocol for metric in tables.paper_of(table).metrics.values() if metric.score}
+    if not TABLES[table].timed or config.seed != row.seeds[0]:
+        # What a step costs does not depend on the seed.
+        wanted -= {"cost"}
     if not row.data.classes:
         # Such images have nothing to be scored by.
         wanted &= {"cost"}

@@ -68,8 +68,10 @@ PAPER = Paper(
     title="The procedural world (ours)",
     tables={
         "methods": Table("Methods", _methods()),
-        "labels": Table("Shares of labels", _labels()),
-        "conditioning": Table("How the discriminator knows the reference's embedding", _conditioning()),
+        "labels": Table("Shares of labels", _labels(), timed=False),
+        "conditioning": Table(
+            "How the discriminator knows the reference's embedding", _conditioning(), timed=False
+        ),
     },
     metrics={
         "accuracy": Metric("translation accuracy", 3, score="translation_species", protocol="translations"),
