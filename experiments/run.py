@@ -165,10 +165,6 @@ def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) ->
     config = trained.config
     if set(wanted) - {"cost"}:
         measured = evaluate.evaluate(trained, kmeans=kmeans, seed=config.seed)
-        if config.method.get("labelled_share", 0.0) == 1:
-            # Where labels are given nothing trains the clusters.
-            kept = {name: score for name, score in measured["scores"].items() if not name.startswith("cluster")}
-            measured["scores"] = kept
     else:
         measured = {
             "scores": {},
