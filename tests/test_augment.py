@@ -269,3 +269,121 @@ def test_zoomed_crops_stay_in_range_and_differ_by_key():
 def test_sixteen_bits_are_normalized_to_the_same_range():
     values = jnp.array([0, 65535, 257 * 100], jnp.uint16)
     np.testing.assert_allclose(augment.normalize(values), [-1, 1, 100 / 127.5 - 1], atol=1e-6)
+
+
+# --- squares and patches ---
+
+
+@pytest.mark.parametrize("height, width", [(64, 64), (80, 60)])
+def test_drawn_squares_lie_inside_and_their_sides_are_uniform(height, width):
+    low, high, shortest = 0.125, 0.75, min(height, width)
+    draw = jax.vmap(lambda key: augment.draw_square(key, height, width, (low, high)))
+    top, left, side, other = (np.asarray(drawn) for drawn in draw(keys(4000)))
+    np.testing.assert_array_equal(side, other)
+    for drawn in (top, left, side):
+        assert (drawn == np.round(drawn)).all() and (drawn >= 0).all()
+    assert (top + side <= height).all() and (left + side <= width).all()
+    assert side.min() == round(low * shortest) and side.max() == round(high * shortest)
+    # Every tenth of the range holds a tenth of the sides, to a pixel.
+    tenths = np.quantile(side, np.linspace(0, 1, 11)) / shortest
+    np.testing.assert_allclose(tenths, np.linspace(low, high, 11), atol=1 / shortest + 0.02)
+    for place, free in ((top, height - side), (left, width - side)):
+        assert abs(place.mean() / free.mean() - 0.5) < 0.02 and (place == 0).any() and (place == free).any()
+        # The place is uniform whatever the side.
+        assert abs(np.corrcoef(place / free, side)[0, 1]) < 0.05
+
+
+def test_a_square_has_a_pixel_at_least_and_at_most_the_shorter_side():
+    for sides, expected in (((0.01, 0.02), 1), ((1.0, 1.0), 8)):
+        top, left, side, _ = jax.vmap(lambda key, sides=sides: augment.draw_square(key, 8, 11, sides))(keys(50))
+        assert (side == expected).all() and (top + side <= 8).all() and (left + side <= 11).all()
+    assert (top == 0).all() and set(left.tolist()) == {0, 1, 2, 3}
+
+
+def test_an_images_squares_depend_on_its_key_alone():
+    draw = functools.partial(augment.draw_patches, size=(60, 80), sides=(0.125, 1.0))
+    squares = draw(keys(6), count=4)
+    assert squares.shape == (6, 4, 4) and squares.dtype == jnp.float32
+    np.testing.assert_array_equal(draw(keys(6)[::-1], count=4)[::-1], squares)
+    np.testing.assert_array_equal(draw(keys(6), count=7)[:, :4], squares)
+    assert len(np.unique(squares.reshape(24, 4), axis=0)) == 24
+    assert (squares != draw(keys(6, seed=1), count=4)).any(-1).all()
+
+
+def test_patches_are_pils_crops_of_their_images_in_order():
+    height, width = 16, 20
+    images = np.stack([picture(height, width, seed=seed) for seed in range(3)])
+    squares = np.asarray(augment.draw_patches(keys(3), (height, width), (0.125, 1.0), 4))
+    patches = np.asarray(jax.jit(augment.cut_patches)(images, squares))
+    assert patches.shape == (12, height, width, 3)
+    for number, (patch, square) in enumerate(zip(patches, squares.reshape(12, 4), strict=True)):
+        top, left, side = square[:3].astype(int)
+        window = images[number // 4, top : top + side, left : left + side]
+        planes = [Image.fromarray(window[..., c]).resize((width, height), Image.Resampling.BILINEAR) for c in range(3)]
+        np.testing.assert_allclose(patch, np.stack([np.asarray(plane) for plane in planes], -1), atol=1e-5)
+
+
+def test_a_patch_of_the_whole_image_is_the_image():
+    images = np.stack([picture(12, 12, seed=seed) for seed in range(2)]) * 2 - 1
+    squares = augment.draw_patches(keys(2), (12, 12), (1.0, 1.0), 3)
+    assert squares.tolist() == [[[0, 0, 12, 12]] * 3] * 2
+    np.testing.assert_allclose(augment.cut_patches(images, squares), images.repeat(3, axis=0), atol=1e-6)
+
+
+def test_patches_pass_gradients_to_the_pixels_that_they_show():
+    squares = jnp.array([[[2.0, 3, 4, 4]]])
+    gradient = jax.grad(lambda images: augment.cut_patches(images, squares).sum())(jnp.zeros((1, 10, 12, 1)))[0, ..., 0]
+    inside = np.zeros((10, 12), bool)
+    inside[2:6, 3:7] = True
+    np.testing.assert_array_equal(gradient > 0, inside)
+    # Each of the 10 x 12 pixels shown is a mean.
+    np.testing.assert_allclose(gradient.sum(), 120, rtol=1e-5)
+
+
+def test_one_program_cuts_patches_of_all_sizes():
+    traces = []
+
+    @jax.jit
+    def cut(images, squares):
+        traces.append(squares.shape)
+        return augment.cut_patches(images, squares)
+
+    images = picture(8, 8)[None]
+    for side in (1.0, 3.0, 8.0):
+        assert jnp.isfinite(cut(images, jnp.array([[[0, 0, side, side]]]))).all()
+    assert traces == [(1, 1, 4)] and cut._cache_size() == 1
+
+
+UNMOVED = {"degrees": 0.0, "translate": 0.0, "shear": 0.0}
+
+
+def test_a_view_of_square_crops_shows_sides_in_their_range():
+    """In an image whose red is its column and whose green is its row, colours tell what a view shows."""
+    count, size, low, high = 1500, 32, 0.25, 0.75
+    red, green = np.meshgrid(np.arange(size), np.arange(size))
+    image = np.stack([red, green, 0 * red], -1).astype(np.uint8)
+    view = functools.partial(augment.strong_view, **UNMOVED, **COLOURLESS, flip=0.0)
+    images = np.broadcast_to(image, (count, *image.shape))
+    shown = (np.asarray(jax.jit(functools.partial(view, crop_sides=(low, high)))(keys(count), images)) + 1) * 127.5
+    left, right = (shown[..., 0].min((1, 2)), shown[..., 0].max((1, 2)))
+    top, bottom = (shown[..., 1].min((1, 2)), shown[..., 1].max((1, 2)))
+    side = right - left + 1
+    np.testing.assert_allclose(bottom - top + 1, side, atol=1e-3)
+    np.testing.assert_allclose([side.min() / size, side.max() / size], [low, high], atol=1e-4)
+    tenths = np.quantile(side, np.linspace(0, 1, 11)) / size
+    np.testing.assert_allclose(tenths, np.linspace(low, high, 11), atol=1 / size + 0.02)
+    for place in (left, top):
+        assert abs(place.mean() / (size - side).mean() - 0.5) < 0.03
+    # The other two ranges have no part in it, and a crop of the whole image leaves it.
+    other = jax.jit(functools.partial(view, crop_sides=(low, high), crop_scale=(0.1, 0.2), crop_aspect=(3.0, 4.0)))
+    np.testing.assert_allclose((np.asarray(other(keys(9), images[:9])) + 1) * 127.5, shown[:9], atol=1e-3)
+    whole = jax.jit(functools.partial(view, crop_sides=(1.0, 1.0)))(keys(9), images[:9])
+    np.testing.assert_allclose((np.asarray(whole) + 1) * 127.5, images[:9], atol=1e-3)
+
+
+def test_an_examples_view_of_square_crops_depends_on_its_key_alone():
+    images = np.stack([np.round(picture(16, 16, seed=seed) * 255) for seed in range(6)]).astype(np.uint8)
+    view = jax.jit(functools.partial(augment.strong_view, crop_sides=(0.125, 1.0)))
+    batch = np.asarray(view(keys(6), images))
+    assert np.abs(batch).max() <= 1
+    np.testing.assert_allclose(view(keys(6)[::-1], images[::-1])[::-1], batch, atol=1e-6)
