@@ -16,6 +16,7 @@ WORLD = DataSet(
 )
 
 _FULL = "the style match compares whole images, as in CLUIT's Table 3"
+_ALONE = "without real images under another image's embedding among what the discriminator is to reject"
 _SEMI = (
     "labels alone for the first 430 of the 750 iterations of the guiding network, then for 2 of every 20: the"
     " proportions of configs/tunit.py:semi"
@@ -54,6 +55,7 @@ def _conditioning() -> tuple[Row, ...]:
     """How the discriminator is told the reference's embedding."""
     return (
         _again("embedding", "projection"),
+        Row("projection-alone", WORLD, {}, EMBEDDING, {"method.mismatch_weight": 0.0}, notes=(_ALONE,)),
         Row("logit", WORLD, {}, EMBEDDING, {"method.conditioning": "logit"}),
     )
 

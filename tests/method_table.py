@@ -109,8 +109,8 @@ CONFIGURATIONS = {
     "embedding": {
         "projection": Configuration({}, EMBEDDING),
         "logit": Configuration({"conditioning": "logit"}, EMBEDDING),
-        "labels": Configuration({"labelled_share": 0.5, "mismatch_weight": 1.0}, EMBEDDING),
-        "bf16": Configuration({"precision": "bf16"}, EMBEDDING),
+        "labels": Configuration({"labelled_share": 0.5}, EMBEDDING),
+        "bf16": Configuration({"precision": "bf16", "mismatch_weight": 0.0}, EMBEDDING),
     },
     "cut": {
         "internal": Configuration({}, PATCHWISE),

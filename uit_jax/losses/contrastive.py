@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from uit_jax import collectives
 from uit_jax.types import Array
 
 
@@ -38,7 +39,9 @@ def info_nce(
     return -jax.nn.log_softmax(logits)[:, 0].mean()
 
 
-def supervised_nce(queries: Array, candidates: Array, same: Array, temperature: float = 0.07) -> Array:
+def supervised_nce(
+    queries: Array, candidates: Array, same: Array, temperature: float = 0.07, *, axis_name: str | None = None
+) -> Array:
     """Tell the keys of each query's own class from all others (supervised contrast, Eq. 2 of arXiv:2004.11362).
 
     Args:
@@ -46,6 +49,7 @@ def supervised_nce(queries: Array, candidates: Array, same: Array, temperature: 
       candidates: [N, D], the queue; no gradient flows into them.
       same: bool [B, N], whether a key is known to be of the query's class.
       temperature: the divisor of all dot products.
+      axis_name: the devices over which the caller takes the mean; they may differ in how many queries have such keys.
 
     Returns:
       The mean over the keys of the own class of the cross-entropy of picking them, averaged over the queries that have
@@ -54,7 +58,8 @@ def supervised_nce(queries: Array, candidates: Array, same: Array, temperature: 
     log_probability = jax.nn.log_softmax(queries @ jax.lax.stop_gradient(candidates).T / temperature)
     count = same.sum(1)
     per_query = -jnp.where(same, log_probability, 0).sum(1) / jnp.maximum(count, 1)
-    return per_query.sum() / jnp.maximum((count > 0).sum(), 1)
+    counted = collectives.mean((count > 0).sum().astype(jnp.float32), axis_name)
+    return per_query.sum() / jnp.where(counted > 0, counted, 1)
 
 
 def patch_nce(

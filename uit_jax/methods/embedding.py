@@ -39,7 +39,8 @@ class Settings:
       contrastive_weight: of the embedding's contrast between images.
       label_weight: of its contrast between classes, where labels are known.
       match_weight: of the translation's embedding against the reference's.
-      mismatch_weight: of the discriminator's loss on real images with another image's embedding.
+      mismatch_weight: of the discriminator's loss on real images with another image's embedding, beside that on
+        translations, of weight 1; the two are averaged.
       adversarial_weight, reconstruction_weight: of the generator's and the embedding network's losses.
       r1_weight, r1_every: weight (gamma / 2) and period of the gradient penalty; its weight grows with it.
       key_average, average: decay of the averaged embedding network, which encodes the keys, and of the generator's.
@@ -71,7 +72,7 @@ class Settings:
     contrastive_weight: float = 1.0
     label_weight: float = 1.0
     match_weight: float = 1.0
-    mismatch_weight: float = 0.0
+    mismatch_weight: float = 1.0
     adversarial_weight: float = 1.0
     reconstruction_weight: float = 3.0
     r1_weight: float = 0.5
@@ -136,10 +137,11 @@ def build(settings: Settings) -> Method:
             real, mismatched = judge(params, x, keys, keys_ref)
             terms["real"] = adversarial.logistic(real, 1.0)
             terms["fake"] = adversarial.logistic(judge(params, fake, keys_ref)[0], 0.0)
-            loss = terms["real"] + terms["fake"] + s.r1_weight * s.r1_every * terms.get("r1", 0.0)
+            wrong, weights = terms["fake"], 1.0
             if s.mismatch_weight and projected:
                 terms["mismatch"] = adversarial.logistic(mismatched, 0.0)
-                loss += s.mismatch_weight * terms["mismatch"]
+                wrong, weights = wrong + s.mismatch_weight * terms["mismatch"], 1 + s.mismatch_weight
+            loss = terms["real"] + wrong / weights + s.r1_weight * s.r1_every * terms.get("r1", 0.0)
             return loss, (terms, {})
 
         return descend({"discriminator": state.learners["discriminator"]}, txs, loss_fn, axis_name=axis_name)
@@ -176,7 +178,7 @@ def build(settings: Settings) -> Method:
             loss = s.adversarial_weight * terms["adversarial"] + s.match_weight * terms["match"]
             loss += s.reconstruction_weight * terms["reconstruction"] + s.contrastive_weight * terms["contrastive"]
             if s.labelled_share:
-                terms["classes"] = contrastive.supervised_nce(codes, queue, same, s.temperature)
+                terms["classes"] = contrastive.supervised_nce(codes, queue, same, s.temperature, axis_name=axis_name)
                 loss += s.label_weight * terms["classes"]
             return loss, ((opponent, terms, opponent_terms), {})
 
