@@ -3,6 +3,7 @@
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 
 from tests import method_table as table
 from uit_jax import methods
-from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork, _Decoder
+from uit_jax.nn import layers
+from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork, _Decoder, _DiscriminatorBlock
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -153,3 +155,44 @@ def test_a_style_shifts_and_scales_every_adaptive_norm():
         ([8, 9, 10, 11], [12, 13, 14, 15]),
         ([16, 17], [18, 19]),
     ]
+
+
+class PublishedBlock(nn.Module):
+    """The discriminator's block in the order of the published code: both paths are halved after their convolutions."""
+
+    features: int
+    down: bool
+
+    @nn.compact
+    def __call__(self, x):
+        shortcut = x
+        if x.shape[-1] != self.features:
+            shortcut = layers.Conv(self.features, 1, use_bias=False, name="shortcut")(x)
+        y = layers.Conv(x.shape[-1], 3, pad=1, name="conv_0")(layers.FilterResponseNorm(name="norm_0")(x))
+        if self.down:
+            shortcut, y = layers.average_pool(shortcut), layers.average_pool(y)
+        y = layers.Conv(self.features, 3, pad=1, name="conv_1")(layers.FilterResponseNorm(name="norm_1")(y))
+        return (shortcut + y) / math.sqrt(2)
+
+
+@pytest.mark.parametrize("features", [3, 5])
+@pytest.mark.parametrize("down", [False, True])
+def test_discriminator_blocks_equal_the_published_order(features, down):
+    """In value, in every gradient, in the gradient of R1, and in the weights that they begin with."""
+    ours, published = _DiscriminatorBlock(features, down, jnp.float32), PublishedBlock(features, down)
+    x = jnp.array(np.random.default_rng(1).normal(size=(2, 8, 6, 3)), jnp.float32)
+    jax.tree.map(np.testing.assert_array_equal, *(block.init(jax.random.key(0), x) for block in (ours, published)))
+    variables = random_like(jax.eval_shape(ours.init, jax.random.key(0), x), scale=0.5)
+
+    def compute(block):
+        def wiggle(variables, x):
+            return jnp.sin(block.apply(variables, x)).sum()
+
+        def penalty(variables, x):
+            return jnp.square(jax.grad(wiggle, 1)(variables, x)).sum()
+
+        return block.apply(variables, x), jax.grad(wiggle, (0, 1))(variables, x), jax.grad(penalty)(variables, x)
+
+    found, expected = jax.jit(lambda: (compute(ours), compute(published)))()
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1, np.abs(other).max()))

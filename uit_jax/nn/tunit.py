@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn import layers
-from uit_jax.nn.layers import Conv
+from uit_jax.nn.layers import Conv, PooledConv
 from uit_jax.types import Array
 
 
@@ -177,13 +177,15 @@ class _DiscriminatorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        shortcut = x
+        # A mean over pixels and a 1 x 1 convolution without bias commute: the mean first is the cheaper order.
+        shortcut = layers.average_pool(x) if self.down else x
         if x.shape[-1] != self.features:
-            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(x)
+            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
         y = layers.FilterResponseNorm(name="norm_0")(x)
-        y = Conv(x.shape[-1], 3, pad=1, dtype=self.dtype, name="conv_0")(y)
         if self.down:
-            shortcut, y = layers.average_pool(shortcut), layers.average_pool(y)
+            y = PooledConv(x.shape[-1], dtype=self.dtype, name="conv_0")(y)
+        else:
+            y = Conv(x.shape[-1], 3, pad=1, dtype=self.dtype, name="conv_0")(y)
         y = layers.FilterResponseNorm(name="norm_1")(y)
         y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(y)
         return (shortcut + y) / math.sqrt(2)
