@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import toy, toy_translator
-from uit_jax import checkpoint, evaluate, main, oracle, styles
+from tests import method_table, toy, toy_translator
+from uit_jax import checkpoint, classifier, evaluate, main, oracle, styles
 from uit_jax.errors import UserError
+from uit_jax.evaluate import Judging
 from uit_jax.metrics import clusters
 
 SIZE = 16
+STEPS = 100  # of a judge's training: one number for all tests, whose compiled step is then one program
 CLASSES = {"a_red": 0, "b_green": 1, "c_blue": 2}
 
 
@@ -247,10 +249,102 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, run, m
     assert written["scores"]["cluster_accuracy"] == 1
     assert [p.name for p in (tmp_path / "run").iterdir()] == ["evaluation.json"]
 
+    judging = []
+    monkeypatch.setattr(evaluate, "_open_judge", lambda run, asked, *_: judging.append(asked))
+    command = ["evaluate", f"--workdir={tmp_path / 'run'}", f"--judge={tmp_path / 'judge.npz'}"]
+    assert main.main(command) == main.main([*command, "--references=3", "--judge_steps=20"]) == 0
+    assert judging == [Judging(tmp_path / "judge.npz"), Judging(tmp_path / "judge.npz", 3, 20)]
+
     assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'set'}"]) == 2
     assert "is a folder" in capsys.readouterr().err
     assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--source={tmp_path / 'none'}"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
+
+
+@pytest.fixture
+def small_judge(monkeypatch):
+    """Let judges be trained narrow, and return what was trained."""
+    trained = []
+
+    def train(source, test, *, steps, progress, original=classifier.train):
+        trained.append((source.spec, steps))
+        small = dict(width=4, batch_size=16, learning_rate=1e-2)
+        with method_table.quick_compile():
+            return original(source, test, steps=steps, progress=progress, **small)
+
+    monkeypatch.setattr(classifier, "train", train)
+    return trained
+
+
+def test_translations_are_judged_by_a_classifier_that_is_trained_once(tmp_path, run, small_judge, monkeypatch, capsys):
+    """The toy translator moves an image's mean colour to the reference's, which is all there is to its class."""
+    write_set(tmp_path / "set", wrong=3)
+    judging = Judging(tmp_path / "judge.npz", references=4, steps=STEPS)
+    result = evaluate.evaluate(run, judging=judging)
+    assert small_judge == [(str(tmp_path / "set" / "train"), STEPS)]
+    assert re.search(r"step 100/100  judge  \d+ images/s  ETA \d\d:\d\d  loss", capsys.readouterr().err)
+    scores = result["scores"]
+    assert 0.8 < scores["judge_accuracy"] < 0.95
+    assert scores["translation_accuracy"] > 0.8 and scores["translation_kept"] < 0.15
+    assert scores["style_retrieval"] > 0.5 and scores["cluster_accuracy"] == 33 / 36
+    assert "144 translations" in result["protocol"]["judged_translations"]
+    judge = result["protocol"]["judge"]
+    assert judge.startswith(f"{tmp_path / 'judge.npz'} (checksum ") and "ResNet-50" in judge and "90 labelled" in judge
+    text = evaluate.table(json.loads(json.dumps(result)))
+    assert f"translations of the reference's class  {scores['translation_accuracy']:.4f}" in text
+
+    assert evaluate.evaluate(run, judging=judging) == result
+    # Another run on the same images has the same judge and the same pairs.
+    idle = run.method._replace(translate=lambda variables, inputs: inputs["content"])
+    again = evaluate.evaluate(unclustered(run)._replace(method=idle), judging=judging)
+    assert len(small_judge) == 1 and again["protocol"]["judge"] == judge
+    assert again["scores"]["judge_accuracy"] == again["scores"]["translation_kept"] == scores["judge_accuracy"]
+    fewer = evaluate.evaluate(run, judging=judging._replace(references=1), limit=9, seed=5)
+    assert "9 translations" in fewer["protocol"]["judged_translations"]
+    assert "(seed 5;" in fewer["protocol"]["judged_translations"]
+
+
+def test_on_the_procedural_world_a_classifier_judges_beside_the_oracle(tmp_path, run, small_judge, monkeypatch):
+    monkeypatch.setattr(oracle, "score", lambda *a, count: {"species": 0.25})
+    run.config.data.source = "procedural:species=3,count=40,test_count=20"
+    judging = Judging(tmp_path / "judge.npz", references=2, steps=STEPS)
+    scores = evaluate.evaluate(run, judging=judging)["scores"]
+    assert {"translation_species", "judge_accuracy", "translation_accuracy", "translation_kept"} <= set(scores)
+    # Of gray images it is the one judge there is.
+    run.config.data.channels = 1
+    gray = unclustered(run)._replace(variables=toy.variables())
+    with pytest.raises(UserError, match="judge.npz: this judge is of 3 classes .* in 1 channels"):
+        evaluate.evaluate(gray, judging=judging)
+
+
+def test_what_cannot_be_judged_is_one_line_before_anything_is_trained(tmp_path, run, pair_run, small_judge):
+    file = tmp_path / "judge.npz"
+
+    def refused(message, run=run, file=file, **arguments):
+        with pytest.raises(UserError, match=message):
+            evaluate.evaluate(run, judging=Judging(file), **arguments)
+
+    for unstyled in (pair_run, run._replace(method=run.method._replace(readouts={}))):
+        refused("^--judge: this run's method has no styles", unstyled)
+    run.config.data.source, run.config.data.test_source = str(tmp_path / "set"), ""
+    write_set(tmp_path / "set", labelled=False)
+    refused("test: its images have no labels to judge translations by")
+    write_set(tmp_path / "labelled")
+    refused("set/train: its images have no labels", source=str(tmp_path / "labelled"))
+    run.config.data.source = str(tmp_path / "labelled")
+    refused("its images are of one class", limit=1)
+    refused("its images are of one class", source=str(tmp_path / "labelled" / "test#a_red"))
+    refused("judge.pth: the name must end in .npz", file=tmp_path / "judge.pth")
+    (tmp_path / "file").write_text("")
+    refused("is a file", file=tmp_path / "file" / "judge.npz")
+    paint(tmp_path / "two" / "a_red" / "0.png", 0, np.random.default_rng(0))
+    paint(tmp_path / "two" / "b_green" / "0.png", 1, np.random.default_rng(0))
+    refused("3 classes .* 2 classes .* a judge needs the same in both", source=str(tmp_path / "two"))
+    assert not file.exists()
+    evaluate.evaluate(run, judging=Judging(file, steps=STEPS))
+    refused(f"^{re.escape(str(file))}: this judge is of 3 classes .* has 2 classes", source=str(tmp_path / "two"))
+    file.write_text("torn")
+    refused(f"^{re.escape(str(file))}: cannot be read")
 
 
 def test_pixels_are_block_means():

@@ -3,17 +3,19 @@
 import argparse
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
-from uit_jax import __version__, data, inference, oracle, styles
+from uit_jax import __version__, classifier, data, inference, oracle, styles
 from uit_jax.arguments import natural, positive
+from uit_jax.classifier import Classifier
 from uit_jax.data.sources import Source
 from uit_jax.errors import UserError
 from uit_jax.metrics import clusters, retrieval
-from uit_jax.outputs import json_path, write_json
+from uit_jax.outputs import check_writable, json_path, write_json
+from uit_jax.progress import Progress
 from uit_jax.styles import Trained
 
 PROTOCOL = (
@@ -46,6 +48,9 @@ _CAPTIONS = {
     "style_retrieval_chance": "  by chance",
     "kmeans_accuracy": "accuracy of k-means on pixels",
     "kmeans_nmi": "NMI of k-means on pixels",
+    "judge_accuracy": "accuracy of the judge on true images",
+    "translation_accuracy": "translations of the reference's class",
+    "translation_kept": "  still of the content's class",
     "translation_oracle_accuracy": "accuracy of the oracle on true images",
     "translation_species": "translations of the wanted species",
     "translation_position": "position error / that of random pairs",
@@ -58,11 +63,24 @@ _CAPTIONS = {
 }
 
 
+class Judging(NamedTuple):
+    """How translations are to be judged: by the classifier in `file`, which is trained for `steps` if there is none.
+
+    Each test image is translated with so many `references`.
+    """
+
+    file: Path
+    references: int = classifier.REFERENCES
+    steps: int = classifier.STEPS
+
+
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     path = json_path("--out", args.out or Path(args.workdir) / "evaluation.json")
+    judging = None if args.judge is None else Judging(Path(args.judge), args.references, args.judge_steps)
     run = styles.open_run(args.workdir, args.checkpoint)
-    result = evaluate(run, source=args.source, limit=args.images, kmeans=args.kmeans, pairs=args.pairs, seed=args.seed)
+    how = dict(limit=args.images, kmeans=args.kmeans, pairs=args.pairs, judging=judging, seed=args.seed)
+    result = evaluate(run, source=args.source, **how)
     write_json(path, result)
     print(table(result))
     print(f"\nwritten to {path}")
@@ -76,6 +94,7 @@ def evaluate(
     limit: int | None = None,
     kmeans: bool = False,
     pairs: int = 600,
+    judging: Judging | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Score a run; return a JSON-able record of scores and of how they were come by.
@@ -85,14 +104,17 @@ def evaluate(
       limit: use at most so many of them, evenly spread.
       kmeans: also cluster pixels, as a baseline.
       pairs: on the procedural world, the number of translations compared with what they should be; 0 for none.
-      seed: of the baseline's starts.
+      judging: also judge translations by a classifier of true images, a method's with styles.
+      seed: of the baseline's starts and of the draw of references.
 
     Raises:
-      UserError: there are no test images, the baseline's training images cannot be found, or nothing is known that
-        the method could be scored by.
+      UserError: there are no test images, the baseline's or the judge's training images cannot be found, or nothing is
+        known that the method could be scored by.
     """
     if run.styled:
-        found = _score_styles(run, source, limit, kmeans, pairs, seed)
+        found = _score_styles(run, source, limit, kmeans, pairs, judging, seed)
+    elif judging is not None:
+        raise UserError("--judge: this run's method has no styles, so that no reference could lend its class")
     elif run.method.layout != "pair":
         raise UserError(f"--workdir={run.workdir}: this run's method has neither pseudo domains nor styles to score")
     elif kmeans or not pairs:
@@ -104,7 +126,13 @@ def evaluate(
 
 
 def _score_styles(
-    run: Trained, source: str | None, limit: int | None, kmeans: bool, pairs: int, seed: int
+    run: Trained,
+    source: str | None,
+    limit: int | None,
+    kmeans: bool,
+    pairs: int,
+    judging: Judging | None,
+    seed: int,
 ) -> dict[str, Any]:
     """Score how styles and pseudo domains tell classes apart, and translations on the procedural world."""
     wanted = run.config.data
@@ -118,6 +146,7 @@ def _score_styles(
             f"{test.spec}: its images have no labels to score styles by, and what translations should be is known of"
             " the procedural world alone; see them by `uit translate` and `uit search`"
         )
+    judge = None if judging is None else _open_judge(run, judging, test, chosen)
     read: dict[str, list] = {name: [] for name in ("style", *["cluster"] * run.clustered)}
     for images in _chunks(test, chosen, "test images"):
         for name, parts in read.items():
@@ -147,6 +176,11 @@ def _score_styles(
         judgement = oracle.score(run.method, run.variables, world, count=pairs)
         scores |= {f"translation_{name}": float(value) for name, value in judgement.items()}
         protocol["translations"] = ORACLE_PROTOCOL.format(count=pairs)
+    if judge is not None:
+        how = dict(chosen=chosen, references=judging.references, seed=seed)
+        judgement, protocol["judged_translations"] = classifier.score(run.method, run.variables, test, judge, **how)
+        protocol["judge"] = f"{judging.file} (checksum {judge.checksum}): {judge.protocol}"
+        scores |= judgement
     return {
         "scores": scores,
         **found,
@@ -157,6 +191,27 @@ def _score_styles(
         "source": test.describe(),
         "protocol": protocol,
     }
+
+
+def _open_judge(run: Trained, judging: Judging, test: Source, chosen: np.ndarray) -> Classifier:
+    """Read the classifier that judges, or train it on the run's labelled training images and keep it.
+
+    Raises UserError where it cannot judge the chosen test images, before anything is trained.
+    """
+    classifier.check_labels(test, chosen)
+    path, wanted = judging.file, run.config.data
+    if path.exists():
+        judge = classifier.load(path)
+        judge.check_fits(test, str(path))
+        return judge
+    if path.suffix != ".npz":
+        raise UserError(f"--judge={path}: the name must end in .npz")
+    check_writable(path.parent, "--judge")
+    shape = dict(size=wanted.image_size, seed=run.config.seed, **run.form)
+    training = data.open_source(wanted.source, split="train", **shape)
+    judge = classifier.train(training, test, steps=judging.steps, progress=Progress(judging.steps))
+    classifier.save(path, judge)
+    return judge
 
 
 def _score_domain(run: Trained, source: str | None, count: int) -> dict[str, Any]:
@@ -249,6 +304,24 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=positive, help="use at most so many test images")
     parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
     parser.add_argument("--pairs", type=natural, default=600, help="procedural world: translations compared (0: none)")
-    parser.add_argument("--seed", type=natural, default=0, help="of the baseline (default: 0)")
+    parser.add_argument(
+        "--judge",
+        metavar="FILE.npz",
+        help="judge translations by the classifier kept there; where there is none yet, by one that is trained on the"
+        " run's labelled training images, and kept there for other runs on them",
+    )
+    parser.add_argument(
+        "--references",
+        type=positive,
+        default=classifier.REFERENCES,
+        help=f"judge: references of another class for each test image (default: {classifier.REFERENCES})",
+    )
+    parser.add_argument(
+        "--judge_steps",
+        type=positive,
+        default=classifier.STEPS,
+        help=f"steps of training a new judge (default: {classifier.STEPS})",
+    )
+    parser.add_argument("--seed", type=natural, default=0, help="of baseline and references (default: 0)")
     parser.add_argument("--out", help="the JSON file (default: WORKDIR/evaluation.json)")
     return parser
