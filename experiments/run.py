@@ -60,7 +60,8 @@ def main(argv: list[str]) -> int:
             check_data(row, config)
         variant = variant_name(row, args.substitute, changes)
         workdir = Path(args.workdir) / table / variant / f"seed{seed}"
-        result = run(row, config, workdir, table=table, changes=changes, substitute=bool(args.substitute))
+        how = dict(table=table, changes=changes, substitute=bool(args.substitute), timed=seed == seeds[0])
+        result = run(row, config, workdir, **how)
         path = Path(args.results) / table / variant / f"seed{seed}.json"
         outputs.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
@@ -131,8 +132,13 @@ def check_data(row: Row, config) -> None:
         )
 
 
-def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str], substitute: bool) -> dict[str, Any]:
-    """Train (or continue) one run, measure it, and return its record."""
+def run(
+    row: Row, config, workdir: Path, *, table: str, changes: dict[str, str], substitute: bool, timed: bool
+) -> dict[str, Any]:
+    """Train (or continue) one run, measure it, and return its record.
+
+    What a step costs does not depend on the seed: of several it is `timed` for one.
+    """
     code, began, continued = commit(), time.monotonic(), (workdir / "config.json").exists()
     train.train(config, workdir)
     seconds = None if continued else round(time.monotonic() - began, 1)
@@ -140,8 +146,7 @@ def run(row: Row, config, workdir: Path, *, table: str, changes: dict[str, str],
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
     wanted = {metric.protocol for metric in tables.paper_of(table).metrics.values() if metric.score}
-    if not TABLES[table].timed or config.seed != row.seeds[0]:
-        # What a step costs does not depend on the seed.
+    if not (timed and TABLES[table].timed):
         wanted -= {"cost"}
     if not row.data.classes:
         # Such images have nothing to be scored by.

@@ -477,21 +477,21 @@ def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, 
     changes = [f"--config.{key}={value}" for key, value in small.items()]
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     with method_table.quick_compile():
-        assert run.main(["world/methods", "cluit", "--seeds=1", *changes, *where]) == 0
+        assert run.main(["world/methods", "cluit", "--seeds=0", *changes, *where]) == 0
     (path,) = (tmp_path / "results" / "world" / "methods").rglob("*.json")
     record = json.loads(path.read_text())
     assert str(tmp_path) not in path.read_text() and not record["substitute"]
-    assert (record["training_seed"], record["step"], record["images"]) == (1, 1, 24)
+    assert (record["training_seed"], record["step"], record["images"]) == (0, 1, 24)
 
     capsys.readouterr()
     assert report.main(["world", f"--results={tmp_path / 'results'}"]) == 0
     text = capsys.readouterr().out
     cells = table_of(text, "Methods")["cluit"]
     assert list(cells.values())[1:7] == [f"{record['scores'][name]:.3f}" for name in WORLD_SCORES]
-    assert (cells["seeds"], cells["step"], cells["images"]) == ("1", "1", "24")
+    assert (cells["seeds"], cells["step"], cells["images"]) == ("0", "1", "24")
     # The protocols of oracle, retrieval and cost, what was changed, and the seed that is missing.
     assert len(cells["notes"]) == 5 * len("[1]")
-    assert "changed: steps=1" in text and "not run: seed 0, 2" in text and "all are ours" in text
+    assert "changed: steps=1" in text and "not run: seed 1, 2" in text and "all are ours" in text
     assert "paper / ours" not in text and list(table_of(text, "Methods")["tunit"].values())[1:7] == ["-"] * 6
 
 
@@ -500,8 +500,12 @@ def scored(trained, monkeypatch):
     """Pretend to measure too: accuracies are 0.5 and a tenth of the seed."""
 
     def score(trained, wanted, *, kmeans):
-        assert wanted == {"translations", "style_retrieval", "cost"} and not kmeans
+        # A command measures the cost of a step for the first of its seeds.
+        timed = {"cost"} if trained.config.seed < 2 else set()
+        assert wanted == {"translations", "style_retrieval", *timed} and not kmeans
         scores = dict.fromkeys(WORLD_SCORES, 0.25) | {"translation_species": 0.5 + 0.1 * trained.config.seed}
+        if not timed:
+            del scores["seconds_per_iteration"]
         return {
             "scores": scores,
             "images": 600,
