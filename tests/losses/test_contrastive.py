@@ -1,4 +1,6 @@
-"""InfoNCE against numpy, closed forms and where its gradient may go."""
+"""Contrastive losses against numpy, closed forms and where their gradients may go."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +73,114 @@ def test_info_nce_leaves_out_invalid_negatives():
 def unit(*shape, seed=0):
     x = np.random.default_rng(seed).normal(size=shape)
     return (x / np.linalg.norm(x, axis=-1, keepdims=True)).astype(np.float32)
+
+
+def test_info_nce_with_negatives_of_each_query_s_own():
+    """Row by row as if the others were not there, in value and gradient."""
+    queries, keys, negatives = unit(3, 4), unit(3, 4, seed=1), unit(7, 4, seed=2)
+    valid = np.random.default_rng(3).random((3, 7)) < 0.5
+    valid[2] = False
+
+    def one_by_one(queries):
+        rows = zip(queries, keys, valid, strict=True)
+        return sum(contrastive.info_nce(q[None], k[None], negatives[v], 0.5) for q, k, v in rows) / 3
+
+    def together(queries, negatives=negatives):
+        return contrastive.info_nce(queries, keys, negatives, 0.5, valid=valid)
+
+    found = (jax.jit(jax.value_and_grad(loss))(queries) for loss in (together, one_by_one))
+    for ours, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    assert not np.asarray(jax.jit(jax.grad(together, 1))(queries, negatives))[~valid.any(0)].any()
+
+
+def test_info_nce_without_negatives_has_nothing_to_tell():
+    queries, keys, nothing = unit(3, 4), unit(3, 4, seed=1), np.zeros((3, 7), bool)
+    loss = functools.partial(contrastive.info_nce, keys=keys, negatives=unit(7, 4, seed=2), valid=nothing)
+    value, gradient = jax.jit(jax.value_and_grad(loss))(queries)
+    np.testing.assert_allclose(value, 0, atol=1e-6)
+    np.testing.assert_allclose(gradient, np.zeros((3, 4)), atol=1e-6)
+
+
+# Compiled once: the tests of this loss have their numbers in arrays of the same shapes.
+supervised = jax.jit(jax.value_and_grad(contrastive.supervised_nce))
+KEYS = unit(9, 4, seed=1)
+QUERIES = unit(5, 4)
+
+
+def classes():
+    """Return for 5 queries which of 9 keys are of their class: some, none, one, all, some."""
+    same = np.random.default_rng(4).random((5, 9)) < 0.4
+    same[1], same[2], same[3] = False, np.arange(9) == 6, True
+    return same
+
+
+def test_supervised_nce_against_numpy():
+    same, terms = classes(), []
+    for query, own in zip(QUERIES.astype(np.float64), same, strict=True):
+        scores = np.exp(KEYS @ query / 0.07)
+        if own.any():
+            terms.append(-np.log(scores[own] / scores.sum()).mean())
+    assert len(terms) == 4
+    np.testing.assert_allclose(supervised(QUERIES, KEYS, same)[0], np.mean(terms), rtol=1e-5)
+
+
+def test_supervised_nce_of_one_own_key_is_info_nce_against_the_others():
+    one = np.zeros((5, 9), bool)
+    one[:, 6] = True
+    expected = jax.jit(contrastive.info_nce)(QUERIES, np.tile(KEYS[6], (5, 1)), np.delete(KEYS, 6, axis=0))
+    np.testing.assert_allclose(supervised(QUERIES, KEYS, one)[0], expected, rtol=1e-5)
+
+
+def test_supervised_nce_without_own_keys_is_0_and_moves_nothing():
+    value, gradient = supervised(QUERIES, KEYS, np.zeros((5, 9), bool))
+    assert value == 0 and not gradient.any()
+    # A query without such keys does not count, whatever it is.
+    _, gradient = supervised(QUERIES, KEYS, classes())
+    assert np.asarray(gradient).any(axis=1).tolist() == [True, False, True, True, True]
+
+
+def test_supervised_nce_of_own_keys_alone_is_least_where_they_are_equal():
+    """Where every key is of the class it is ln N or more: the mean of -ln p is least where all p are 1 / N."""
+    every = np.ones((5, 9), bool)
+    equal, _ = supervised(QUERIES, np.tile(KEYS[:1], (9, 1)), every)
+    np.testing.assert_allclose(equal, np.log(9), rtol=1e-5)
+    assert supervised(QUERIES, KEYS, every)[0] > equal
+
+
+def test_supervised_nce_knows_no_order():
+    rng, same = np.random.default_rng(0), classes()
+    rows, columns = rng.permutation(5), rng.permutation(9)
+    value, gradient = supervised(QUERIES, KEYS, same)
+    shuffled, to_rows = supervised(QUERIES[rows], KEYS[columns], same[rows][:, columns])
+    np.testing.assert_allclose(value, shuffled, rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(gradient)[rows], to_rows, rtol=1e-4, atol=1e-6)
+
+
+def test_supervised_nce_trains_queries_only():
+    to_queries, to_keys = jax.jit(jax.grad(contrastive.supervised_nce, (0, 1)))(QUERIES, KEYS, classes())
+    assert np.asarray(to_queries).any() and not np.asarray(to_keys).any()
+
+
+def test_supervised_nce_over_devices_is_that_of_their_queries_together():
+    """In value and gradient, though one device has no query that counts and the others have unequal numbers."""
+    rows = np.array([0, 2, 3, 1, 1])
+    value, gradient = supervised(QUERIES, KEYS, classes()[rows])
+    # A sixth query of no class changes nothing and makes three shares of two.
+    queries, same = np.concatenate([QUERIES, QUERIES[:1]]), classes()[[*rows, 1]]
+
+    def on_device(queries, same):
+        loss = functools.partial(contrastive.supervised_nce, axis_name="data")
+        value, gradient = jax.value_and_grad(loss)(queries, KEYS, same)
+        return jax.lax.pmean(value, "data"), gradient / 3
+
+    over_devices = jax.jit(jax.vmap(on_device, axis_name="data"))
+    for order in ([0, 1, 2, 3, 4, 5], [0, 3, 1, 4, 2, 5]):
+        shares = np.array(order).reshape(3, 2)
+        values, gradients = over_devices(queries[shares], same[shares])
+        np.testing.assert_allclose(values, np.full(3, value), rtol=1e-5)
+        expected = np.concatenate([gradient, np.zeros((1, 4))])[shares]
+        np.testing.assert_allclose(gradients, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_patch_nce_against_numpy():

@@ -107,10 +107,16 @@ def check_networks(s) -> None:
         f"method.bottleneck={s.bottleneck} must be a power of two from 4 to data.image_size={size}",
     )
     require(s.precision in ("float32", "bf16"), f"precision={s.precision!r} must be 'float32' or 'bf16'")
-    require(s.r1_every >= 1, f"method.r1_every={s.r1_every} must be 1 at least")
-    require(s.temperature > 0, f"method.temperature={s.temperature} must be above 0")
-    for name in ("key_average", "average"):
+    for name in ("style_dim", "code_dim", "width", "max_width", "blocks", "r1_every"):
+        require(getattr(s, name, 1) >= 1, f"method.{name}={getattr(s, name, 1)} must be 1 at least")
+    for name in ("temperature", "learning_rate"):
+        require(getattr(s, name) > 0, f"method.{name}={getattr(s, name)} must be above 0")
+    for name in ("key_average", "average", "flip"):
         require(0 <= getattr(s, name) <= 1, f"method.{name}={getattr(s, name)} must lie in 0 to 1")
+    for name in ("b1", "b2"):
+        require(0 <= getattr(s, name) < 1, f"method.{name}={getattr(s, name)} must lie in 0 to 1, 1 excluded")
+    for name, value in dataclasses.asdict(s).items():
+        require(not name.endswith("_weight") or value >= 0, f"method.{name}={value} must be 0 at least")
 
 
 def check_views(s) -> None:
