@@ -52,11 +52,12 @@ def _labels() -> tuple[Row, ...]:
 
 
 def _conditioning() -> tuple[Row, ...]:
-    """How the discriminator is told the reference's embedding."""
+    """How the discriminator is told the reference's embedding, if at all."""
+    projection = {"method.conditioning": "projection"}
     return (
-        _again("embedding", "projection"),
-        Row("projection-alone", WORLD, {}, EMBEDDING, {"method.mismatch_weight": 0.0}, notes=(_ALONE,)),
-        Row("logit", WORLD, {}, EMBEDDING, {"method.conditioning": "logit"}),
+        _again("embedding", "logit"),
+        Row("projection", WORLD, {}, EMBEDDING, projection),
+        Row("projection-alone", WORLD, {}, EMBEDDING, projection | {"method.mismatch_weight": 0.0}, notes=(_ALONE,)),
     )
 
 

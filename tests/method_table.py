@@ -107,10 +107,12 @@ CONFIGURATIONS = {
         "no_affine": Configuration({"degrees": 0.0, "translate": 0.0, "shear": 0.0, "precision": "bf16"}, CLUIT),
     },
     "embedding": {
-        "projection": Configuration({}, EMBEDDING),
-        "logit": Configuration({"conditioning": "logit"}, EMBEDDING),
-        "labels": Configuration({"labelled_share": 0.5}, EMBEDDING),
-        "bf16": Configuration({"precision": "bf16", "mismatch_weight": 0.0}, EMBEDDING),
+        "logit": Configuration({}, EMBEDDING),
+        "projection": Configuration({"conditioning": "projection"}, EMBEDDING),
+        "labels": Configuration({"labelled_share": 0.5, "conditioning": "projection"}, EMBEDDING),
+        "bf16": Configuration(
+            {"precision": "bf16", "conditioning": "projection", "mismatch_weight": 0.0}, EMBEDDING
+        ),
     },
     "cut": {
         "internal": Configuration({}, PATCHWISE),
@@ -140,7 +142,7 @@ CONFIGURATIONS = {
 SHARING = {
     "tunit": "unsupervised",
     "cluit": "patches",
-    "embedding": "projection",
+    "embedding": "logit",
     "cut": "external",
     "fastcut": "external",
     "sincut": "external",

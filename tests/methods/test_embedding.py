@@ -72,15 +72,15 @@ def step(phase: str, **hparams) -> Step:
 
 
 def with_labels():
-    return step("penalised", labelled_share=0.5)
+    return step("penalised", labelled_share=0.5, conditioning="projection")
 
 
 def without_labels():
-    return step("penalised")
+    return step("penalised", conditioning="projection")
 
 
 def with_a_logit():
-    return step("lazy", conditioning="logit")
+    return step("lazy")
 
 
 # --- an update, computed plainly ---
