@@ -302,6 +302,42 @@ def test_pairs_killed_by_kill_9_equal_never_stopping(tmp_path, name):
     assert list((tmp_path / "whole" / "images").iterdir())
 
 
+STYLED = """
+from uit_jax import config
+
+def get_config(name):
+    own = {
+        "cluit": {"method.r1_every": 4, "method.code_dim": 8, "method.patches": 2, "method.patch_range": (0.25, 1.0)},
+        "embedding": {"method.r1_every": 1, "method.labelled_share": 0.5},
+    }
+    return config.update(config.defaults(name), {
+        "steps": 6, "batch_size": 4, "parallel": "jit", "devices": 1, "tensorboard": False, "best_metric": "",
+        "log_every": 1, "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
+        "data.source": "DATA", "data.image_size": 8,
+        "method.style_dim": 4, "method.width": 4, "method.max_width": 8, "method.bottleneck": 4, "method.blocks": 1,
+        "method.queue_size": 16, **own[name],
+    })
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cluit", "embedding"])
+def test_styled_methods_killed_by_kill_9_equal_never_stopping(tmp_path, name):
+    """Patches, steps with and without the penalty, known and unknown labels, averages and queues included."""
+    data = image_folder(tmp_path / "data", count=12)
+    (tmp_path / "styled.py").write_text(STYLED.replace("DATA", str(data)))
+    recipe = f"{tmp_path / 'styled.py'}:{name}"
+    finish(command(recipe, tmp_path / "whole"))
+    finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6"), -signal.SIGKILL)
+    assert records(tmp_path / "parts")[-1]["step"] < 6
+    finish(command(recipe, tmp_path / "parts"))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    lazy = [record["step"] for record in records(tmp_path / "whole") if record["phase"] == "lazy"]
+    assert lazy == ([2, 3, 4, 6] if name == "cluit" else [])
+    memory = checkpoint.restore_run(tmp_path / "whole")[2].memory
+    assert "labels" not in memory or set(memory["labels"].keys.tolist()) == {-1, 0, 1}
+
+
 def finish_any(process) -> int:
     process.communicate(timeout=300)
     return process.returncode
