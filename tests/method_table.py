@@ -107,12 +107,10 @@ CONFIGURATIONS = {
         "no_affine": Configuration({"degrees": 0.0, "translate": 0.0, "shear": 0.0, "precision": "bf16"}, CLUIT),
     },
     "embedding": {
-        "logit": Configuration({}, EMBEDDING),
-        "projection": Configuration({"conditioning": "projection"}, EMBEDDING),
-        "labels": Configuration({"labelled_share": 0.5, "conditioning": "projection"}, EMBEDDING),
-        "bf16": Configuration(
-            {"precision": "bf16", "conditioning": "projection", "mismatch_weight": 0.0}, EMBEDDING
-        ),
+        "projection": Configuration({}, EMBEDDING),
+        "logit": Configuration({"conditioning": "logit"}, EMBEDDING),
+        "labels": Configuration({"labelled_share": 0.5}, EMBEDDING),
+        "bf16": Configuration({"precision": "bf16", "mismatch_weight": 0.0}, EMBEDDING),
     },
     "cut": {
         "internal": Configuration({}, PATCHWISE),
@@ -142,7 +140,7 @@ CONFIGURATIONS = {
 SHARING = {
     "tunit": "unsupervised",
     "cluit": "patches",
-    "embedding": "logit",
+    "embedding": "projection",
     "cut": "external",
     "fastcut": "external",
     "sincut": "external",

@@ -72,15 +72,15 @@ def step(phase: str, **hparams) -> Step:
 
 
 def with_labels():
-    return step("penalised", labelled_share=0.5, conditioning="projection")
+    return step("penalised", labelled_share=0.5)
 
 
 def without_labels():
-    return step("penalised", conditioning="projection")
+    return step("penalised")
 
 
 def with_a_logit():
-    return step("lazy")
+    return step("lazy", conditioning="logit")
 
 
 # --- an update, computed plainly ---

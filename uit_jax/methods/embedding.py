@@ -31,16 +31,16 @@ class Settings:
       width, max_width: first and largest width of all networks.
       bottleneck, blocks: side of the generator's narrowest maps, residual blocks on each side of them.
       labelled_share: of each class, the share of images whose label is used: 0 none, 1 all.
-      conditioning: what the discriminator knows of the reference: nothing, with a single "logit", or its embedding,
-        by "projection" (arXiv:1802.05637).
+      conditioning: what the discriminator knows of the reference: its embedding, by "projection" (arXiv:1802.05637),
+        or nothing, by a single "logit".
       crop_range: sides of the crop in the second view, as shares of the image's.
       degrees .. fill: the rest of the second view (see `augment.strong_view`).
       queue_size, temperature: of the contrastive losses.
       contrastive_weight: of the embedding's contrast between images.
       label_weight: of its contrast between classes, where labels are known.
       match_weight: of the translation's embedding against the reference's.
-      mismatch_weight: with projection, of the discriminator's loss on real images with another image's embedding,
-        beside that on translations, of weight 1; the two are averaged.
+      mismatch_weight: of the discriminator's loss on real images with another image's embedding, beside that on
+        translations, of weight 1; the two are averaged.
       adversarial_weight, reconstruction_weight: of the generator's and the embedding network's losses.
       r1_weight, r1_every: weight (gamma / 2) and period of the gradient penalty; its weight grows with it.
       key_average, average: decay of the averaged embedding network, which encodes the keys, and of the generator's.
@@ -56,7 +56,7 @@ class Settings:
     bottleneck: int = 16
     blocks: int = 2
     labelled_share: float = 0.0
-    conditioning: str = "logit"
+    conditioning: str = "projection"
     crop_range: tuple[float, float] = (0.5, 1.0)
     degrees: float = 20.0
     translate: float = 0.1
