@@ -41,7 +41,6 @@ SMALL = {
     "method.queue_size": 1024,
     "method.key_average": 0.99,
     "method.average": 0.995,
-    "method.r1_weight": 0.05,
     "method.learning_rate": 1e-3,
     "method.b1": 0.5,
     "method.fill": "edge",
@@ -51,8 +50,16 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": {"precision": "bf16"},
-    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.max_width": 128},
-    "world": {**SMALL, "steps": 1_600, "data.image_size": 32, "method.hue": 0.2, "method.translate": 0.15},
+    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.bottleneck": 16},
+    "world": {
+        **SMALL,
+        "steps": 1_600,
+        "data.image_size": 32,
+        "method.hue": 0.2,
+        "method.translate": 0.15,
+        "method.reconstruction_weight": 3.0,
+        "method.r1_weight": 0.05,
+    },
 }
 
 

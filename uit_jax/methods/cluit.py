@@ -67,7 +67,7 @@ class Settings:
     temperature: float = 0.07
     contrastive_weight: float = 1.0
     match_weight: float = 1.0
-    cycle_weight: float = 1.0
+    cycle_weight: float = 10.0
     r1_weight: float = 0.5
     r1_every: int = 16
     key_average: float = 0.999

@@ -74,7 +74,7 @@ class Settings:
     match_weight: float = 1.0
     mismatch_weight: float = 1.0
     adversarial_weight: float = 1.0
-    reconstruction_weight: float = 3.0
+    reconstruction_weight: float = 10.0
     r1_weight: float = 0.5
     r1_every: int = 16
     key_average: float = 0.999
