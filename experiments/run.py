@@ -24,10 +24,13 @@ import jax
 from experiments import tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
-from uit_jax import __version__, bench, data, evaluate, outputs, styles, train
+from uit_jax import __version__, data
 from uit_jax import config as config_module
+from uit_jax import files as outputs
 from uit_jax.errors import UserError
-from uit_jax.styles import Trained
+from uit_jax.inference import styles
+from uit_jax.inference.styles import Trained
+from uit_jax.verbs import bench, evaluate, train
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"

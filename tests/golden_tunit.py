@@ -10,8 +10,8 @@ from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, normal, weight
 from uit_jax import methods
 from uit_jax.convert import tunit as convert
-from uit_jax.key_queue import KeyQueue
 from uit_jax.losses import adversarial, clustering, contrastive
+from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.methods import tunit
 from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork
 

@@ -13,7 +13,8 @@ import numpy as np
 import optax
 import pytest
 
-from uit_jax import methods, optimizers, parallel
+from uit_jax import methods, optimizers
+from uit_jax.training import devices as parallel
 
 PATCHES = dict(
     image_size=16,

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from tests import method_table as table
-from uit_jax import methods, parallel
+from uit_jax import methods
+from uit_jax.training import devices as parallel
 
 BATCH = 8
 WAYS = ("pmap", "shard_map")

@@ -11,7 +11,7 @@ import pytest
 from tests import tiny_method
 from uit_jax import checkpoint, config
 from uit_jax.errors import UserError
-from uit_jax.key_queue import KeyQueue
+from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.state import Learner, TrainState
 
 

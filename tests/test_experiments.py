@@ -12,9 +12,11 @@ from PIL import Image
 from experiments import cluit, cut, report, run, tables, tunit, world
 from experiments.tables import TABLES
 from tests import method_table, toy
-from uit_jax import bench, oracle, styles, train
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
+from uit_jax.evaluation import oracle
+from uit_jax.inference import styles
+from uit_jax.verbs import bench, train
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
 OURS = [(name, row) for name, row in ROWS if not row.absent]

@@ -87,7 +87,7 @@ def python(code: str) -> subprocess.CompletedProcess:
 
 
 def test_methods_do_not_import_tensorflow():
-    code = "import sys, uit_jax.methods, uit_jax.train, uit_jax.data; sys.exit('tensorflow' in sys.modules)"
+    code = "import sys, uit_jax.methods, uit_jax.verbs.train, uit_jax.data; sys.exit('tensorflow' in sys.modules)"
     done = python(code)
     assert done.returncode == 0, done.stderr
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from uit_jax import augment, collectives, key_queue
+from uit_jax import augment, collectives
+from uit_jax.memory import key_queue
 from uit_jax.state import Learner, TrainState, descend
 from uit_jax.types import Method
 
@@ -122,7 +123,8 @@ def registered(argv: list[str]) -> int:
 
     UIT_TEST_SIGNAL=NUMBER:STEP sends the process that signal at the beginning of that step.
     """
-    from uit_jax import main, methods, run
+    from uit_jax import main, methods
+    from uit_jax.training import loop as run
 
     methods.METHODS["tiny"] = (Settings, build)
     number, _, at = os.environ.get("UIT_TEST_SIGNAL", "0:0").partition(":")

@@ -255,7 +255,7 @@ import sys
 sys.modules["tensorflow"] = None
 import numpy as np
 from uit_jax.data import batches, open_source
-from uit_jax.data.commands import main
+from uit_jax.verbs.data import main
 source = open_source({str(class_folders)!r}, size=16)
 with batches(source, batch_size=8, seed=3) as loader:
     found = np.stack([loader.batch(step)["image"] for step in range(5)])
@@ -278,5 +278,5 @@ else:
 
 
 def test_importing_the_package_does_not_import_tensorflow():
-    program = "import sys, uit_jax.data, uit_jax.data.commands; assert 'tensorflow' not in sys.modules"
+    program = "import sys, uit_jax.data, uit_jax.verbs.data; assert 'tensorflow' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0

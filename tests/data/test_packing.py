@@ -10,9 +10,9 @@ from PIL import Image
 from tests.data.image_files import encode, picture
 from uit_jax.data import batches, open_source, splits
 from uit_jax.data.check import check, dhash
-from uit_jax.data.commands import main
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
+from uit_jax.verbs.data import main
 
 
 def _same(left, right):

@@ -7,7 +7,7 @@ tfds = pytest.importorskip("tensorflow_datasets")
 
 from tests.data.image_files import picture  # noqa: E402
 from uit_jax.data import batches, open_pair, open_source, open_test_pair, pair_batches, splits  # noqa: E402
-from uit_jax.data.tfds_source import parse  # noqa: E402
+from uit_jax.data.sources.tfds import parse  # noqa: E402
 from uit_jax.errors import UserError  # noqa: E402
 
 

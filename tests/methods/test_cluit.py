@@ -10,11 +10,12 @@ import pytest
 
 from tests import method_table as table
 from tests.methods import by_hand
-from uit_jax import augment, config, methods, train
+from uit_jax import augment, config, methods
 from uit_jax.errors import UserError
-from uit_jax.key_queue import KeyQueue
+from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.methods import cluit
 from uit_jax.nn.cluit import Encoder, Generator
+from uit_jax.verbs import train
 
 # All different, and none 1, so that none can stand in another's place.
 SETTINGS = dict(

@@ -11,10 +11,11 @@ from PIL import Image
 
 from tests import method_table as table
 from tests.methods import by_hand
-from uit_jax import config, feed, methods
+from uit_jax import config, methods
 from uit_jax.errors import UserError
-from uit_jax.key_queue import KeyQueue
+from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.nn.cluit import Encoder, Generator
+from uit_jax.training import feed
 
 # All different, and none 1, so that none can stand in another's place.
 SETTINGS = dict(

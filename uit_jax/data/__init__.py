@@ -1,11 +1,11 @@
 """Sources of images and the batches drawn from them; TensorFlow is imported only where files are decoded with it."""
 
 from uit_jax.data.batches import Batches, batches
-from uit_jax.data.decoding import Unreadable, decode
-from uit_jax.data.encoding import write
 from uit_jax.data.opening import open_source, open_test, splits, stored_form
-from uit_jax.data.pairs import Pair, PairBatches, open_pair, open_test_pair, pair_batches
-from uit_jax.data.sources import Source, examples
+from uit_jax.data.sides import Pair, PairBatches, open_pair, open_test_pair, pair_batches
+from uit_jax.data.sources.base import Source, examples
+from uit_jax.images.decode import Unreadable, decode
+from uit_jax.images.encode import write
 
 __all__ = [
     "Batches",

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from uit_jax.data.decoding import Unreadable, is_plain
 from uit_jax.data.order import Order, PairOrder, stream_members
-from uit_jax.data.sources import EncodedSource, Reader, Source
+from uit_jax.data.sources.base import EncodedSource, Reader, Source
 from uit_jax.errors import UserError
+from uit_jax.images.decode import Unreadable, is_plain
 
 HostBatch = dict[str, np.ndarray]
 AnyOrder = Order | PairOrder

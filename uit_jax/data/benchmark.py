@@ -11,11 +11,11 @@ import sys
 import time
 
 from uit_jax.data.batches import batches
-from uit_jax.data.decoding import FILTERS
 from uit_jax.data.opening import is_pair, open_source, parts
-from uit_jax.data.pairs import Pair, open_pair, pair_batches
-from uit_jax.data.sources import Source
+from uit_jax.data.sides import Pair, open_pair, pair_batches
+from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
+from uit_jax.images.decode import FILTERS
 
 
 def measure(

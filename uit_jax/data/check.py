@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from uit_jax.data import decoding, rasters
-from uit_jax.data.decoding import Unreadable
-from uit_jax.data.folders import pair_folders
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
-from uit_jax.data.sources import EncodedSource, Form, Source
+from uit_jax.data.sources.base import EncodedSource, Form, Source
+from uit_jax.data.sources.folders import pair_folders
+from uit_jax.images import decode as decoding
+from uit_jax.images import rasters
+from uit_jax.images.decode import Unreadable
 
 _BLOCK = 256
 _NAMED = 5  # examples named for each finding

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from uit_jax.data.decoding import ARRAYS, SUFFIXES
-from uit_jax.data.folders import PAIR_FOLDERS, folder_splits, list_images, list_split, pair_folders
-from uit_jax.data.packed import PackedSource, is_packed, packed_form
-from uit_jax.data.procedural import ProceduralSource
-from uit_jax.data.sources import EncodedSource, FileSource, Form, Source
+from uit_jax.data.sources.base import EncodedSource, FileSource, Form, Source
+from uit_jax.data.sources.folders import PAIR_FOLDERS, folder_splits, list_images, list_split, pair_folders
+from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
+from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
+from uit_jax.images.decode import ARRAYS, SUFFIXES
 
 
 def splits(spec: str) -> tuple[str, ...]:
@@ -34,7 +34,7 @@ def parts(spec: str) -> tuple[str, ...]:
     if kind == "procedural":
         return ("train", "test")
     if kind == "tfds":
-        from uit_jax.data import tfds_source
+        from uit_jax.data.sources import tfds as tfds_source
 
         return tuple(tfds_source.splits(base))
     root = Path(base).expanduser()
@@ -84,7 +84,7 @@ def find_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
     if kind == "procedural":
         source: Source = ProceduralSource(base, form, split=part, seed=seed)
     elif kind == "tfds":
-        from uit_jax.data import tfds_source
+        from uit_jax.data.sources import tfds as tfds_source
 
         source = tfds_source.open_tfds(base, form, split=part)
     else:

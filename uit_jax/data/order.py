@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uit_jax.data.sources import Source
+from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
 
 STREAMS = ("all", "labelled", "unlabelled", "partly_labelled")

@@ -12,11 +12,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from uit_jax.data.decoding import Unreadable
 from uit_jax.data.opening import open_part, parts
-from uit_jax.data.packed import ARRAY, FORMAT, META
-from uit_jax.data.sources import Form, Source, check_unreadable
+from uit_jax.data.sources.base import Form, Source, check_unreadable
+from uit_jax.data.sources.packed import ARRAY, FORMAT, META
 from uit_jax.errors import UserError
+from uit_jax.images.decode import Unreadable
 
 _BLOCK = 256  # images decoded ahead of the file
 

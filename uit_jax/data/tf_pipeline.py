@@ -20,9 +20,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its banners, and its lines
 
 import tensorflow as tf  # noqa: E402
 
-from uit_jax.data.decoding import Unreadable, is_plain  # noqa: E402
 from uit_jax.data.order import Order  # noqa: E402
-from uit_jax.data.sources import FileSource, Reader  # noqa: E402
+from uit_jax.data.sources.base import FileSource, Reader  # noqa: E402
+from uit_jax.images.decode import Unreadable, is_plain  # noqa: E402
 
 _AHEAD = 3
 _UNKNOWN, _PLAIN, _OTHER = 0, 1, 2

@@ -14,9 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from uit_jax import augment, collectives, key_queue, optimizers
+from uit_jax import augment, collectives, optimizers
 from uit_jax.errors import UserError
 from uit_jax.losses import adversarial, contrastive, reconstruction
+from uit_jax.memory import key_queue
 from uit_jax.nn import cut as networks
 from uit_jax.nn import sincut
 from uit_jax.nn.layers import instance_norm

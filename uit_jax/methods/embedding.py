@@ -10,10 +10,11 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from uit_jax import augment, collectives, key_queue, optimizers
+from uit_jax import augment, collectives, optimizers
 from uit_jax.errors import UserError
-from uit_jax.key_queue import KeyQueue
 from uit_jax.losses import adversarial, contrastive, reconstruction
+from uit_jax.memory import key_queue
+from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.methods import cluit
 from uit_jax.nn.cluit import Encoder, Generator
 from uit_jax.state import Learner, TrainState, descend

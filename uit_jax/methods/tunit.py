@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from uit_jax import augment, collectives, key_queue, optimizers
+from uit_jax import augment, collectives, optimizers
 from uit_jax.errors import UserError
 from uit_jax.losses import adversarial, clustering, contrastive, reconstruction
+from uit_jax.memory import key_queue
 from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork
 from uit_jax.state import Learner, TrainState, descend
 from uit_jax.types import Array, Batch, Method, Metrics

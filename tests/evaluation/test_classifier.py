@@ -1,0 +1,223 @@
+"""The judge of translations: what it learns, what it calls those whose answer is known, and what is kept of it."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import method_table as table
+from tests import toy
+from tests.verbs.test_evaluate import CLASSES, SIZE, STEPS, write_set
+from uit_jax import data
+from uit_jax.errors import UserError
+from uit_jax.evaluation import classifier
+
+SMALL = dict(width=4, batch_size=16, learning_rate=1e-2)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compile():
+    with table.quick_compile():
+        yield
+
+
+def open_both(root, **form):
+    return data.open_source(str(root), size=SIZE, **form), data.open_test(str(root), size=SIZE, **form)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three classes of one colour each; half of the test images of the first look like the second."""
+    root = tmp_path_factory.mktemp("set")
+    write_set(root, wrong=6)
+    return root
+
+
+@pytest.fixture(scope="module")
+def judge(folder):
+    return classifier.train(*open_both(folder), steps=STEPS, **SMALL)
+
+
+@pytest.fixture
+def test(folder):
+    return open_both(folder)[1]
+
+
+def looks(source):
+    """Return the brightest channel of each image, which is the class it looks like."""
+    return source.images(range(len(source))).mean((1, 2)).argmax(-1)
+
+
+def translator(answer):
+    """Return a method whose style is an image itself, and whose translation is `answer(content, reference)`."""
+
+    def translate(variables, inputs):
+        return answer(inputs["content"], inputs["style"].reshape(inputs["content"].shape))
+
+    readouts = {"style": lambda variables, images: images.reshape(len(images), -1)}
+    return toy.method()._replace(readouts=readouts, translate=translate)
+
+
+def test_a_judge_learns_to_tell_images_apart(judge, folder, test):
+    images = test.images(range(len(test)))
+    assert (judge.read(images) == looks(test)).mean() > 0.95
+    assert judge.accuracy == (judge.read(images) == test.labels).mean()
+    assert judge.classes == tuple(CLASSES) and judge.shape == (SIZE, SIZE, 3)
+    assert "all 90 labelled training images" in judge.protocol and "on 36 held-out" in judge.protocol
+    np.testing.assert_array_equal(judge.read(open_both(folder, depth=16)[1].images(range(36))), judge.read(images))
+
+
+def test_training_is_a_function_of_images_and_seed(folder):
+    eight, sixteen, other = (
+        classifier.train(*open_both(folder, depth=depth), steps=STEPS, seed=seed, **SMALL)
+        for depth, seed in ((8, 0), (16, 0), (8, 1))
+    )
+    assert eight.checksum == sixteen.checksum != other.checksum
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what_these_are_called(judge, test, seed):
+    own = judge.read(test.images(range(len(test))))
+    others = classifier.pairs(test.labels, 5, seed)
+    right = (own == test.labels).mean()
+    assert 0.7 < right < 0.95
+
+    def score(answer):
+        method = translator(answer)
+        return classifier.score(method, toy.variables(), test, judge, references=5, seed=seed)
+
+    scores, protocol = score(lambda content, reference: reference)
+    assert scores == {
+        "judge_accuracy": right,
+        "translation_accuracy": (own == test.labels)[others].mean(),
+        "translation_kept": (own[others] == test.labels[:, None]).mean(),
+    }
+    assert scores["translation_accuracy"] > 0.7 and scores["translation_kept"] < 0.2
+    assert protocol.startswith("180 translations") and "each of 36 labelled test images with 5 of another" in protocol
+    assert f"(seed {seed};" in protocol
+    scores, _ = score(lambda content, reference: content)
+    assert scores == {
+        "judge_accuracy": right,
+        "translation_accuracy": (own[:, None] == test.labels[others]).mean(),
+        "translation_kept": right,
+    }
+    assert scores["translation_accuracy"] < 0.2
+
+
+def test_some_images_are_judged_among_themselves(judge, test):
+    """And those without a label, or that cannot be read, are neither contents nor references."""
+    chosen = np.arange(3, 36, 2)
+    test.labels = test.labels.copy()
+    test.labels[5] = -1
+    test.mark_unreadable(7, "torn")
+    kept = np.setdiff1d(chosen, [5, 7])
+    scores, protocol = classifier.score(
+        translator(lambda content, reference: reference), toy.variables(), test, judge, chosen=chosen, references=99
+    )
+    own, labels = judge.read(test.images(kept)), test.labels[kept]
+    others = classifier.pairs(labels, 99, 0)
+    assert scores["judge_accuracy"] == (own == labels).mean()
+    assert scores["translation_accuracy"] == (own == labels)[others].mean()
+    assert f"{others.size} translations" in protocol and "each of 15 labelled" in protocol
+
+
+def test_references_are_others_of_another_class_and_the_same_every_time():
+    labels = np.random.default_rng(0).integers(4, size=60)
+    others = classifier.pairs(labels, 10, seed=3)
+    assert others.shape == (60, 10) and (labels[others] != labels[:, None]).all()
+    assert all(len(set(row)) == 10 for row in others.tolist())
+    np.testing.assert_array_equal(others, classifier.pairs(labels, 10, seed=3))
+    assert (others != classifier.pairs(labels, 10, seed=4)).any()
+    # Of any class but one's own, and not of the next one alone.
+    for label in range(4):
+        assert set(labels[others[labels == label]].ravel()) == set(range(4)) - {label}
+    # As many for every image, where one class is larger than all the others together.
+    few = classifier.pairs(np.array([0, 0, 0, 0, 1, 2]), 10, seed=0)
+    assert few.shape == (6, 2) and (few[:4] >= 4).all() and (few[4] != 4).all() and (few[5] != 5).all()
+
+
+def test_a_judge_comes_back_from_its_file(tmp_path, judge, test):
+    path = tmp_path / "kept" / "judge.npz"
+    path.parent.mkdir()
+    classifier.save(path, judge)
+    again = classifier.load(path)
+    images = test.images(range(len(test)))
+    np.testing.assert_array_equal(again.read(images), judge.read(images))
+    floats = jnp.asarray(images[:4] / 127.5 - 1, jnp.float32)
+    np.testing.assert_array_equal(again.apply(again.params, floats), judge.apply(judge.params, floats))
+    assert again.checksum == judge.checksum
+    assert again._replace(params=None, apply=None) == judge._replace(params=None, apply=None)
+    again.check_fits(test, str(path))
+    assert [each.name for each in path.parent.iterdir()] == ["judge.npz"]
+
+
+def test_an_interrupted_write_leaves_what_was_there(tmp_path, judge, monkeypatch):
+    path = tmp_path / "judge.npz"
+
+    def torn(file, **arrays):
+        file.write_bytes(b"half of it")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", torn)
+        with pytest.raises(KeyboardInterrupt):
+            classifier.save(path, judge)
+        assert list(tmp_path.iterdir()) == []
+    classifier.save(path, judge)
+    before = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "savez", torn)
+        with pytest.raises(KeyboardInterrupt):
+            classifier.save(path, judge._replace(accuracy=0.0))
+    assert path.read_bytes() == before and [each.name for each in tmp_path.iterdir()] == ["judge.npz"]
+
+
+def test_a_file_that_holds_no_judge_is_refused_in_one_line(tmp_path, judge):
+    path = tmp_path / "judge.npz"
+    classifier.save(path, judge)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files}
+    kernel = "params.classes.out.kernel"
+    for damage in (
+        {"width": np.array(8)},
+        {"shape": np.array([SIZE, SIZE, 1])},
+        {"classes": np.array(["one", "two"])},
+        {"more": np.zeros(3)},
+        {kernel: arrays[kernel][:-1]},
+        {kernel: arrays[kernel].astype(np.float64)},
+        {kernel: None},
+        {"accuracy": None},
+    ):
+        kept = {name: value for name, value in {**arrays, **damage}.items() if value is not None}
+        np.savez(path, **kept)
+        with pytest.raises(UserError, match=f"^{re.escape(str(path))}: holds no judge .*name another file$"):
+            classifier.load(path)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(UserError, match=f"^{re.escape(str(path))}: cannot be read"):
+        classifier.load(path)
+
+
+def test_what_a_judge_cannot_judge_is_refused(tmp_path, folder, judge, test):
+    source = open_both(folder)[0]
+    for other, what in (
+        (data.open_test("procedural:species=3,test_count=9", size=SIZE), "disk, square"),
+        (data.open_test(str(folder), size=2 * SIZE), "32 x 32 px"),
+        (data.open_test(str(folder), size=SIZE, channels=1), "in 1 channels"),
+    ):
+        with pytest.raises(UserError, match=f"^FILE: this judge is of 3 classes \\(a_red, .*{what}.*name a file that"):
+            judge.check_fits(other, "FILE")
+        with pytest.raises(UserError, match=f"{what}.*a judge needs the same in both"):
+            classifier.train(source, other, steps=1)
+        with pytest.raises(UserError, match=what):
+            classifier.score(toy.method(), toy.variables(), other, judge)
+    write_set(tmp_path / "flat", labelled=False, test=2, train=2)
+    with pytest.raises(UserError, match="flat/train: its images have no labels to judge translations by"):
+        classifier.train(open_both(tmp_path / "flat")[0], test, steps=1)
+    with pytest.raises(UserError, match="its images are of one class"):
+        classifier.score(toy.method(), toy.variables(), test, judge, chosen=np.arange(12))
+    with pytest.raises(UserError, match="its images are of one class"):
+        classifier.train(source, test.of_class("a_red"), steps=1)
+    odd = [data.open_source(str(folder), size=24, split=split) for split in ("train", "test")]
+    with pytest.raises(UserError, match="a side that is a power of two"):
+        classifier.train(*odd, steps=1)

@@ -1,0 +1,143 @@
+"""The oracle: a perfect translator passes, an idle and a recolouring one do not."""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from uit_jax.data import world as worlds
+from uit_jax.data.world import World
+from uit_jax.evaluation import oracle
+
+WORLD = World(species=3, size=16, count=8, test_count=60)
+COUNT = 120
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return oracle.train(WORLD, steps=300, batch_size=32)
+
+
+@pytest.fixture(scope="module")
+def pair():
+    scenes = WORLD.scenes("test")
+    content, reference = oracle.pairs(scenes, COUNT)
+    return scenes[content], scenes[reference]
+
+
+def pixels(scenes):
+    return (WORLD.render(scenes) / 127.5 - 1).astype(np.float32)
+
+
+def compare(outputs, pair, judge):
+    return oracle.compare(outputs, *pair, WORLD, judge)
+
+
+def test_the_judge_knows_the_test_images(judge):
+    assert judge.accuracy > 0.9
+    species, position = judge.read(pixels(WORLD.scenes("test")))
+    assert species.shape == (60,) and position.shape == (60, 2)
+
+
+def test_pairs_are_of_different_species_and_drawn_once(pair):
+    content, reference = pair
+    assert (content.species != reference.species).all()
+    first, again = oracle.pairs(WORLD.scenes("test"), COUNT), oracle.pairs(WORLD.scenes("test"), COUNT)
+    np.testing.assert_array_equal(first, again)
+    # Every test image is a content, equally often.
+    assert (np.bincount(first[0]) == 2).all()
+
+
+def test_a_perfect_translation_passes(judge, pair):
+    scores = compare(pixels(worlds.translation(*pair)), pair, judge)
+    assert scores["species"] > 0.9 and scores["position"] < 0.5
+    assert scores["follows_reference"] == scores["ground_follows_reference"] == 1
+    assert max(scores[name] for name in ("color", "object", "ground", "error")) < 1e-6
+    assert scores["oracle_accuracy"] == judge.accuracy
+
+
+def test_doing_nothing_keeps_the_place_but_not_the_rest(judge, pair):
+    scores = compare(pixels(pair[0]), pair, judge)
+    assert scores["species"] < 0.1 and scores["position"] < 0.5
+    assert scores["follows_reference"] < 0.1 and scores["ground_follows_reference"] < 0.1
+    assert scores["error"] > 0.1 and scores["object"] > 0.2 and scores["ground"] > 0.1
+
+
+def test_copying_the_reference_loses_the_place(judge, pair):
+    scores = compare(pixels(pair[1]), pair, judge)
+    assert scores["species"] > 0.9 and scores["position"] > 0.8
+    assert scores["ground_follows_reference"] > 0.9
+
+
+def test_recolouring_without_the_shape_does_not_pass(judge, pair):
+    recoloured = dataclasses.replace(pair[0], colors=pair[1].colors)
+    scores = compare(pixels(recoloured), pair, judge)
+    assert scores["species"] < 0.4
+    assert scores["follows_reference"] > 0.95
+
+
+def test_score_gives_content_and_reference_to_the_translator(judge):
+    """A translator that finds its images among the test images and answers with the truth, or with the content."""
+    scenes = WORLD.scenes("test")
+    count, shown = len(scenes), pixels(scenes)
+    first, second = np.divmod(np.arange(count**2), count)
+    answers = jnp.asarray(pixels(worlds.translation(scenes[first], scenes[second]))).reshape(count, count, 16, 16, 3)
+
+    def find(variables, images):
+        return jnp.square(images[:, None] - variables[None]).sum((2, 3, 4)).argmin(1)
+
+    class Perfect:
+        @staticmethod
+        def translate(variables, inputs):
+            return answers[find(variables, inputs["content"]), find(variables, inputs["reference"])]
+
+    class Idle:
+        @staticmethod
+        def translate(variables, inputs):
+            return inputs["content"]
+
+    perfect, idle = (oracle.score(method, shown, WORLD, count=COUNT, judge=judge) for method in (Perfect, Idle))
+    assert perfect["species"] > 0.9 and perfect["follows_reference"] == 1 and perfect["error"] < 1e-6
+    assert idle["species"] < 0.1 and idle["follows_reference"] < 0.1
+
+
+def test_a_translator_to_one_species_is_judged_without_references(judge):
+    scenes = WORLD.scenes("test")
+    scenes = scenes[np.flatnonzero(scenes.species == 0)]
+    truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, 2))
+    moved = dataclasses.replace(truth, position=-truth.position)
+    regrounded = dataclasses.replace(
+        truth, colors=np.stack([*truth.colors.swapaxes(0, 1)[:2], 0 * truth.colors[:, 2]], 1)
+    )
+
+    def compare(outputs):
+        return oracle.compare_domain(pixels(outputs), scenes, 2, WORLD, judge)
+
+    perfect, idle, elsewhere, black = map(compare, (truth, scenes, moved, regrounded))
+    assert perfect["species"] > 0.9 and perfect["position"] < 0.5 and perfect["ground"] < 0.01
+    assert idle["species"] < 0.1 and idle["position"] < 0.5 and idle["ground"] < 0.01
+    assert elsewhere["species"] > 0.9 and elsewhere["position"] > 0.8
+    assert black["ground"] > 0.3
+
+
+def test_such_a_translator_is_given_the_scenes(judge):
+    class Darker:
+        @staticmethod
+        def translate(variables, inputs):
+            assert set(inputs) == {"content"}
+            return inputs["content"] * variables - 1 + variables
+
+    scenes = WORLD.scenes("test")
+    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, 1, judge=judge) for share in (1.0, 0.5))
+    assert kept["ground"] < 0.01 and kept["position"] < 0.5 and kept["oracle_accuracy"] == judge.accuracy
+    np.testing.assert_allclose(dark["ground"], np.linalg.norm(scenes.colors[:, 2], axis=-1).mean() / 2, rtol=0.02)
+    assert kept["species"] == np.mean(judge.read(pixels(scenes))[0] == 1)
+
+
+def test_mean_colours_weigh_by_the_parts():
+    images = np.zeros((1, 2, 2, 3))
+    images[0, 0] = 1.0
+    parts = np.zeros((1, 2, 2, 3), np.float32)
+    parts[0, 0, 0, 0] = parts[0, 0, 1, 1] = parts[0, 1, :, 2] = 1
+    np.testing.assert_allclose(oracle._mean_colors(images, parts), [[[1, 1, 1], [0, 0, 0]]])

@@ -1,0 +1,228 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import toy
+from uit_jax import augment
+from uit_jax.errors import UserError
+from uit_jax.images import pictures
+from uit_jax.inference import batched as inference
+
+
+def flat(color, size=64, channels=3):
+    return np.full((size, size, channels), color, np.uint8)
+
+
+def colors(picture):
+    """Return the colours that fill cells, as opposed to white and the grays of captions."""
+    found, counts = np.unique(picture.reshape(-1, 3), axis=0, return_counts=True)
+    return {tuple(int(v) for v in color) for color, count in zip(found, counts, strict=True) if count >= 64 * 64 // 2}
+
+
+def at(picture, row, column):
+    """Return the cell of a picture without captions as its pixels, by the layout's own arithmetic."""
+    step = 64 + pictures.GAP
+    y = pictures.MARGIN + row * step + (pictures.FRAME if row else 0)
+    x = pictures.MARGIN + column * step + (pictures.FRAME if column else 0)
+    return picture[y : y + 64, x : x + 64]
+
+
+def test_a_grid_has_references_on_top_contents_on_the_left_and_a_white_corner():
+    contents, references = [flat((10, 0, 0)), flat((20, 0, 0))], [flat((0, 30, 0)), flat((0, 40, 0)), flat((0, 50, 0))]
+    drawn = [[flat((c, r, 0)) for r in (30, 40, 50)] for c in (10, 20)]
+    picture = pictures.reference_grid(contents, references, drawn)
+    assert picture.dtype == np.uint8
+    assert (at(picture, 0, 0) == 255).all()
+    for column, r in enumerate((30, 40, 50), start=1):
+        assert (at(picture, 0, column) == (0, r, 0)).all()
+        for row, c in enumerate((10, 20), start=1):
+            assert (at(picture, row, 0) == (c, 0, 0)).all()
+            assert (at(picture, row, column) == (c, r, 0)).all()
+
+
+def test_captions_take_room_and_ink_but_hide_no_image():
+    contents, references = [flat((10, 0, 0))], [flat((0, 30, 0))]
+    plain = pictures.reference_grid(contents, references, [[flat((10, 30, 0))]])
+    labels = dict(title="step 7", row_labels=["a"], column_labels=["a very long name.png"])
+    labelled = pictures.reference_grid(contents, references, [[flat((10, 30, 0))]], **labels)
+    assert labelled.shape[0] > plain.shape[0] and labelled.shape[1] > plain.shape[1]
+    assert colors(labelled) == colors(plain) == {(255, 255, 255), (10, 0, 0), (0, 30, 0), (10, 30, 0)}
+    for color in ((10, 0, 0), (0, 30, 0), (10, 30, 0)):
+        assert (labelled == color).all(-1).sum() == 64 * 64
+    assert (labelled < 128).any(-1).sum() > (plain < 128).any(-1).sum()
+
+
+def test_captions_of_cells_stand_below_them_in_their_width():
+    images = [[flat((10 * (row + 1), 0, 0)) for _ in range(3)] for row in range(2)]
+    plain = pictures.table(images)
+    texts = [["first\nsecond line", "", "a very long name indeed.png"], ["x"]]
+    labelled = pictures.table(images, captions=texts, lead=True)
+    assert labelled.shape[1] == plain.shape[1] + pictures.FRAME and colors(labelled) == colors(plain)
+    below = 2 * 15 + pictures.GAP
+    assert labelled.shape[0] == plain.shape[0] + 2 * below
+    for row in range(2):
+        y = pictures.MARGIN + row * (64 + below + pictures.GAP)
+        for column in range(3):
+            x = pictures.MARGIN + column * (64 + pictures.GAP) + (pictures.FRAME if column else 0)
+            assert (labelled[y : y + 64, x : x + 64] == (10 * (row + 1), 0, 0)).all()
+            inked = (labelled[y + 64 : y + 64 + below, x : x + 64] < 200).any()
+            assert inked == (column < len(texts[row]) and texts[row][column] != "")
+            # Nothing of a caption reaches beyond its cell.
+            assert (labelled[y + 64 : y + 64 + below, x + 64 : x + 64 + pictures.GAP] == 255).all()
+
+
+def test_small_images_are_enlarged_by_whole_pixels_and_odd_shapes_are_letterboxed():
+    checker = np.indices((16, 16)).sum(0) % 2 * 200
+    picture = pictures.strip([np.repeat(checker[..., None], 3, -1).astype(np.uint8)])
+    cell = picture[pictures.MARGIN : -pictures.MARGIN, pictures.MARGIN : -pictures.MARGIN]
+    np.testing.assert_array_equal(cell[..., 0], np.kron(checker, np.ones((4, 4))))
+
+    wide = pictures.strip([flat(7)[:32], flat(9)])
+    cell = wide[pictures.MARGIN : -pictures.MARGIN, pictures.MARGIN : pictures.MARGIN + 64]
+    assert (cell[16:48] == 7).all() and (cell[:16] == 255).all() and (cell[48:] == 255).all()
+
+
+def test_large_images_are_shrunk():
+    assert pictures.strip([flat(7, size=1000)]).shape[0] == pictures.LARGEST_CELL + 2 * pictures.MARGIN
+
+
+@pytest.mark.parametrize("channels", [1, 2, 4])
+def test_any_number_of_channels_is_drawn(channels):
+    assert pictures.strip([flat(7, channels=channels)]).shape[-1] == 3
+
+
+def test_domains_have_a_row_each_with_their_members():
+    images = np.stack([flat((10 * i, 0, 0)) for i in range(5)])
+    picture = pictures.domain_grid(images, np.array([2, 0, 2, 2, 0]), 4, members=2)
+    rows = []
+    for row in range(4):
+        y = pictures.MARGIN + row * (64 + pictures.GAP)
+        rows.append(colors(picture[y : y + 64]) - {(255, 255, 255)})
+    # Two members each are shown, the first and the last; domains 1 and 3 are empty.
+    assert rows == [{(10, 0, 0), (40, 0, 0)}, set(), {(0, 0, 0), (30, 0, 0)}, set()]
+
+
+def test_of_many_domains_the_largest_are_drawn():
+    images = np.stack([flat((i, 0, 0)) for i in range(60)])
+    domains = np.concatenate([np.arange(40), np.full(20, 999)])
+    picture = pictures.domain_grid(images, domains, 1000, rows=5)
+    assert picture.shape[0] == 2 * pictures.MARGIN + 5 * 64 + 4 * pictures.GAP
+
+
+def test_a_mosaic_shows_the_first_four():
+    images = [flat(10 * i) for i in range(1, 7)]
+    tiles = pictures.mosaic(images)
+    assert tiles.shape == (64, 64, 3)
+    assert [tiles[y, x, 0] for y in (10, 50) for x in (10, 50)] == [10, 20, 30, 40]
+    np.testing.assert_array_equal(pictures.mosaic(images[:1]), images[0])
+    assert pictures.mosaic(images, 32).shape == pictures.mosaic(images[:1], 32).shape == (32, 32, 3)
+
+
+def test_training_grids_show_what_the_method_draws():
+    contents, references = np.stack([flat(90), flat(120)]), np.stack([flat((200, 40, 40)), flat((40, 40, 200))])
+    grids = pictures.training_grids(toy.method(), toy.variables(), contents, references)
+    assert set(grids) == {"translations", "domains"}
+    for row in (1, 2):
+        for column, reference in enumerate(references, start=1):
+            # The toy gives the content the reference's mean colour; these contents have nothing else.
+            assert np.abs(at(grids["translations"], row, column).astype(int) - reference).max() <= 1
+    members = pictures.training_grids(toy.method(), toy.variables(), contents, references, references)["domains"]
+    assert colors(members) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
+
+
+def painter(traced=None):
+    """Return a method without styles that moves colours from channel to channel."""
+
+    def translate(variables, inputs):
+        assert inputs["content"].shape[1] % 4 == inputs["content"].shape[2] % 4 == 0
+        if traced is not None:
+            traced.append(inputs["content"].shape)
+        return jnp.roll(inputs["content"], 1, -1) * variables["scale"]
+
+    return toy.method()._replace(translate=translate, readouts={}, layout="pair")
+
+
+def test_pair_grids_show_both_domains_and_what_becomes_of_them():
+    traced = []
+    a = np.stack([flat((10 * i, 0, 0), 30) for i in (1, 2, 3)])
+    b = np.stack([flat((0, 0, 90), 50)])[:, :20]
+    grid = pictures.pair_grids(painter(traced), toy.variables(), a, b)["translations"]
+    assert {(10, 0, 0), (0, 10, 0), (0, 30, 0)} <= colors(grid)
+    # B is shown where there is some, one cell lower than wide.
+    assert {(0, 0, 90), (90, 0, 0)} <= {tuple(int(v) for v in c) for c in np.unique(grid.reshape(-1, 3), axis=0)}
+    assert traced == [(3, 32, 32, 3), (1, 20, 52, 3)]
+    alone = pictures.pair_grids(painter(), toy.variables(), a)["translations"]
+    assert alone.shape[1] < grid.shape[1] and {(20, 0, 0), (0, 20, 0)} <= colors(alone)
+
+
+def test_pair_grids_show_the_upper_bits_of_sixteen():
+    deep = np.full((1, 64, 64, 3), (100 * 257, 0, 200 * 257), np.uint16)
+    grid = pictures.pair_grids(painter(), toy.variables(), deep)["translations"]
+    assert {(100, 0, 200), (200, 100, 0)} <= colors(grid)
+
+
+def test_save_writes_the_format_of_the_name_and_nothing_beside_it(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
+    pictures.save(tmp_path / "new" / "a.png", image)
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "new" / "a.png")), image)
+    pictures.save(tmp_path / "gray.png", image[..., :1])
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "gray.png")), image[..., 0])
+    pictures.save(tmp_path / "a.jpg", image)
+    assert Image.open(tmp_path / "a.jpg").format == "JPEG"
+    with pytest.raises(UserError, match=r"a\.xyz: pictures are written as"):
+        pictures.save(tmp_path / "a.xyz", image)
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.is_file()) == ["a.jpg", "a.png", "gray.png"]
+
+
+def test_save_says_what_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written"):
+        pictures.save(tmp_path / "file" / "a.png", flat(0))
+
+
+def test_uint8_and_float_are_each_others_inverse():
+    values = np.arange(256, dtype=np.uint8)
+    floats = augment.normalize(values)
+    assert floats.min() == -1 and floats.max() == 1
+    np.testing.assert_array_equal(inference.to_uint8(floats), values)
+    np.testing.assert_array_equal(inference.to_uint8(jnp.array([-1.5, 1.5])), [0, 255])
+
+
+def test_all_sixteen_bits_survive():
+    values = np.arange(65536, dtype=np.uint16)
+    floats = augment.normalize(values)
+    assert floats.min() == -1 and floats.max() == 1
+    np.testing.assert_array_equal(inference.to_uint16(floats), values)
+    np.testing.assert_array_equal(inference.to_uint16(jnp.array([-1.5, 1.5])), [0, 65535])
+
+
+def test_images_of_any_size_are_continued_and_cut_back():
+    traced = []
+    images = np.random.default_rng(0).integers(0, 256, (3, 18, 35, 3), dtype=np.uint8)
+    for dtype in (np.uint8, np.uint16):
+        deep = images.astype(dtype)
+        drawn = inference.redraw_any(painter(traced), toy.variables(), deep, max_pixels=1000)
+        np.testing.assert_array_equal(drawn, np.roll(deep, 1, -1))
+        assert drawn.dtype == dtype
+    # One at a time, for two would have more pixels than allowed at once.
+    assert traced == [(1, 20, 36, 3)] * 2
+    small = inference.redraw_any(painter(traced), toy.variables(), images[:1, :1, :2])
+    np.testing.assert_array_equal(small, np.roll(images[:1, :1, :2], 1, -1))
+    assert traced[-1] == (1, 16, 16, 3)
+    with pytest.raises(UserError, match="36 x 20 px are more than --max_pixels=700"):
+        inference.redraw_any(painter(), toy.variables(), images, max_pixels=700)
+
+
+def test_batches_of_any_number_of_images_give_the_same_and_compile_once():
+    traced = []
+    method = toy.method(traced=traced)
+    images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
+    codes = inference.read(method, "style", toy.variables(), images)
+    np.testing.assert_allclose(codes, images.mean((1, 2)) / 127.5 - 1, atol=1e-5)
+    np.testing.assert_allclose(inference.read(method, "style", toy.variables(), images, batch_size=4), codes, atol=1e-6)
+    whole = inference.redraw(method, toy.variables(), images, codes[::-1], batch_size=11)
+    np.testing.assert_array_equal(inference.redraw(method, toy.variables(), images, codes[::-1], batch_size=4), whole)
+    assert traced == [(11, 8, 8, 3), (4, 8, 8, 3)]
+    pairs = inference.redraw_all(method, toy.variables(), images[:2], codes[:3])
+    np.testing.assert_array_equal(pairs[1, 2], inference.redraw(method, toy.variables(), images[1:2], codes[2:3])[0])

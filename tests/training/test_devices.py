@@ -1,0 +1,231 @@
+"""One step gives one set of numbers, however many devices and processes share its global batch, and however driven."""
+
+import functools
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from tests import method_table as table
+from tests import parallel_worker, tiny_method
+from uit_jax import collectives, methods
+from uit_jax.errors import UserError
+from uit_jax.training import devices as parallel
+
+EVERY_WAY = [("jit", 1), *((how, count) for how in ("pmap", "shard_map") for count in (1, 2, 8))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick_compile():
+    with table.quick_compile():
+        yield
+
+
+def assert_same(ours: dict, alone: dict):
+    """Compare numbers by their paths; SGD moves weights in proportion to gradients, so that noise stays noise."""
+    assert ours.keys() == alone.keys()
+    for path, expected in alone.items():
+        # A sum over examples in another order differs by what its largest terms round to.
+        noise = 1e-5 + 5e-5 * np.abs(expected).max(initial=0)
+        np.testing.assert_allclose(ours[path], expected, rtol=1e-3, atol=noise, err_msg=path)
+
+
+@pytest.fixture(scope="module")
+def alone():
+    return parallel_worker.one_step("jit", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how, count", [("pmap", 2), ("shard_map", 2), ("pmap", 8), ("shard_map", 8)])
+def test_tunit_gives_the_same_numbers_on_any_number_of_devices(alone, how, count):
+    """Batch norm, IIC's joint, the permutation, the queue and the random views are of the global batch."""
+    assert_same(parallel_worker.one_step(how, count), alone)
+
+
+# Between them all that a device may have to learn from the others, and all that is drawn at random.
+OTHERS = [
+    ("cluit", "patches"),
+    ("embedding", "labels"),
+    ("cut", "minibatch"),
+    ("cut", "external"),
+    ("cut", "batch_norm"),
+    ("fastcut", "mirrored"),
+    ("sincut", "single"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name, configuration", OTHERS)
+def test_other_methods_give_the_same_numbers_on_any_number_of_devices(name, configuration):
+    """Crops, mirroring, noise, places, pairs, labels, other devices' negatives and queues are of the global batch."""
+    expected = parallel_worker.one_step("jit", 1, name, configuration)
+    for how, count in (("pmap", 2), ("shard_map", 4)):
+        assert_same(parallel_worker.one_step(how, count, name, configuration), expected)
+
+
+@pytest.mark.slow
+def test_two_processes_of_two_devices_give_the_same_numbers(alone, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"localhost:{probe.getsockname()[1]}"
+    root = Path(__file__).parents[2]
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_PLATFORMS": "cpu",
+        "PYTHONPATH": str(root),
+    }
+    command = [sys.executable, "-m", "tests.parallel_worker", address, "2"]
+    processes = [
+        subprocess.Popen([*command, str(index), str(tmp_path)], cwd=root, env=env, stderr=subprocess.PIPE, text=True)
+        for index in range(2)
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=600)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    for how in parallel_worker.WAYS:
+        for index in range(2):
+            with np.load(tmp_path / f"{how}_{index}.npz") as numbers:
+                assert_same(dict(numbers), alone)
+
+
+@pytest.fixture
+def tiny_with_sgd(monkeypatch):
+    monkeypatch.setattr(optax, "adam", optax.sgd)
+    return tiny_method.build(tiny_method.Settings(rate=0.01))
+
+
+def train_tiny(method, how, count, phases=("first", "second", "second")):
+    """Train for some steps; return the metrics of each and the final state, as numpy."""
+    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    batch = table.batch(side=16)
+    state, metrics = lifted.put_state(method.init(jax.random.PRNGKey(0), batch)), []
+    for phase in phases:
+        state, terms = lifted.step(state, lifted.put_batch(batch), phase=phase)
+        metrics.append(jax.device_get(terms))
+    return metrics, table.snapshot(state)
+
+
+@pytest.mark.parametrize("how, count", EVERY_WAY[1:])
+def test_several_steps_are_the_same_in_every_way(tiny_with_sgd, how, count):
+    def compare(one, other):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+    jax.tree.map(compare, train_tiny(tiny_with_sgd, how, count), train_tiny(tiny_with_sgd, "jit", 1))
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+@pytest.mark.parametrize("how, count", [("pmap", 1), ("pmap", 8), ("shard_map", 2), ("shard_map", 8)])
+def test_views_do_not_depend_on_the_number_of_devices(how, count, name):
+    """A method's random views, gathered, are those of one device."""
+    method = table.build(name)
+    key = jax.random.key(3)
+
+    def step(state, batch, *, phase, axis_name):
+        views = method.views(key, batch, axis_name)
+        return state, jax.tree.map(lambda rows: collectives.gather(rows, axis_name), views)
+
+    def views(how, count):
+        lifted = parallel.lift(step, how, parallel.devices_for(count))
+        state = lifted.put_state(jnp.zeros(()))
+        return jax.device_get(lifted.step(state, lifted.put_batch(table.batch_of(method)), phase="any")[1])
+
+    ours, expected = views(how, count), views_alone(name)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-6), ours, expected)
+    if "perm" in ours:
+        assert sorted(ours["perm"]) == list(range(8))
+
+
+@functools.cache
+def views_alone(name):
+    method = table.build(name)
+    return jax.device_get(jax.jit(method.views)(jax.random.key(3), table.batch_of(method)))
+
+
+@pytest.mark.parametrize("how, count", EVERY_WAY)
+def test_later_steps_compile_nothing(how, count, caplog):
+    method = tiny_method.build(tiny_method.Settings())
+    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    batch = table.batch(side=16)
+    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
+
+    def compilations(phase):
+        nonlocal state
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level("DEBUG"):
+            state, _ = lifted.step(state, lifted.put_batch(batch), phase=phase)
+        return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
+
+    assert [compilations(phase) > 0 for phase in ("first", "second")] == [True, True]
+    assert [compilations(phase) for phase in ("first", "second", "second")] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("how, count", [("pmap", 2), ("shard_map", 2)])
+def test_the_state_has_no_device_axis(how, count):
+    method = tiny_method.build(tiny_method.Settings())
+    fresh = method.init(jax.random.PRNGKey(0), table.batch(side=16))
+    _, state = train_tiny(method, how, count)
+    assert jax.tree.map(jnp.shape, state.learners) == jax.tree.map(jnp.shape, fresh.learners)
+    assert state.step.shape == () and int(state.step) == 3
+
+
+@pytest.mark.parametrize("how, count", [("jit", 1), ("pmap", 2), ("shard_map", 2)])
+def test_the_state_is_donated(how, count):
+    method = tiny_method.build(tiny_method.Settings())
+    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    batch = table.batch(side=16)
+    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
+    mix = state.learners["model"].params["mix"]
+    lifted.step(state, lifted.put_batch(batch), phase="first")
+    assert mix.is_deleted()
+
+
+@pytest.mark.parametrize("how, count", [("jit", 1), ("pmap", 2), ("shard_map", 2)])
+def test_a_compiled_step_tells_its_costs(how, count):
+    method = tiny_method.build(tiny_method.Settings())
+    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    batch = table.batch(side=16)
+    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
+    assert lifted.compiled(state, lifted.put_batch(batch), phase="first").memory_analysis() is not None
+
+
+def test_a_batch_that_cannot_be_divided_is_refused():
+    parallel.check_batch(16, parallel.devices_for(8))
+    with pytest.raises(UserError, match="batch_size=12 .* multiple of the 8 devices"):
+        parallel.check_batch(12, parallel.devices_for(8))
+
+
+def test_a_share_that_a_method_cannot_divide_is_refused():
+    devices = parallel.devices_for(4)
+    parallel.check_batch(8, devices, 2)
+    for size, share, multiple, fitting in ((12, 3, 2, 8), (4, 1, 2, 8), (8, 2, 3, 12)):
+        line = f"batch_size={size} .* 4 devices {share} images, .* by {multiple}: use a multiple of {fitting}$"
+        with pytest.raises(UserError, match=line):
+            parallel.check_batch(size, devices, multiple)
+        parallel.check_batch(fitting, devices, multiple)
+
+
+def test_devices_are_counted_from_1_and_0_is_all():
+    assert len(parallel.devices_for()) == len(parallel.devices_for(8)) == 8
+    assert parallel.devices_for(3) == jax.devices()[:3]
+    for count in (-1, 9):
+        with pytest.raises(UserError, match=f"devices={count}, but there are 8 cpu"):
+            parallel.devices_for(count)
+
+
+def test_ways_that_do_not_exist_are_refused():
+    with pytest.raises(UserError, match="parallel='jit' runs on one device, not on 2"):
+        parallel.lift(lambda *_: None, "jit", parallel.devices_for(2))
+    with pytest.raises(UserError, match="parallel='pjit' must be"):
+        parallel.lift(lambda *_: None, "pjit", parallel.devices_for(1))

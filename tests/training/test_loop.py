@@ -1,0 +1,436 @@
+"""The real loop: what it writes, how it stops, and that a run which was stopped is the run that was not."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import method_table as table
+from tests import tiny_method
+from uit_jax import checkpoint, config
+from uit_jax.errors import UserError
+from uit_jax.verbs import train
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def quick_compile():
+    """Compile as `command` does: what is optimised rounds otherwise."""
+    with table.quick_compile():
+        yield
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(tiny_method.CONFIG)
+    return str(file)
+
+
+def run(recipe, workdir, *overrides):
+    return train.train(config.resolve(recipe, [f"--config.{o}" for o in overrides]), workdir)
+
+
+def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[str, ...] = ()) -> subprocess.Popen:
+    """Start the real command, on two CPU devices, in a process of its own."""
+    env = {
+        **os.environ,
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
+        "UIT_TEST_SIGNAL": signal_at,
+        "PYTHONPATH": str(ROOT),
+    }
+    arguments = [f"--config={recipe}", f"--workdir={workdir}", *(f"--config.{o}" for o in overrides), *hosts]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.tiny_method", "train", *arguments],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: subprocess.Popen, status: int = 0) -> str:
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == status, errors
+    return errors
+
+
+def assert_same_run(one, other):
+    """The same metrics, byte for byte, and the same state, bit for bit."""
+    assert (Path(one) / "metrics.jsonl").read_bytes() == (Path(other) / "metrics.jsonl").read_bytes()
+    (_, _, a), (_, _, b) = checkpoint.restore_run(one), checkpoint.restore_run(other)
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for (path, x), y in zip(jax.tree_util.tree_leaves_with_path(a), jax.tree.leaves(b), strict=True):
+        assert x.dtype == y.dtype and x.tobytes() == y.tobytes(), jax.tree_util.keystr(path)
+
+
+def records(workdir):
+    return [json.loads(line) for line in (Path(workdir) / "metrics.jsonl").read_text().splitlines()]
+
+
+def image_folder(folder: Path, count: int = 4) -> Path:
+    draw = np.random.default_rng(0)
+    for split in ("train", "test"):
+        for k, name in enumerate(("cat", "dog")):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(draw.normal(60 + 120 * k, 30, (20, 24, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{i}.png")
+    return folder
+
+
+def test_a_run_on_png_files_writes_everything(recipe, tmp_path):
+    source = image_folder(tmp_path / "data")
+    work = tmp_path / "run"
+    state = run(recipe, work, f"data.source={source}", "image_every=6", "evaluate_every=4", "keep_checkpoints=1")
+    assert int(state.step) == 12
+    found = records(work)
+    assert [r["step"] for r in found] == [2, 4, 6, 8, 10, 12]
+    assert [r["phase"] for r in found] == ["first", "first", "second", "second", "second", "second"]
+    assert all(0 <= r["cluster_accuracy"] <= 1 for r in found if r["step"] % 4 == 0)
+    assert "second" not in found[0] and "second" in found[-1]
+    names = sorted(p.name for p in (work / "images").iterdir())
+    assert names == [f"{name}_{step:08d}.png" for name in ("domains", "translations") for step in (6, 12)]
+    assert Image.open(work / "images" / names[0]).size > (64, 64)
+    assert config.saved(work).data.source == str(source)
+    _, best = max((r["cluster_accuracy"], r["step"]) for r in found if "cluster_accuracy" in r)
+    assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
+
+
+def test_metrics_are_means_over_their_steps(recipe, tmp_path):
+    run(recipe, tmp_path / "each", "log_every=1")
+    run(recipe, tmp_path / "windows", "log_every=3")
+    each = records(tmp_path / "each")
+    assert records(tmp_path / "windows")[0]["fit"] == pytest.approx(np.mean([r["fit"] for r in each[:3]]))
+
+
+def test_tensorboard_events_hold_scalars_and_pictures(recipe, tmp_path):
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run(recipe, tmp_path / "run", "tensorboard=true", "image_every=12", "steps=12")
+    events = EventAccumulator(str(tmp_path / "run" / "tb"), size_guidance={"tensors": 0}).Reload()
+    assert {"fit", "second", "images_per_second", "translations"} <= set(events.Tags()["tensors"])
+    assert [e.step for e in events.Tensors("fit")] == [2, 4, 6, 8, 10, 12]
+
+
+@pytest.mark.parametrize("stop_at", [5, 8, 11])
+def test_continuing_equals_never_stopping(recipe, tmp_path, stop_at, monkeypatch):
+    """Stopped by SIGTERM at a step where no checkpoint is due, in the middle of a window of metrics."""
+    run(recipe, tmp_path / "whole", "log_every=3", "evaluate_every=6")
+    advance = train.Run.advance
+
+    def interrupted(self, state, step):
+        if step == stop_at:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return advance(self, state, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.Run, "advance", interrupted)
+        state = run(recipe, tmp_path / "parts", "log_every=3", "evaluate_every=6")
+    assert int(state.step) == stop_at
+    assert int(checkpoint.restore_run(tmp_path / "parts")[2].step) == stop_at
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    run(recipe, tmp_path / "parts", "log_every=3", "evaluate_every=6")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_sigterm_saves_and_exits_0(recipe, tmp_path):
+    said = finish(command(recipe, tmp_path / "run", signal_at=f"{int(signal.SIGTERM)}:7"))
+    assert "7 of 12 steps; the same command continues" in said
+    assert int(checkpoint.restore_run(tmp_path / "run")[2].step) == 7
+
+
+@pytest.mark.parametrize("killed_at", [3, 6, 10])
+def test_kill_9_then_the_same_command_equals_never_stopping(recipe, tmp_path, killed_at):
+    run(recipe, tmp_path / "whole", "log_every=1")
+    finish(
+        command(recipe, tmp_path / "parts", "log_every=1", signal_at=f"{int(signal.SIGKILL)}:{killed_at}"),
+        -signal.SIGKILL,
+    )
+    finish(command(recipe, tmp_path / "parts", "log_every=1"))
+    assert [r["step"] for r in records(tmp_path / "parts")] == list(range(1, 13))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment(recipe, tmp_path):
+    """Killed from outside again and again while it saves at every third step."""
+    overrides = ("steps=150", "log_every=1", "checkpoint_every=3")
+    run(recipe, tmp_path / "whole", *overrides)
+    pick = random.Random(0)
+    kills = 0
+    for _ in range(3):
+        process = command(recipe, tmp_path / "parts", *overrides)
+        path = tmp_path / "parts" / "metrics.jsonl"
+        before = path.stat().st_mtime_ns if path.exists() else 0
+        while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(pick.uniform(0, 0.5))
+        process.kill()
+        kills += finish_any(process) == -signal.SIGKILL
+    assert kills
+    finish(command(recipe, tmp_path / "parts", *overrides))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["pmap", "shard_map"])
+def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
+    """Two processes of two devices; one is told to stop, both save at the same step, and the result is the same."""
+
+    def both(signal_at):
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            port = free.getsockname()[1]
+        processes = [
+            command(
+                recipe,
+                tmp_path / "parts",
+                "devices=0",
+                f"parallel={how}",
+                signal_at=signal_at if index == 1 else "0:0",
+                hosts=(f"--coordinator=localhost:{port}", "--num_processes=2", f"--process_id={index}"),
+            )
+            for index in range(2)
+        ]
+        return [finish(process) for process in processes]
+
+    said, _ = both(f"{int(signal.SIGTERM)}:5")
+    assert "the same command continues" in said
+    assert 5 <= int(checkpoint.restore_run(tmp_path / "parts")[2].step) < 12
+    both("0:0")
+    whole = run(recipe, tmp_path / "whole", "devices=4")
+    parts = checkpoint.restore_run(tmp_path / "parts")[2]
+    assert [r["step"] for r in records(tmp_path / "parts")] == [2, 4, 6, 8, 10, 12]
+    for x, y in zip(jax.tree.leaves(parts), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-4)
+
+
+TUNIT = """
+from uit_jax import config
+
+def get_config(preset=""):
+    return config.update(config.defaults("tunit"), {
+        "steps": 6, "batch_size": 4, "parallel": "jit", "devices": 1, "tensorboard": False,
+        "log_every": 1, "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
+        "data.source": "procedural:count=24", "data.image_size": 16,
+        "method.domains": 6, "method.style_dim": 4, "method.guide_width": 4, "method.guide_stages": (1, 1),
+        "method.generator_width": 4, "method.bottleneck": 4, "method.generator_blocks": 1, "method.mlp_width": 8,
+        "method.discriminator_width": 4, "method.discriminator_max_width": 8, "method.discriminator_blocks": 1,
+        "method.queue_size": 16, "method.guide_steps": 2, "method.average_start": 3,
+    })
+"""
+
+
+@pytest.mark.slow
+def test_tunit_killed_by_kill_9_equals_never_stopping(tmp_path):
+    """Every weight, optimiser state, average, statistic and queued key, and every metric, bit for bit."""
+    (tmp_path / "tunit.py").write_text(TUNIT)
+    finish(command(tmp_path / "tunit.py", tmp_path / "whole"))
+    killed = command(tmp_path / "tunit.py", tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6")
+    finish(killed, -signal.SIGKILL)
+    assert not records(tmp_path / "parts")[-1]["step"] == 6
+    finish(command(tmp_path / "tunit.py", tmp_path / "parts"))
+    state = checkpoint.restore_run(tmp_path / "whole")[2]
+    assert set(state.learners) == {"guide", "generator", "discriminator"} and len(state.memory["queue"].keys) == 16
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+PATCHWISE = """
+from uit_jax import config
+
+def get_config(name):
+    wide = {} if name == "sincut" else {
+        "batch_size": 2, "method.load_size": 20, "method.generator_width": 4, "method.generator_blocks": 2,
+        "method.discriminator_width": 4, "method.discriminator_layers": 1, "method.patch_layers": (0, 4, 12),
+        "method.negatives": "external", "method.queue_size": 64,
+    }
+    narrow = {"method.generator_width": 1, "method.discriminator_width": 1, "method.crops": 2, "method.average": 0.5}
+    return config.update(config.defaults(name), {
+        "steps": 6, "batch_size": 1, "parallel": "jit", "devices": 1, "tensorboard": False, "best_metric": "",
+        "log_every": 1, "image_every": 6, "checkpoint_every": 2, "evaluate_every": 0, "data.resample": "bicubic",
+        "data.source": "DATA", "data.image_size": 16,
+        "method.patches": 5, "method.patch_dim": 8, "method.constant_steps": 3, "method.decay_steps": 3,
+        **(wide or narrow),
+    })
+"""
+
+
+def pair_tree(folder: Path, **sizes) -> Path:
+    """Write trainA, trainB, testA and testB; `sizes` gives (count, width, height) of the images of A and of B."""
+    draw = np.random.default_rng(1)
+    for side, (count, width, height) in sizes.items():
+        for split in ("train", "test"):
+            (folder / f"{split}{side}").mkdir(parents=True)
+            for i in range(count):
+                pixels = draw.integers(0, 256, (height, width, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(folder / f"{split}{side}" / f"{i}.png")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cut", "fastcut", "sincut"])
+def test_pairs_killed_by_kill_9_equal_never_stopping(tmp_path, name):
+    """Over the change from cropped to uncropped images, with A and B of unequal numbers and sizes, queues included."""
+    one = {"A": (1, 40, 24), "B": (1, 22, 30)}
+    data = pair_tree(tmp_path / "data", **(one if name == "sincut" else {"A": (5, 24, 20), "B": (3, 30, 40)}))
+    (tmp_path / "pairs.py").write_text(PATCHWISE.replace("DATA", str(data)))
+    recipe = f"{tmp_path / 'pairs.py'}:{name}"
+    finish(command(recipe, tmp_path / "whole"))
+    finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:5"), -signal.SIGKILL)
+    assert records(tmp_path / "parts")[-1]["step"] < 6
+    finish(command(recipe, tmp_path / "parts"))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    state = checkpoint.restore_run(tmp_path / "whole")[2]
+    assert set(state.learners) == {"generator", "discriminator", "patches"}
+    phases = ["cropped"] * (6 if name == "sincut" else 3) + ["uncropped"] * (0 if name == "sincut" else 3)
+    assert [record["phase"] for record in records(tmp_path / "whole")] == phases
+    assert list((tmp_path / "whole" / "images").iterdir())
+
+
+STYLED = """
+from uit_jax import config
+
+def get_config(name):
+    own = {
+        "cluit": {"method.r1_every": 4, "method.code_dim": 8, "method.patches": 2, "method.patch_range": (0.25, 1.0)},
+        "embedding": {"method.r1_every": 1, "method.labelled_share": 0.5},
+    }
+    return config.update(config.defaults(name), {
+        "steps": 6, "batch_size": 4, "parallel": "jit", "devices": 1, "tensorboard": False, "best_metric": "",
+        "log_every": 1, "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
+        "data.source": "DATA", "data.image_size": 8,
+        "method.style_dim": 4, "method.width": 4, "method.max_width": 8, "method.bottleneck": 4, "method.blocks": 1,
+        "method.queue_size": 16, **own[name],
+    })
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cluit", "embedding"])
+def test_styled_methods_killed_by_kill_9_equal_never_stopping(tmp_path, name):
+    """Patches, steps with and without the penalty, known and unknown labels, averages and queues included."""
+    data = image_folder(tmp_path / "data", count=12)
+    (tmp_path / "styled.py").write_text(STYLED.replace("DATA", str(data)))
+    recipe = f"{tmp_path / 'styled.py'}:{name}"
+    finish(command(recipe, tmp_path / "whole"))
+    finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6"), -signal.SIGKILL)
+    assert records(tmp_path / "parts")[-1]["step"] < 6
+    finish(command(recipe, tmp_path / "parts"))
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+    lazy = [record["step"] for record in records(tmp_path / "whole") if record["phase"] == "lazy"]
+    assert lazy == ([2, 3, 4, 6] if name == "cluit" else [])
+    memory = checkpoint.restore_run(tmp_path / "whole")[2].memory
+    assert "labels" not in memory or set(memory["labels"].keys.tolist()) == {-1, 0, 1}
+
+
+def finish_any(process) -> int:
+    process.communicate(timeout=300)
+    return process.returncode
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [("method.poison=7", "step 7: fit is nan"), ("method.poison_weights=7", "learners/model")],
+)
+@pytest.mark.parametrize("how", ["log", "save"])
+def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt, words, how):
+    cadence = ("log_every=1", "checkpoint_every=4") if how == "log" else ("log_every=100", "checkpoint_every=1")
+    if how == "log" and "weights" in spoilt:
+        words = "step 8:"  # its first effect on a term
+    with pytest.raises(UserError) as caught:
+        run(recipe, tmp_path / "run", *cadence, spoilt)
+    message = str(caught.value)
+    good = 4 if how == "log" else 6
+    assert words in message and f"last good checkpoint is step {good}" in message and "\n" not in message
+    state = checkpoint.restore_run(tmp_path / "run")[2]
+    assert int(state.step) == good and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+
+
+def test_nan_exits_not_0_with_one_line(recipe, tmp_path):
+    said = finish(command(recipe, tmp_path / "run", "log_every=1", "method.poison=6"), 2)
+    assert said.splitlines()[-1].startswith("uit: step 6: fit is nan") and "Traceback" not in said
+
+
+def test_a_resumed_run_falls_back_over_a_damaged_checkpoint(recipe, tmp_path):
+    run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "parts")
+    shutil.rmtree(tmp_path / "parts" / "checkpoints" / "12" / "state")
+    run(recipe, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_finished_run_stays_as_it_is_and_more_steps_extend_it(recipe, tmp_path):
+    run(recipe, tmp_path / "whole")
+    run(recipe, tmp_path / "parts", "steps=8")
+    before = (tmp_path / "parts" / "metrics.jsonl").read_bytes()
+    run(recipe, tmp_path / "parts", "steps=8")
+    assert (tmp_path / "parts" / "metrics.jsonl").read_bytes() == before
+    run(recipe, tmp_path / "parts")
+    assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize("how", ["jit", "shard_map"])
+def test_another_number_of_devices_continues_a_run(recipe, tmp_path, how):
+    run(recipe, tmp_path / "run", "steps=6")
+    state = run(recipe, tmp_path / "run", f"parallel={how}", f"devices={1 if how == 'jit' else 4}")
+    whole = run(recipe, tmp_path / "whole")
+    for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-4)
+
+
+def test_other_settings_or_other_images_do_not_continue_a_run(recipe, tmp_path):
+    run(recipe, tmp_path / "run", "steps=4")
+    with pytest.raises(UserError, match=r"config\.method\.rate 0\.1, not 0\.2"):
+        run(recipe, tmp_path / "run", "method.rate=0.2")
+    with pytest.raises(UserError, match="images 30, the run began with 24"):
+        run(recipe, tmp_path / "run", "data.source=procedural:count=30")
+    assert config.saved(tmp_path / "run").data.source == "procedural:count=24"
+
+
+def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
+    few = image_folder(tmp_path / "few", count=1)
+    for overrides, words in (
+        ((f"data.source={tmp_path / 'nowhere'}",), "nowhere"),
+        ((f"data.source={few}",), "2 images are fewer than batch_size=4"),
+        (("batch_size=5",), "batch_size=5"),
+        (("devices=99",), "devices=99"),
+        (("parallel=threads",), "parallel='threads'"),
+        (("method.domains=0", "method.name=tiny2"), "tiny2"),
+    ):
+        with pytest.raises(UserError) as caught:
+            run(recipe, tmp_path / "run", *overrides)
+        assert words in str(caught.value) and "\n" not in str(caught.value)
+        assert not (tmp_path / "run").exists()
+
+
+def test_an_unwritable_workdir_and_a_full_disk_are_reported_first(recipe, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for workdir in (tmp_path / "file", tmp_path / "file" / "run"):
+        with pytest.raises(UserError, match="cannot be written to") as caught:
+            run(recipe, workdir)
+        assert str(workdir) in str(caught.value)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 100))
+    with pytest.raises(UserError, match="make room"):
+        run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
+
+
+def test_a_command_without_config_needs_a_run(tmp_path):
+    with pytest.raises(UserError, match="no run to continue"):
+        train.main([f"--workdir={tmp_path}"])

@@ -1,0 +1,57 @@
+"""`uit bench` measures every phase, counts XLA's work, and needs neither data nor TensorFlow."""
+
+import json
+
+import pytest
+
+from tests import tiny_method
+from uit_jax.errors import UserError
+from uit_jax.verbs import bench
+
+
+@pytest.fixture
+def recipe(tiny, tmp_path):
+    file = tmp_path / "tiny.py"
+    file.write_text(tiny_method.CONFIG)
+    return str(file)
+
+
+@pytest.mark.parametrize(("how", "devices"), [("pmap", 2), ("shard_map", 2), ("jit", 1)])
+def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
+    out = tmp_path / "bench.json"
+    overrides = [f"--config.parallel={how}", f"--config.devices={devices}", "--config.data.source=not-needed"]
+    bench.main([f"--config={recipe}", "--steps=2", "--windows=3", f"--out={out}", *overrides])
+    printed, shown = capsys.readouterr()
+    (result,) = json.loads(printed)
+    assert json.loads(out.read_text()) == [result]
+    assert (result["devices"], result["batch_size"], result["parallel"]) == (devices, 4, how)
+    assert result["parameters"] == 3 * 4 + 4 * 6
+    assert [p["phase"] for p in result["phases"]] == ["first", "second"]
+    assert sum(p["share"] for p in result["phases"]) == pytest.approx(1)
+    for phase in result["phases"]:
+        assert len(phase["windows"]) == 3 and phase["steps_per_second"] == sorted(phase["windows"])[1]
+        assert phase["images_per_second"] == pytest.approx(4 * phase["steps_per_second"])
+        assert phase["compile_seconds"] > 0 and phase["gflop_per_step"] > 0
+        assert phase["mib_argument"] > 0 and phase["mib"] > 0
+    assert "images/s" in shown and "second" in shown
+
+
+def test_several_configs_are_rows_of_one_result(recipe, capsys):
+    bench.main([f"--config={recipe}", f"--config={recipe}", "--steps=1", "--windows=1"])
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+@pytest.mark.parametrize("wrong", ["--steps=0", "--windows=0", "--out=/no/such/folder/x.json"])
+def test_bad_arguments_are_refused_before_measuring(recipe, wrong):
+    with pytest.raises(UserError, match=wrong.split("=")[0].lstrip("-")):
+        bench.main([f"--config={recipe}", wrong])
+
+
+def test_work_counts_matrix_products():
+    """XLA's count of a product of [m, k] and [k, n] is 2 m k n."""
+    import jax
+    import jax.numpy as jnp
+
+    program = jax.jit(jnp.dot).lower(jnp.ones((8, 16)), jnp.ones((16, 32))).compile()
+    assert bench._flops(program) == pytest.approx(2 * 8 * 16 * 32, rel=0.01)
+    assert bench._memory(program)["mib_output"] == 8 * 32 * 4 / 2**20

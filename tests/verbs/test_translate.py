@@ -1,0 +1,362 @@
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests import toy
+from uit_jax import checkpoint, main, methods
+from uit_jax import files as outputs
+from uit_jax.images import video
+from uit_jax.inference import batched as inference
+from uit_jax.inference import files as drawing
+from uit_jax.inference import styles
+
+SIZE = 16
+
+
+@pytest.fixture
+def traced():
+    return []
+
+
+@pytest.fixture(autouse=True)
+def run(tmp_path, monkeypatch, traced):
+    """Let every workdir hold the toy, whose training source is `tmp_path/train`."""
+    config = SimpleNamespace(seed=0, data=SimpleNamespace(image_size=SIZE, channels=3, source=str(tmp_path / "train")))
+    state = SimpleNamespace(step=7, **toy.variables())
+    method = toy.method(multiple=8, traced=traced)._replace(variables=lambda state: {"scale": state.scale})
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    (tmp_path / "run").mkdir()
+    return styles.Trained(tmp_path / "run", config, method, toy.variables(), 7)
+
+
+def paint(path, color, size=(SIZE, SIZE), noise=12):
+    """Write an image of one colour with some texture of mean 0; `size` is (width, height)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    texture = np.random.default_rng(size).integers(-noise, noise + 1, (size[1], size[0], 1))
+    Image.fromarray(np.clip(np.array(color) + texture, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+def uit(tmp_path, *arguments):
+    return main.main(["translate", f"--workdir={tmp_path / 'run'}", *(str(a) for a in arguments)])
+
+
+def pixels(path):
+    return np.asarray(Image.open(path).convert("RGB")).astype(float)
+
+
+def mean(path):
+    return pixels(path).mean((0, 1))
+
+
+def test_a_folder_keeps_names_and_structure(tmp_path):
+    for name in ("a.png", "deep/b.png", "deep/er/c.bmp", ".hidden/d.png"):
+        paint(tmp_path / "content" / name, (40, 80, 120))
+    Image.fromarray(np.full((5, 5), 90, np.uint8)).save(tmp_path / "content" / "still.gif")
+    (tmp_path / "content" / "notes.txt").write_text("no image")
+    reference = paint(tmp_path / "red.png", (200, 60, 50))
+    arguments = [f"--reference={reference}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'content'}", *arguments) == 0
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*") if p.is_file())
+    assert written == ["a.png", "deep/b.png", "deep/er/c.bmp", "grid.png", "still.gif.png"]
+    for name in written:
+        if name != "grid.png":
+            np.testing.assert_allclose(mean(tmp_path / "out" / name), mean(reference), atol=1)
+
+
+def test_resized_images_have_the_models_size(tmp_path):
+    content = paint(tmp_path / "wide.png", (10, 20, 30), size=(50, 20))
+    reference = paint(tmp_path / "red.png", (200, 60, 50))
+    assert uit(tmp_path, f"--content={content}", f"--reference={reference}", f"--out={tmp_path / 'new/it.png'}") == 0
+    assert Image.open(tmp_path / "new" / "it.png").size == (SIZE, SIZE)
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["it.png"]
+
+
+@pytest.mark.parametrize("size", [(50, 20), (8, 61), (32, 32), (3, 2)])
+def test_kept_sizes_come_back_cropped(tmp_path, size):
+    content = paint(tmp_path / "odd.png", (100, 110, 120), size=size, noise=40)
+    reference = paint(tmp_path / "red.png", (150, 90, 80))
+    arguments = [f"--content={content}", f"--reference={reference}", "--size=keep", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, *arguments) == 0
+    assert Image.open(tmp_path / "out" / "odd.png").size == size
+    # The toy adds one colour to all pixels: what is left is the content, in its place.
+    difference = pixels(tmp_path / "out" / "odd.png") - pixels(content)
+    assert np.ptp(difference.reshape(-1, 3), axis=0).max() <= 2
+
+
+def test_rotated_photos_are_kept_upright(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.full((20, 40, 3), 90, np.uint8)).save(tmp_path / "turned.jpg", exif=exif)
+    reference = paint(tmp_path / "red.png", (150, 90, 80))
+    arguments = [f"--reference={reference}", "--size=keep", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={tmp_path}/turned.jpg", *arguments) == 0
+    assert Image.open(tmp_path / "out" / "turned.jpg").size == (20, 40)
+
+
+def test_one_program_for_each_size(tmp_path, traced):
+    for i in range(5):
+        paint(tmp_path / "content" / f"{i}.png", (i, 0, 0), size=(32, 32))
+    for i in range(3):
+        paint(tmp_path / "content" / f"wide{i}.png", (i, 0, 0), size=(60 + i, 32))
+    reference = paint(tmp_path / "red.png", (150, 90, 80))
+    arguments = [f"--content={tmp_path / 'content'}", f"--reference={reference}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, *arguments, "--size=keep", "--batch_size=8") == 0
+    # 60, 61 and 62 wide are all drawn 64 wide; larger images go fewer at a time.
+    assert sorted(traced) == [(1, 32, 64, 3), (2, 32, 32, 3)]
+
+
+def test_several_references_give_their_mean_style(tmp_path):
+    content = paint(tmp_path / "c.png", (100, 100, 100))
+    red, blue = paint(tmp_path / "red.png", (200, 80, 60)), paint(tmp_path / "more/blue.png", (60, 80, 200))
+    (tmp_path / "more" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    arguments = [f"--reference={red}", f"--reference={tmp_path / 'more'}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={content}", *arguments) == 0
+    np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (mean(red) + mean(blue)) / 2, atol=1)
+
+
+def training_set(tmp_path):
+    for i in range(6):
+        paint(tmp_path / "train" / f"red{i}.png", (150 + 10 * i, 60, 60))
+    for i in range(3):
+        paint(tmp_path / "train" / f"blue{i}.png", (60, 60, 180 + 10 * i))
+
+
+def test_a_pseudo_domain_gives_the_mean_style_of_its_training_images(tmp_path, monkeypatch):
+    training_set(tmp_path)
+    content = paint(tmp_path / "c.png", (100, 100, 100))
+    assert uit(tmp_path, f"--content={content}", "--domain=0", f"--out={tmp_path / 'out'}") == 0
+    np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (175, 60, 60), atol=2)
+
+    # The second call takes them from the workdir.
+    monkeypatch.setattr(styles.data, "open_source", None)
+    assert uit(tmp_path, f"--content={content}", "--domain=2", f"--out={tmp_path / 'out'}") == 0
+    np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (60, 60, 190), atol=2)
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_a_pseudo_domain_of_a_given_folder(tmp_path):
+    training_set(tmp_path)
+    content = paint(tmp_path / "c.png", (100, 100, 100))
+    paint(tmp_path / "given" / "r.png", (230, 20, 20))
+    arguments = ["--domain=0", f"--references={tmp_path / 'given'}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={content}", *arguments) == 0
+    np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), mean(tmp_path / "given" / "r.png"), atol=2)
+
+
+def test_an_interpolation_runs_from_one_style_to_the_other(tmp_path):
+    for i in range(2):
+        paint(tmp_path / "content" / f"{i}.png", (100, 100, 100))
+    first, last = paint(tmp_path / "a,b.png", (200, 80, 60)), paint(tmp_path / "z.png", (60, 80, 200))
+    arguments = [f"--interpolate={first},{last}", "--frames=5", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'content'}", *arguments) == 0
+    strip = pixels(tmp_path / "out" / "1.png")
+    assert strip.shape == (SIZE, 5 * SIZE, 3)
+    means = strip.reshape(SIZE, 5, SIZE, 3).mean((0, 2))
+    np.testing.assert_allclose(means, np.linspace(mean(first), mean(last), 5), atol=1)
+    assert (tmp_path / "out" / "grid.png").exists()
+
+
+def frame_means(path, frames):
+    """Return the mean colour of each of the frames that lie side by side in an image: [frames, 3]."""
+    strip = pixels(path)
+    return strip.reshape(strip.shape[0], frames, -1, 3).mean((0, 2))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_interpolation_from_the_contents_own_style_begins_with_the_content(tmp_path, monkeypatch, reverse):
+    looks, draw = [], drawing.draw_grid
+    monkeypatch.setattr(drawing, "draw_grid", lambda job, rows: looks.append(job.look) or draw(job, rows))
+    colors = {"red": (180, 60, 50), "green": (40, 170, 90)}
+    contents = {name: paint(tmp_path / "content" / f"{name}.png", color) for name, color in colors.items()}
+    # Colours that no two contents share, and a name with a comma.
+    reference = paint(tmp_path / "a,b.png", (70, 80, 200))
+    pair = f"{reference},own" if reverse else f"own,{reference}"
+    arguments = [f"--interpolate={pair}", "--frames=5", "--batch_size=1", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'content'}", *arguments) == 0
+    for name, content in contents.items():
+        ends = [mean(content), mean(reference)]
+        means = frame_means(tmp_path / "out" / f"{name}.png", 5)
+        np.testing.assert_allclose(means, np.linspace(*(ends[::-1] if reverse else ends), 5), atol=1)
+        # The toy moves a content to the style's colour, which its own leaves where it is.
+        own = pixels(tmp_path / "out" / f"{name}.png").reshape(SIZE, 5, SIZE, 3)[:, -1 if reverse else 0]
+        np.testing.assert_allclose(own, pixels(content), atol=1)
+    assert (tmp_path / "out" / "grid.png").exists() and looks[0].labels == ["0.00", "0.25", "0.50", "0.75", "1.00"]
+    assert looks[0].title == ("a,b.png to own style" if reverse else "own style to a,b.png") + ", step 7"
+    top = looks[0].images[:: -1 if reverse else 1]
+    assert [image is None for image in top] == [True] * 4 + [False]
+    np.testing.assert_array_equal(top[-1], pixels(reference))
+
+
+def test_a_file_called_own_is_named_by_its_folder(tmp_path, monkeypatch):
+    content, reference = paint(tmp_path / "c.png", (90, 90, 90)), paint(tmp_path / "z.png", (60, 80, 200))
+    paint(tmp_path / "red.png", (200, 80, 60)).rename(tmp_path / "own")
+    monkeypatch.chdir(tmp_path)
+    for spelt, first in (("own", content), ("./own", tmp_path / "own")):
+        arguments = [f"--interpolate={spelt},z.png", "--frames=2", "--out=out"]
+        assert uit(tmp_path, "--content=c.png", *arguments) == 0
+        np.testing.assert_allclose(frame_means(tmp_path / "out" / "c.png", 2), [mean(first), mean(reference)], atol=1)
+
+
+def test_a_contents_own_style_is_read_as_a_references_is(tmp_path, run, traced):
+    """At the model's size, whatever the size the content is drawn at; one program for all sizes."""
+    read = []
+
+    def style(variables, images):
+        read.append(images.shape)
+        # Not the same at every size: the left half alone.
+        return images[:, :, : images.shape[2] // 2].mean((1, 2))
+
+    run = run._replace(method=run.method._replace(readouts={"style": style}))
+    sizes = [(50, 20), (16, 16), (21, 33), (40, 41)]
+    paths = [paint(tmp_path / f"{w}.png", (100 + w, 120, 140), (w, h), noise=60) for w, h in sizes]
+    look = styles.interpolation(run, [None, paths[0]], 3)
+    job, references = drawing.Job(run, look, keep=True, batch_size=3), styles.read_images(run, paths, "content")[1]
+    codes = job.codes([job.read(path.read_bytes()) for path in paths])
+    expected = inference.read(run.method, "style", run.variables, references)
+    assert codes.shape == (4, 3, 3)
+    np.testing.assert_allclose(codes[:, 0], expected, atol=0.01)
+    np.testing.assert_array_equal(codes[:, -1], np.broadcast_to(expected[0], (4, 3)))
+    np.testing.assert_allclose(codes[:, 1], (codes[:, 0] + codes[:, 2]) / 2, rtol=1e-5)
+    assert set(read) == {(1, SIZE, SIZE, 3), (3, SIZE, SIZE, 3), (4, SIZE, SIZE, 3)}
+    drawn = {index: frames for index, _, frames in drawing.translations(job, paths)}
+    assert [[frame.shape for frame in drawn[i]] for i in range(4)] == [[(h, w, 3)] * 3 for w, h in sizes]
+
+
+def test_every_frame_of_a_film_has_its_own_style(tmp_path):
+    paint(tmp_path / "z.png", (60, 80, 200))
+    colors = [(200, 60, 60), (60, 200, 60)]
+    for number, color in enumerate(colors):
+        paint(tmp_path / "in" / f"{number}.png", color, (32, 32), noise=0)
+    arguments = [f"--interpolate=own,{tmp_path / 'z.png'}", "--frames=3", f"--video={tmp_path / 'o.mp4'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'in'}", *arguments) == 0
+    film = list(video.frames(tmp_path / "o.mp4"))
+    assert film[0].shape == (32, 96, 3) and len(film) == 2
+    for frame, color in zip(film, colors, strict=True):
+        means = frame.reshape(32, 3, 32, 3).mean((0, 2))
+        np.testing.assert_allclose(means, np.linspace(color, mean(tmp_path / "z.png"), 3), atol=6)
+
+
+def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
+    def sphere(variables, images):
+        code = images.mean((1, 2)) + 2
+        return code / (code**2).sum(-1, keepdims=True) ** 0.5
+
+    run = run._replace(method=run.method._replace(readouts={**run.method.readouts, "style": sphere}))
+    paths = [paint(tmp_path / "red.png", (200, 80, 60)), paint(tmp_path / "blue.png", (60, 80, 200))]
+    for look in (styles.reference_look(run, paths), styles.interpolation(run, paths, 4)):
+        np.testing.assert_allclose(np.linalg.norm(look.codes, axis=-1), 1, rtol=1e-5)
+    contents = styles.read_images(run, paths, "content")[1]
+    codes = drawing.Job(run, styles.interpolation(run, [None, paths[1]], 4)).codes(contents)
+    np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
+    np.testing.assert_allclose(codes[0], look.codes, atol=1e-6)
+
+
+def test_a_run_that_had_all_labels_has_no_pseudo_domains(tmp_path, run):
+    assert run.clustered
+    for share, clustered in ((0.5, True), (1.0, False), (1, False)):
+        run.config.method = SimpleNamespace(labelled_share=share)
+        assert run.clustered is clustered
+    with pytest.raises(styles.UserError, match="--domain=0: this run knows no pseudo domains; give a --reference"):
+        styles.domain_look(run, 0)
+
+
+def test_unreadable_images_are_named_and_skipped(tmp_path, capsys):
+    whole = paint(tmp_path / "content" / "b.png", (40, 80, 120), size=(64, 64), noise=60)
+    (tmp_path / "content" / "a.jpg").write_bytes(b"not an image")
+    (tmp_path / "content" / "torn.png").write_bytes(whole.read_bytes()[:-2000])
+    reference = paint(tmp_path / "red.png", (200, 60, 50))
+    for size in ("resize", "keep"):
+        out = tmp_path / size
+        arguments = [f"--content={tmp_path / 'content'}", f"--reference={reference}", f"--out={out}", f"--size={size}"]
+        assert uit(tmp_path, *arguments) == 0
+        text = capsys.readouterr()
+        assert "a.jpg" in text.err and "torn.png" in text.err
+        assert "translated 1 of 3 images" in text.out and "skipped 2" in text.out
+        assert sorted(p.name for p in out.iterdir()) == ["b.png", "grid.png"]
+
+
+def test_errors_are_one_line_and_leave_nothing(tmp_path, capsys):
+    training_set(tmp_path)
+    content, reference = paint(tmp_path / "c.png", (9, 9, 9)), paint(tmp_path / "red.png", (200, 60, 50))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "torn.png").write_bytes(b"torn")
+    out, there = f"--out={tmp_path / 'out'}", f"--content={content}"
+    cases = [
+        ([f"--content={tmp_path / 'no'}", "--domain=0", out], "no: no such file or folder"),
+        ([f"--content={tmp_path / 'empty'}", "--domain=0", out], "no images in this folder"),
+        ([f"--content={tmp_path / 'torn.png'}", "--domain=0", out], "none of its 1 images can be read"),
+        ([there, f"--reference={tmp_path / 'no.png'}", out], "no.png: no such file"),
+        ([there, f"--reference={tmp_path / 'torn.png'}", out], "torn.png cannot be read"),
+        ([there, "--domain=3", out], "3 pseudo domains, 0 to 2"),
+        ([there, "--domain=-1", out], "3 pseudo domains, 0 to 2"),
+        ([there, "--domain=1", out], "--domain=1 holds none of the 9 images; those with images: 0, 2"),
+        ([there, f"--interpolate={reference}", out], "two image files, or own and one, with a comma"),
+        ([there, f"--interpolate={reference},{tmp_path / 'no.png'}", out], "no.png"),
+        ([there, f"--interpolate={reference},{reference}", "--frames=1", out], "at least its two ends"),
+        ([there, "--interpolate=own,own", out], "one of the two ends is an image file"),
+        ([there, f"--interpolate=own,{tmp_path / 'no.png'}", out], "there is no file"),
+        ([there, f"--interpolate={tmp_path / 'no.png'},own", out], "no.png'"),
+        ([there, f"--interpolate=own,{tmp_path / 'torn.png'}", out], "torn.png cannot be read"),
+        ([there, "--interpolate=own", out], "two image files, or own and one, with a comma"),
+        ([there, "--domain=0", f"--out={tmp_path / 'file'}"], "is a file"),
+        ([there, "--domain=0", f"--out={tmp_path / 'file' / 'below'}"], "is a file"),
+        ([there, "--domain=0", f"--out={tmp_path}"], "lies where the images"),
+        ([f"--content={tmp_path / 'train'}", "--domain=0", f"--out={tmp_path / 'train' / 'out'}"], "lies where"),
+        ([there, "--domain=0", out, f"--grid={tmp_path / 'grid.xyz'}"], "the name of a picture"),
+        ([there, "--domain=0", out, f"--grid={tmp_path / 'out' / 'c.png'}"], "--grid=PATH"),
+    ]
+    for arguments, message in cases:
+        before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+        assert uit(tmp_path, *arguments) == 2, arguments
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert re.match("uit: ", error) and message in error, (arguments, error)
+        after = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file() and p.parent.name != "run"}
+        assert after.items() <= before.items() and not (tmp_path / "out").exists(), arguments
+
+
+def test_an_output_that_cannot_be_written_leaves_no_half_file(tmp_path, monkeypatch, capsys):
+    content, reference = paint(tmp_path / "c.png", (9, 9, 9)), paint(tmp_path / "red.png", (200, 60, 50))
+
+    def full(path, data):
+        path.open("wb").write(data[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert uit(tmp_path, f"--content={content}", f"--reference={reference}", f"--out={tmp_path / 'out'}") == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_may_not_be_written_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(outputs.os, "access", lambda path, mode: False)
+    with pytest.raises(outputs.UserError, match="nothing can be written to .*: name another --out or --grid"):
+        outputs.check_writable(tmp_path / "a" / "b", "--out or --grid")
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_run_that_was_really_trained_can_be_asked(tiny, tmp_path, monkeypatch, capsys):
+    """Through the trainer's own files: config, checkpoint, test split."""
+    monkeypatch.undo()
+    monkeypatch.setitem(methods.METHODS, "tiny", (tiny.Settings, tiny.build))
+    config = tmp_path / "config.py"
+    config.write_text(tiny.CONFIG)
+    workdir = tmp_path / "trained"
+    arguments = ["--config.devices=1", "--config.steps=3", "--config.checkpoint_every=0"]
+    assert main.main(["train", f"--config={config}", f"--workdir={workdir}", *arguments]) == 0
+    assert main.main(["evaluate", f"--workdir={workdir}", "--pairs=0", "--kmeans"]) == 0
+    result = json.loads((workdir / "evaluation.json").read_text())
+    assert result["step"] == 3 and sum(result["cluster_sizes"]) == result["images"] == 600
+    used = result["cluster_sizes"].index(max(result["cluster_sizes"]))
+    content = paint(tmp_path / "c.png", (100, 100, 100), size=(20, 30))
+    common = [f"--workdir={workdir}", f"--content={content}", "--size=keep", f"--domain={used}"]
+    assert main.main(["translate", *common, f"--out={tmp_path / 'out'}"]) == 0
+    assert Image.open(tmp_path / "out" / "c.png").size == (20, 30)
+    assert main.main(["translate", *common, "--checkpoint=2", f"--out={tmp_path / 'out2'}"]) == 2
+    assert "no checkpoint" in capsys.readouterr().err and not (tmp_path / "out2").exists()

@@ -1,0 +1,1 @@
+"""Images between bytes and arrays: decoding, encoding, videos, labelled pictures."""

@@ -1,0 +1,1 @@
+"""A trained method on any images: batches, tiles, styles, files."""

@@ -1,0 +1,170 @@
+"""Run a trained method on any number of images: batches of one size, so one program for each image size.
+
+Images are uint8, or uint16 where all 16 bits count; translations come back with as many bits.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from uit_jax.augment import normalize
+from uit_jax.errors import UserError
+from uit_jax.inference import tiling
+from uit_jax.types import Array, Method, PyTree
+
+MAX_PIXELS = 2**20
+"""Larger images are drawn in tiles."""
+
+
+def to_uint8(images: Array) -> Array:
+    """Map float32 in [-1, 1] to the nearest uint8; what lies outside is clipped."""
+    return to_whole(images, jnp.uint8)
+
+
+def to_uint16(images: Array) -> Array:
+    """Map float32 in [-1, 1] to the nearest uint16; what lies outside is clipped."""
+    return to_whole(images, jnp.uint16)
+
+
+def to_whole(images: Array, dtype: Any) -> Array:
+    """Map float32 in [-1, 1] to the nearest number of an unsigned type; what lies outside is clipped."""
+    most = jnp.iinfo(dtype).max
+    return jnp.clip(jnp.round((images + 1.0) * (most / 2)), 0, most).astype(dtype)
+
+
+def local(variables: PyTree) -> PyTree:
+    """Copy variables that every device holds whole to this process, whichever way they were trained."""
+    return jax.device_get(variables)
+
+
+def read(
+    method: Method, name: str, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
+) -> np.ndarray:
+    """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D])."""
+    run = _reader(method.readouts[name])
+    return _in_batches(lambda chunk: run(variables, chunk), images, batch_size=batch_size or min(64, len(images)))
+
+
+def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None) -> np.ndarray:
+    """Return the pseudo domain of each image uint8 [n, H, W, C]: int64 [n]."""
+    return read(method, "cluster", variables, images, batch_size=batch_size).argmax(-1)
+
+
+def redraw(
+    method: Method,
+    variables: PyTree,
+    contents: np.ndarray,
+    styles: np.ndarray | None = None,
+    *,
+    batch_size: int | None = None,
+) -> np.ndarray:
+    """Translate contents [n, H, W, C], each to its own style [n, D] if the method reads styles: [n, H, W, C']."""
+    run = _translator(method.translate)
+    batch_size = batch_size or min(16, len(contents))
+    inputs = (contents,) if styles is None else (contents, styles)
+    return _in_batches(lambda *chunk: run(variables, *chunk), *inputs, batch_size=batch_size)
+
+
+def redraw_all(
+    method: Method, variables: PyTree, contents: np.ndarray, styles: np.ndarray, *, batch_size: int | None = None
+) -> np.ndarray:
+    """Translate every content [m, H, W, C] to every style [n, D]: uint8 [m, n, H, W, C]."""
+    rows, columns = len(contents), len(styles)
+    pairs = redraw(
+        method,
+        variables,
+        np.repeat(contents, columns, axis=0),
+        np.tile(styles, (rows, 1)),
+        batch_size=batch_size,
+    )
+    return pairs.reshape(rows, columns, *pairs.shape[1:])
+
+
+def redraw_any(
+    method: Method,
+    variables: PyTree,
+    contents: np.ndarray,
+    styles: np.ndarray | None = None,
+    *,
+    batch_size: int | None = None,
+    max_pixels: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Translate contents [n, H, W, C] of any size as `redraw` does: continued by reflection, and cut back.
+
+    Images of more than `max_pixels` pixels, by default `MAX_PIXELS`, are drawn in tiles; `progress` is told of these.
+    A method that cannot do that draws them whole if no `max_pixels` is given.
+
+    Raises:
+      UserError: the images are larger than that, and the method cannot draw in tiles.
+    """
+    height, width = contents.shape[1:3]
+    size = drawn_size(height, width, method.multiple)
+    check_fits(method, size, max_pixels)
+    padded, limit = pad(contents, size), max_pixels or MAX_PIXELS
+    fitting = limit // (size[0] * size[1])
+    if fitting or not method.stages:
+        batch_size = min(batch_size or len(contents), 16, max(1, fitting))
+        drawn = redraw(method, variables, padded, styles, batch_size=batch_size)
+    else:
+        drawn = np.stack([_redraw_tiled(method, variables, image, limit, progress) for image in padded])
+    return drawn[:, :height, :width]
+
+
+def drawn_size(height: int, width: int, multiple: int) -> tuple[int, int]:
+    """Return the sides at which an image is drawn by a method whose sides are multiples."""
+    # Reflecting at the narrowest layer takes more than one pixel there.
+    return tuple(max(4 * multiple, -(-side // multiple) * multiple) for side in (height, width))
+
+
+def check_fits(method: Method, size: tuple[int, int], max_pixels: int | None) -> None:
+    """Raise a UserError for images (height, width) that are too large to draw whole and cannot be drawn in tiles."""
+    if max_pixels and size[0] * size[1] > max_pixels and not method.stages:
+        raise UserError(
+            f"{size[1]} x {size[0]} px are more than --max_pixels={max_pixels}, and this method cannot draw in tiles:"
+            " raise it if the memory allows, or draw at the model's size with --size=resize"
+        )
+
+
+def pad(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Continue images [..., H, W, C] below and to the right by their reflection."""
+    more = [(0, side - have) for side, have in zip(size, images.shape[-3:-1], strict=True)]
+    return np.pad(images, [(0, 0)] * (images.ndim - 3) + more + [(0, 0)], "reflect")
+
+
+def _redraw_tiled(method: Method, variables: PyTree, image: np.ndarray, limit: int, progress: Callable) -> np.ndarray:
+    """Translate an image in tiles that need no more memory than one of `limit` pixels would whole."""
+    tile, budget = min(tiling.TILE, math.isqrt(limit)), tiling.BUDGET * limit // MAX_PIXELS
+    content = np.asarray(normalize(image))
+    drawn = tiling.translate_tiled(method, variables, content, tile=tile, budget=budget, progress=progress)
+    return np.asarray(to_whole(drawn, image.dtype))
+
+
+# A new program for every call would be compiled anew, so the programs are kept by the function they run.
+@functools.lru_cache(maxsize=8)
+def _reader(readout: Callable) -> Callable:
+    return jax.jit(lambda variables, images: readout(variables, normalize(images)))
+
+
+@functools.lru_cache(maxsize=8)
+def _translator(translate: Callable) -> Callable:
+    def run(variables, contents, *styles):
+        inputs = {"content": normalize(contents), **dict(zip(("style",), styles, strict=False))}
+        return to_whole(translate(variables, inputs), contents.dtype)
+
+    return jax.jit(run)
+
+
+def _in_batches(function: Callable, *arrays: np.ndarray, batch_size: int) -> np.ndarray:
+    """Apply a function to batches of exactly one size; the last is filled up with copies of its last row."""
+    count = len(arrays[0])
+    outputs = []
+    for start in range(0, count, batch_size):
+        rows = np.minimum(np.arange(start, start + batch_size), count - 1)
+        outputs.append(np.asarray(function(*(array[rows] for array in arrays)))[: count - start])
+    return np.concatenate(outputs)

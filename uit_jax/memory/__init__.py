@@ -1,0 +1,1 @@
+"""What a training state remembers: pytrees and pure functions."""

@@ -1,0 +1,1 @@
+"""The training loop and what serves it: feeding, devices, records, grids."""

@@ -1,0 +1,80 @@
+"""What a run writes for people: metrics as JSON lines and TensorBoard events, pictures as PNG files."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from uit_jax.images import pictures
+
+
+class Writers:
+    """The metric and picture files of one workdir; on other processes than the first, nothing."""
+
+    def __init__(self, workdir: str | os.PathLike, *, active: bool = True, tensorboard: bool = True):
+        self._workdir = Path(workdir)
+        self._active = active
+        self._events = _event_writer(self._workdir / "tb") if active and tensorboard else None
+
+    @property
+    def tensorboard(self) -> bool:
+        """Whether TensorBoard events are written."""
+        return self._events is not None
+
+    def resume(self, step: int) -> None:
+        """Drop the metric records beyond `step`, and a last line that was cut short: they will be written again."""
+        path = self._workdir / "metrics.jsonl"
+        if not self._active or not path.exists():
+            return
+        kept = []
+        for line in path.read_text().splitlines():
+            try:
+                if json.loads(line)["step"] > step:
+                    break
+            except ValueError:
+                break
+            kept.append(line + "\n")
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(kept))
+        partial.replace(path)
+
+    def metrics(self, step: int, record: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""
+        if self._active:
+            with open(self._workdir / "metrics.jsonl", "a") as file:
+                file.write(json.dumps({"step": step, **record}) + "\n")
+            self.scalars(step, record)
+
+    def scalars(self, step: int, record: Mapping[str, Any]) -> None:
+        """Write numbers to TensorBoard alone."""
+        if self._events is not None:
+            self._events.write_scalars(step, {k: v for k, v in record.items() if isinstance(v, int | float)})
+            self._events.flush()
+
+    def pictures(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
+        """Write uint8 [H, W, C] grids to images/NAME_STEP.png."""
+        if not self._active:
+            return
+        for name, grid in grids.items():
+            pictures.save(self._workdir / "images" / f"{name}_{step:08d}.png", grid)
+        if self._events is not None:
+            self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
+
+    def close(self) -> None:
+        if self._events is not None:
+            self._events.close()
+
+
+def _event_writer(folder: Path):
+    """Return clu's TensorBoard writer; None where it or TensorFlow, which it needs, is not installed."""
+    try:
+        import tensorflow as tf
+        from clu import metric_writers
+    except ImportError:
+        return None
+    # The device belongs to JAX.
+    tf.config.set_visible_devices([], "GPU")
+    return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))

@@ -1,0 +1,1 @@
+"""The verbs of the `uit` command, one a file."""

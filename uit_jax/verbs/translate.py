@@ -1,0 +1,273 @@
+"""`uit translate`: redraw images or a video, in a style where the method knows any.
+
+A method with styles takes that of references, of a pseudo domain, or steps from one style to another, of which one
+may be the content's own; one without (CUT and its kin) translates what it is given, and that at its own size, in tiles
+where it is large. Of a video the pictures are kept, with their size and rate, and not the sound.
+"""
+
+import argparse
+import contextlib
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from uit_jax import files as outputs
+from uit_jax.errors import UserError
+from uit_jax.images import decode as decoding
+from uit_jax.images import encode as encoding
+from uit_jax.images import pictures, video
+from uit_jax.inference import batched as inference
+from uit_jax.inference import files as drawing
+from uit_jax.inference import styles
+from uit_jax.inference.files import Job
+from uit_jax.inference.styles import Trained
+from uit_jax.verbs.arguments import positive
+
+_GRID_ROWS = 8
+_STYLES = ("reference", "domain", "interpolate")
+_OWN = "own"
+
+
+def main(argv: list[str]) -> int:
+    args = _parser().parse_args(argv)
+    films = args.video is not None or Path(args.content).suffix.lower() in video.SUFFIXES
+    return _translate_film(args) if films else _translate_images(args)
+
+
+def _translate_images(args: argparse.Namespace) -> int:
+    """Translate image files each to its place, and draw the grid."""
+    if args.out is None:
+        raise UserError("--out is missing: a folder, or for one image also a file name")
+    sources = styles.find_images(args.content)
+    run = styles.open_run(args.workdir, args.checkpoint)
+    targets = place(sources, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
+    grid = _grid_path(args.grid, Path(args.out), targets)
+    for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
+        outputs.check_writable(folder, "--out or --grid")
+    job = _job(run, args, keep=not run.styled)
+    rows, done, why = [], 0, ""
+    with tqdm(total=len(sources), unit="image", disable=None) as bar:
+        for index, image, drawn in drawing.translations(job, sources, progress=_told(bar)):
+            bar.update()
+            if drawn is None:
+                bar.write(f"skipped {sources[index]}: {image}", file=sys.stderr)
+                why = why or f" ({sources[index].name}: {image})"
+                continue
+            encoding.write(targets[index], np.concatenate(drawn, axis=1))
+            done += 1
+            if len(rows) < _GRID_ROWS:
+                small = [pictures.thumbnail(frame) for frame in drawn]
+                rows.append((pictures.thumbnail(image), small, sources[index].name))
+    if not done:
+        raise UserError(f"--content={args.content}: none of its {len(sources)} images can be read{why}")
+    if grid is not None:
+        pictures.save(grid, drawing.draw_grid(job, rows))
+    skipped = f", skipped {len(sources) - done} unreadable" if done < len(sources) else ""
+    print(f"translated {done} of {len(sources)} images to {args.out}{skipped}")
+    return 0
+
+
+def _translate_film(args: argparse.Namespace) -> int:
+    """Translate a video, or the images of a folder in the order of their numbers, to a video."""
+    content, rate, target = Path(args.content), args.fps, _place_film(args)
+    sources = styles.find_images(content) if args.video else None
+    total = len(sources or ())
+    if sources is None:
+        rate, total = video.facts(content)
+    outputs.check_writable(target.parent, "--out or --video")
+    run = styles.open_run(args.workdir, args.checkpoint)
+    job, count = _job(run, args, keep=True), 0
+    with tqdm(total=total or None, unit="frame", disable=None) as bar:
+        frames = _frames_of(job, content) if sources is None else _read_frames(job, sorted(sources, key=_numbered), bar)
+        with video.Writer(target, rate) as writer, contextlib.closing(frames):
+            for drawn in drawing.film(job, frames, progress=_told(bar)):
+                writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
+                bar.update()
+                count += 1
+            if not count:
+                raise UserError(f"--content={content}: none of its {total} images can be read")
+    print(f"translated {count} frames to {target}, {float(rate):g} a second")
+    return 0
+
+
+def _job(run: Trained, args: argparse.Namespace, *, keep: bool) -> Job:
+    """Gather what shall be drawn and how; `keep` is for where no size is asked for. Raises UserError."""
+    given = [f"--{name}" for name in _STYLES if getattr(args, name) is not None]
+    if run.styled and not given:
+        raise UserError("give --reference, --domain or --interpolate: the method of this run draws in a style")
+    if given and not run.styled:
+        raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
+    look = None
+    if args.interpolate is not None:
+        look = styles.interpolation(run, _split_pair(args.interpolate), args.frames)
+    elif args.domain is not None:
+        look = styles.domain_look(run, args.domain, references=args.references, limit=args.domain_images)
+    elif args.reference is not None:
+        look = styles.reference_look(run, [path for name in args.reference for path in styles.find_images(name)])
+    return Job(run, look, args.size == "keep" if args.size else keep, args.batch_size, args.max_pixels)
+
+
+def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, depth: int = 8) -> list[Path]:
+    """Return where each translation goes: the same name below `out`, or `out` itself for one image into a file.
+
+    A name whose format cannot hold images of such channels and bits has another appended.
+
+    Raises:
+      UserError: `out` is a file where a folder is needed, cannot hold them, or lies where the sources are.
+    """
+    other = ".png" if channels in (1, 3) else ".tif"
+    if content.is_file() and not out.is_dir() and _is_picture(out):
+        if not encoding.holds(out.suffix, channels, depth):
+            kind = f"{channels} channel{'s' * (channels != 1)} of {depth} bits"
+            raise UserError(f"--out={out}: {out.suffix} cannot hold {kind}; give {out.with_suffix(other)}")
+        targets = [out]
+    else:
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out={out} is a file; give a folder" + ("" if content.is_dir() else ", or a name.png"))
+        root = content if content.is_dir() else content.parent
+        relative = [source.relative_to(root) for source in sources]
+        fits = [encoding.holds(path.suffix, channels, depth) for path in relative]
+        targets = [out / (p if fit else p.with_name(p.name + other)) for p, fit in zip(relative, fits, strict=True)]
+    taken = content.resolve()
+    if taken in (out.resolve(), *out.resolve().parents) or any(path.resolve() == taken for path in targets):
+        raise UserError(f"--out={out} lies where the images to translate are: name another place")
+    return targets
+
+
+def _frames_of(job: Job, path: Path) -> Iterator[np.ndarray]:
+    with contextlib.closing(video.frames(path)) as frames:
+        for frame in frames:
+            try:
+                yield job.adapt(frame)
+            except decoding.WrongChannels as error:
+                raise UserError(f"{path} {error}") from error
+
+
+def _read_frames(job: Job, paths: Sequence[Path], bar: tqdm) -> Iterator[np.ndarray]:
+    """Yield the images of a folder; unreadable ones are named and left out."""
+    for path in paths:
+        try:
+            yield job.read(path.read_bytes())
+        except (decoding.Unreadable, UserError, OSError) as error:
+            bar.write(f"skipped {path}: {error}", file=sys.stderr)
+
+
+def _told(bar: tqdm) -> Callable[[int, int], None]:
+    """Show beside a bar how far the tiles of one image are."""
+    return lambda done, total: bar.set_postfix_str(f"tile {done} of {total}" if done < total else "")
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """Sort names by the numbers in them: frame 10 comes after frame 9."""
+    parts = re.split(r"(\d+)", path.as_posix())
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _split_pair(text: str) -> list[Path | None]:
+    """Split A,B into two image files, of which either may have a comma in its name; None stands for "own"."""
+    cuts = [i for i, letter in enumerate(text) if letter == ","]
+    for cut in cuts:
+        pair = [None if part == _OWN else Path(part) for part in (text[:cut], text[cut + 1 :])]
+        if all(path is None or path.is_file() for path in pair):
+            if pair == [None, None]:
+                raise UserError(f"--interpolate={text}: one of the two ends is an image file")
+            return pair
+    if len(cuts) == 1:
+        missing = next(part for part in text.split(",") if part != _OWN and not Path(part).is_file())
+        raise UserError(f"--interpolate={text}: there is no file {missing!r}")
+    raise UserError(f"--interpolate={text}: give two image files, or {_OWN} and one, with a comma between them")
+
+
+def _is_picture(path: Path) -> bool:
+    return any(encoding.holds(path.suffix, channels, 8) for channels in (1, 3))
+
+
+def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | None:
+    """Return where the labelled picture goes; one image written to a named file has none unless asked for."""
+    if grid is None and list(targets) == [out]:
+        return None
+    path = out / "grid.png" if grid is None else Path(grid)
+    if path in targets:
+        raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
+    return outputs.picture_path("--grid", path)
+
+
+def _place_film(args: argparse.Namespace) -> Path:
+    """Return where the video goes: the file that is named, or the content's name in the folder that is.
+
+    Raises:
+      UserError: the arguments do not go together, or the name is not that of a video.
+    """
+    content, named = Path(args.content), args.out if args.video is None else args.video
+    if not content.exists():
+        raise UserError(f"{content}: no such file or folder")
+    if args.video is not None and content.is_file():
+        raise UserError(f"--video={args.video} is for a folder of frames; {content} is a file: name the place by --out")
+    if args.video is not None and args.out is not None:
+        raise UserError("--video and --out: a folder of frames becomes one video, or images; give one of the two")
+    if named is None:
+        raise UserError("--out is missing: a folder, or the name of a video")
+    if args.grid is not None:
+        raise UserError(f"--grid={args.grid}: a video has no grid; leave it out")
+    path, key = Path(named), "--out" if args.video is None else "--video"
+    if args.video is None and path.suffix.lower() not in video.WRITTEN:
+        if path.exists() and not path.is_dir():
+            raise UserError(f"--out={path} is a file; give a folder, or a name.mp4")
+        path = path / (content.name if content.suffix.lower() in video.WRITTEN else content.stem + ".mp4")
+    if path.is_dir() or path.suffix.lower() not in video.WRITTEN:
+        raise UserError(f"{key}={path}: give the name of a video ({' '.join(sorted(video.WRITTEN))})")
+    if path.resolve() == content.resolve():
+        raise UserError(f"{key}={path} is the video to translate: name another place")
+    return path
+
+
+def _rate(text: str) -> Fraction:
+    """Read frames per second: 25, 29.97 or 30000/1001."""
+    try:
+        rate = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        rate = Fraction(0)
+    if not 0 < rate <= 1000:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of frames per second, such as 25 or 30000/1001")
+    return rate.limit_denominator(1001)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="uit translate", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    parser.add_argument("--content", required=True, help="the image, folder of images or video to redraw")
+    style = parser.add_mutually_exclusive_group()
+    style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
+    style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
+    style.add_argument(
+        "--interpolate",
+        metavar="A,B",
+        help="two images; draws a strip from one's style to the other's. `own` in the place of one is the style of the"
+        " content itself: own,B goes from every content's own style to B's (a file of that name is ./own)",
+    )
+    parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
+    parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
+    parser.add_argument("--frames", type=positive, default=8, help="images of an interpolation (default: 8)")
+    parser.add_argument(
+        "--size",
+        choices=("resize", "keep"),
+        help="to the model's size, or kept (default: kept for videos and methods without styles, else resized)",
+    )
+    parser.add_argument("--out", help="a folder, or for one image or video also a file name")
+    parser.add_argument("--grid", help="where the labelled grid picture goes (default: OUT/grid.png)")
+    parser.add_argument("--video", metavar="OUT.mp4", help="make one video of the images of a folder, without sound")
+    parser.add_argument("--fps", type=_rate, default=Fraction(25), help="frames per second of --video (default: 25)")
+    parser.add_argument("--batch_size", type=positive, default=8, help="images at once (default: 8)")
+    parser.add_argument(
+        "--max_pixels",
+        type=positive,
+        help="larger images are drawn in tiles, in less memory and more time"
+        f" (default: {inference.MAX_PIXELS}; no limit for methods that cannot)",
+    )
+    return parser
