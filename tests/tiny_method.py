@@ -5,8 +5,10 @@ It fits images by their mean colour through one matrix; the second phase adds no
 """
 
 import dataclasses
+import functools
 import os
 import sys
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,9 @@ import optax
 
 from uit_jax import augment, collectives
 from uit_jax.memory import key_queue
-from uit_jax.state import Learner, TrainState, descend
-from uit_jax.types import Method
+from uit_jax.method import Method, Network, Phase, Side
+from uit_jax.settings import changed, setting
+from uit_jax.state import descend
 
 CONFIG = """
 from uit_jax import config
@@ -30,92 +33,108 @@ def get_config(preset=""):
 """
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Matrices:
+    """What stands in for a Flax module: weights of given shapes."""
+
+    def __init__(self, channels: int, width: int, domains: int):
+        self.channels, self.width, self.domains = channels, width, domains
+
+    def init(self, key, *_):
+        params = {
+            "mix": jax.random.normal(key, (self.channels, self.width)),
+            "heads": jnp.ones((self.width, self.domains)) * jnp.arange(self.domains)[None],
+        }
+        return {"params": params, "stats": {"seen": jnp.zeros(())}}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Tiny(Method):
     """`poison` makes a term NaN at that step, `poison_weights` the weights alone."""
 
-    image_size: int = 16
-    channels: int = 3
-    precision: str = "float32"
-    sync_statistics: bool = True
-    domains: int = 6
-    width: int = 4
-    guide_steps: int = 5
-    rate: float = 0.1
-    stages: tuple[int, ...] = (1, 2)
-    poison: int = -1
-    poison_weights: int = -1
+    followed: ClassVar[tuple[str, ...]] = ("clusters",)
+    best_metric: ClassVar[str] = "cluster_accuracy"
 
+    image_size: int = changed(Method, "image_size", 16)
+    domains: int = setting(6, "pseudo domains", low=1)
+    width: int = setting(4, "entries of a code", low=1)
+    guide_steps: int = setting(5, "steps of the first phase", low=0)
+    rate: float = setting(0.1, "learning rate", above=0)
+    layers: tuple[int, ...] = setting((1, 2), "a list", low=0)
+    poison: int = setting(-1, "a step")
+    poison_weights: int = setting(-1, "a step")
+    optimizer: ClassVar[Any] = staticmethod(optax.adam)  # tests put another in its place
 
-def build(settings: Settings) -> Method:
-    s = settings
-    txs = {"model": optax.adam(s.rate)}
+    @property
+    def sides(self):
+        return (Side("image", self.channels, labelled=True),)
 
-    def init(key, batch) -> TrainState:
-        key, weights_key, queue_key = jax.random.split(key, 3)
-        params = {
-            "mix": jax.random.normal(weights_key, (s.channels, s.width)),
-            "heads": jnp.ones((s.width, s.domains)) * jnp.arange(s.domains)[None],
-        }
-        learner = Learner.create({"params": params, "stats": {"seen": jnp.zeros(())}}, txs["model"], averaged=True)
-        return TrainState(jnp.int32(0), key, {"model": learner}, key_queue.create(queue_key, 8, s.width))
+    @property
+    def classes(self):
+        return self.domains
 
-    def views(key, batch, axis_name=None):
+    def phase(self, step):
+        return FIRST if step < self.guide_steps else SECOND
+
+    @functools.cached_property
+    def networks(self):
+        module = Matrices(self.channels, self.width, self.domains)
+        return {"model": Network(module, self.optimizer(self.rate), (), averaged=True)}
+
+    def memory(self, key, batch_size):
+        return key_queue.create(key, 8, self.width)
+
+    def views(self, key, batch, axis_name=None):
         images = augment.normalize(batch["image"])
         keys = collectives.example_keys(key, images.shape[0], axis_name)
         noise = jax.vmap(lambda k: jax.random.normal(k, images.shape[1:]))(keys)
         return {"x": images, "noisy": images + 0.1 * noise}
 
-    def code(params, images):
+    def code(self, params, images):
         return images.mean((1, 2)) @ params["mix"]
 
-    def update(state, batch, *, phase, axis_name=None):
-        x = batch["noisy" if phase == "second" else "x"]
+    def update(self, state, views, *, phase, axis_name=None):
+        second = phase == SECOND
+        x = views["noisy" if second else "x"]
 
         def loss_fn(params):
-            codes = code(params["model"], x)
+            codes = self.code(params["model"], x)
             terms = {
                 "fit": jnp.square(codes.mean(-1, keepdims=True) - x.mean((1, 2))).mean(),
                 "heads": jnp.square(codes @ params["model"]["heads"]).mean(),
             }
-            if phase == "second":
+            if second:
                 terms["second"] = jnp.square(codes - key_queue.negatives(state.memory).mean(0, keepdims=True)).mean()
             stats = {"stats": {"seen": state.learners["model"].stats["stats"]["seen"] + terms["fit"]}}
             return sum(terms.values()), ((terms, codes), {"model": stats})
 
-        learners, (terms, codes) = descend(state.learners, txs, loss_fn, axis_name=axis_name)
+        learners, (terms, codes) = descend(state.learners, self.optimizers, loss_fn, axis_name=axis_name)
         step = state.step + 1
-        terms["fit"] = jnp.where(step == s.poison, jnp.nan, terms["fit"])
+        terms["fit"] = jnp.where(step == self.poison, jnp.nan, terms["fit"])
         model = learners["model"].average(0.9)
-        spoilt = jax.tree.map(lambda p: jnp.where(step == s.poison_weights, jnp.inf, p), model.params)
+        spoilt = jax.tree.map(lambda p: jnp.where(step == self.poison_weights, jnp.inf, p), model.params)
         learners = {"model": model.replace(params=spoilt)}
         memory = key_queue.push(state.memory, codes, axis_name)
         return state.replace(step=step, learners=learners, memory=memory), collectives.mean(terms, axis_name)
 
-    def variables(state):
+    def variables(self, state):
         return {"params": state.learners["model"].ema}
 
-    def style(variables, images):
-        return code(variables["params"], images)
+    def read_style(self, variables, images):
+        return self.code(variables["params"], images)
 
-    def cluster(variables, images):
-        return jax.nn.softmax(style(variables, images) @ variables["params"]["heads"])
+    def read_cluster(self, variables, images):
+        return jax.nn.softmax(self.read_style(variables, images) @ variables["params"]["heads"])
 
-    def translate(variables, inputs):
-        codes = inputs["style"] if "style" in inputs else style(variables, inputs["reference"])
+    @property
+    def readouts(self):
+        return {"cluster": self.read_cluster, "style": self.read_style}
+
+    def translate(self, variables, inputs):
+        codes = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
         return jnp.clip(inputs["content"] + codes.mean(-1)[:, None, None, None], -1, 1)
 
-    return Method(
-        init=init,
-        phase=lambda step: "first" if step < s.guide_steps else "second",
-        stream=lambda phase: "all",
-        batch_size=lambda phase, size: size,
-        views=views,
-        update=update,
-        variables=variables,
-        translate=translate,
-        readouts={"cluster": cluster, "style": style},
-    )
+
+FIRST, SECOND = Phase("first"), Phase("second")
 
 
 def registered(argv: list[str]) -> int:
@@ -124,18 +143,18 @@ def registered(argv: list[str]) -> int:
     UIT_TEST_SIGNAL=NUMBER:STEP sends the process that signal at the beginning of that step.
     """
     from uit_jax import main, methods
-    from uit_jax.training import loop as run
+    from uit_jax.training import loop
 
-    methods.METHODS["tiny"] = (Settings, build)
+    methods.METHODS["tiny"] = Tiny
     number, _, at = os.environ.get("UIT_TEST_SIGNAL", "0:0").partition(":")
-    advance = run.Run.advance
+    advance = loop.Run.advance
 
     def interrupted(self, state, step):
         if step == int(at):
             os.kill(os.getpid(), int(number))
         return advance(self, state, step)
 
-    run.Run.advance = interrupted
+    loop.Run.advance = interrupted
     return main.main(argv)
 
 

@@ -1,13 +1,50 @@
-"""Where a verb's results go: checked before any work, written whole or not at all."""
+"""Files of the user's: writing one whole or not at all, finding images, and picking some of many."""
 
 import contextlib
 import json
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.images import encode as encoding
+
+PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+ARRAYS = frozenset({".npy"})
+
+Item = TypeVar("Item")
+
+
+def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]) -> None:
+    """Write a file under a temporary name beside its own, then rename it: whole or not at all; folders are made.
+
+    Args:
+      content: its bytes, or what writes them to the path it is given, whose suffix is that of `path`.
+
+    Raises:
+      UserError: it cannot be written; nothing is left of it.
+    """
+    path = Path(path)
+    partial = path.with_name(f".partial_{path.name}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, bytes):
+            partial.write_bytes(content)
+        else:
+            content(partial)
+        os.replace(partial, path)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Write a JSON file whole or not at all. Raises UserError."""
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def check_writable(folder: Path, options: str) -> None:
@@ -23,31 +60,34 @@ def check_writable(folder: Path, options: str) -> None:
         raise UserError(f"nothing can be written to {existing}: name another {options}")
 
 
-def picture_path(option: str, name: str | os.PathLike) -> Path:
-    """Return the path of a picture to write. Raises UserError where its name is that of none."""
-    path = Path(name)
-    if not encoding.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
-        raise UserError(f"{option}={path}: give the name of a picture, such as {path}.png")
-    return path
+def find_images(path: str | os.PathLike) -> list[Path]:
+    """Return a file itself, or a folder's images, those of its subfolders included, sorted.
 
-
-def json_path(option: str, name: str | os.PathLike) -> Path:
-    """Return the path of a JSON file to write. Raises UserError where it is a folder's."""
-    path = Path(name)
-    if path.is_dir():
-        raise UserError(f"{option}={path} is a folder; give the name of a .json file")
-    return path
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Write a JSON file whole or not at all. Raises UserError."""
+    Raises:
+      UserError: there is no such path, or no image in it.
+    """
     path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps(value, indent=2) + "\n")
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{path}: no such file or folder")
+    files = [p for p in path.rglob("*") if p.is_file()]
+    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts)]
+    # As a data source does: arrays lie beside images as masks or depth, and are read where they stand alone.
+    for suffixes in (PICTURES, ARRAYS):
+        if images := sorted(p for p in shown if p.suffix.lower() in suffixes):
+            return images
+    raise UserError(f"{path}: no images in this folder (looked for {' '.join(sorted(PICTURES | ARRAYS))})")
+
+
+def pick_evenly(count: int, wanted: int | None = None) -> np.ndarray:
+    """Return at most `wanted` of the indices 0 to count - 1, spread evenly, by default all: int64 [n].
+
+    Neighbours in a folder are often alike.
+    """
+    return np.linspace(0, count - 1, count if wanted is None else min(count, wanted)).astype(int)
+
+
+def picked(items: Sequence[Item], wanted: int) -> list[Item]:
+    """Return at most `wanted` of some items, spread evenly."""
+    return [items[i] for i in pick_evenly(len(items), wanted)]

@@ -1,14 +1,16 @@
-"""Everything a training run is, as one pytree, and the one place where gradients are taken."""
+"""Everything a training run is, as one pytree; the one place where gradients are taken; the game of two players."""
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 import optax
 
 from uit_jax import collectives
-from uit_jax.types import Array, PyTree
+from uit_jax.types import Array, Metrics, PyTree
+
+Learners = dict[str, "Learner"]
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +39,16 @@ class Learner:
         ema = jax.tree.map(jnp.copy, params) if averaged else None
         return cls(params, stats, tx.init(params), ema)
 
+    @property
+    def variables(self) -> dict[str, PyTree]:
+        """The weights and the statistics, as a Flax module takes them."""
+        return {"params": self.params, **self.stats}
+
+    @property
+    def averaged(self) -> dict[str, PyTree]:
+        """The running average of the weights, and the statistics."""
+        return {"params": self.ema, **self.stats}
+
     def replace(self, **changes) -> "Learner":
         return dataclasses.replace(self, **changes)
 
@@ -59,11 +71,15 @@ class TrainState:
 
     step: Array
     key: Array
-    learners: dict[str, Learner]
+    learners: Learners
     memory: PyTree = ()
 
     def replace(self, **changes) -> "TrainState":
         return dataclasses.replace(self, **changes)
+
+    def with_learners(self, learners: Learners) -> "TrainState":
+        """Return the state with some of its learners replaced."""
+        return self.replace(learners={**self.learners, **learners})
 
 
 def descend(
@@ -72,7 +88,7 @@ def descend(
     loss_fn: Callable[[dict[str, PyTree]], tuple[Array, tuple[PyTree, dict[str, PyTree]]]],
     *,
     axis_name: str | None = None,
-) -> tuple[dict[str, Learner], PyTree]:
+) -> tuple[Learners, PyTree]:
     """Take one gradient step on the named learners together: the only gradient site of the program.
 
     Args:
@@ -97,3 +113,48 @@ def descend(
             stats=stats.get(name, learner.stats),
         )
     return stepped, aux
+
+
+def play(
+    state: TrainState,
+    optimizers: Mapping[str, optax.GradientTransformation],
+    *,
+    players: Sequence[str],
+    opponents: Sequence[str],
+    make: Callable[[dict[str, PyTree]], tuple[PyTree, dict[str, PyTree]]],
+    oppose: Callable[[dict[str, PyTree], PyTree], tuple[Array, tuple[Metrics, dict[str, PyTree]]]],
+    deceive: Callable[[dict[str, PyTree], PyTree, Learners], tuple[Array, Metrics]],
+    axis_name: str | None = None,
+) -> tuple[TrainState, PyTree, Metrics]:
+    """Let opponents, then players learn from one set of translations: the order that a GAN's iteration has.
+
+    The translations are made once. The opponents learn from them first, detached; then the players learn through
+    the same translations against the opponents as they are now.
+
+    Args:
+      players, opponents: the learners of either side; the first name of a side stands before its terms.
+      make: weights of the players -> (what they make, any pytree; their new statistics by name, {} for none).
+      oppose: (weights of the opponents, what was made, detached) -> (loss, (its terms, the opponents' new statistics)).
+      deceive: (weights of the players, what was made, the opponents by name after their step) -> (loss, its terms).
+      axis_name: the device axis.
+
+    Returns:
+      The state with both sides' learners, what was made, detached, and all terms as "learner/term", of this device.
+    """
+
+    def loss_fn(params):
+        made, stats = make(params)
+        shown = jax.lax.stop_gradient(made)
+        opposing = {name: state.learners[name] for name in opponents}
+        opposing, against = descend(opposing, optimizers, lambda own: oppose(own, shown), axis_name=axis_name)
+        loss, terms = deceive(params, made, opposing)
+        return loss, ((opposing, named(players[0], terms) | named(opponents[0], against), shown), stats)
+
+    playing = {name: state.learners[name] for name in players}
+    playing, (opposing, terms, shown) = descend(playing, optimizers, loss_fn, axis_name=axis_name)
+    return state.with_learners({**playing, **opposing}), shown, terms
+
+
+def named(learner: str, terms: Metrics) -> Metrics:
+    """Put a learner's name before the names of its terms: "learner/term"."""
+    return {f"{learner}/{name}": value for name, value in terms.items()}

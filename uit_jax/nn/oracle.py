@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn.layers import Conv
+from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn import layers
-from uit_jax.nn.layers import Conv, PooledConv, RepeatedConv
+from uit_jax.nn import convs, norms, resampling
+from uit_jax.nn.convs import Conv, PooledConv, RepeatedConv
 from uit_jax.types import Array
 
 
@@ -23,8 +23,8 @@ class _Affine(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        y = layers.instance_norm(x).astype(jnp.float32)
-        return (y * layers.per_channel(scale) + layers.per_channel(bias)).astype(x.dtype)
+        y = norms.instance_norm(x).astype(jnp.float32)
+        return (y * norms.per_channel(scale) + norms.per_channel(bias)).astype(x.dtype)
 
 
 class _Adaptive(nn.Module):
@@ -32,9 +32,9 @@ class _Adaptive(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, style: Array) -> Array:
-        both = nn.Dense(2 * x.shape[-1], kernel_init=layers.kaiming_fan_in, name="style")(style)
+        both = nn.Dense(2 * x.shape[-1], kernel_init=convs.kaiming_fan_in, name="style")(style)
         gamma, beta = jnp.split(both, 2, axis=-1)
-        return layers.adaptive_instance_norm(x, beta, 1 + gamma)
+        return norms.adaptive_instance_norm(x, beta, 1 + gamma)
 
 
 class ResidualBlock(nn.Module):
@@ -51,7 +51,7 @@ class ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         # A mean over pixels and a 1 x 1 convolution without bias commute: the mean first is the cheaper order.
-        shortcut = layers.average_pool(x) if self.down else x
+        shortcut = resampling.average_pool(x) if self.down else x
         if x.shape[-1] != self.features:
             shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
         y = _Affine(name="norm_0")(x) if self.norm else x
@@ -118,7 +118,7 @@ class Branch(nn.Module):
     def __call__(self, x: Array) -> Array:
         x = Conv(x.shape[-1], 4, dtype=self.dtype, name="conv")(nn.leaky_relu(x, 0.2))
         x = nn.leaky_relu(x, 0.2)[:, 0, 0].astype(jnp.float32)
-        return nn.Dense(self.features, kernel_init=layers.kaiming_fan_in, name="out")(x)
+        return nn.Dense(self.features, kernel_init=convs.kaiming_fan_in, name="out")(x)
 
 
 class Encoder(nn.Module):

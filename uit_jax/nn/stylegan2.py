@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uit_jax.nn import layers
+from uit_jax.nn import norms
 from uit_jax.types import Array
 
 # The pixels around a tile on which the generator's outputs inside it depend.
@@ -62,7 +62,7 @@ def _weight(module: nn.Module, shape: tuple[int, ...], dtype: Any) -> Array:
 
 def _activated(x: Array, bias: Array) -> Array:
     """Add a bias and apply a leaky rectifier that keeps the variance."""
-    return nn.leaky_relu(x + layers.per_channel(bias.astype(x.dtype)), 0.2) * math.sqrt(2)
+    return nn.leaky_relu(x + norms.per_channel(bias.astype(x.dtype)), 0.2) * math.sqrt(2)
 
 
 class _Layer(nn.Module):
@@ -139,7 +139,7 @@ class _UpLayer(nn.Module):
         y = y.reshape(batch, 2 * height + 2, 2 * width + 2, self.features)
         y = blur(y[:, :-1, :-1], 1, gain=2.0)
         strength = self.param("strength", nn.initializers.zeros_init(), (1,))
-        y = y + (layers.per_channel(strength) * noise).astype(self.dtype)
+        y = y + (norms.per_channel(strength) * noise).astype(self.dtype)
         return _activated(y, self.param("bias", nn.initializers.zeros_init(), (self.features,)))
 
 

@@ -1,6 +1,6 @@
-"""The layers that the networks share, with the conventions of the papers' reference code.
+"""Convolutions with the conventions of the papers' reference code; some joined with a change of size.
 
-Parameters, normalisation statistics and affine terms are float32 whatever the compute `dtype` is.
+Parameters are float32 whatever the compute `dtype` is.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from uit_jax import collectives
+from uit_jax.nn.norms import per_channel
 from uit_jax.types import Array
 
 PADDING = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
 
+
 kaiming_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 """Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * in))."""
+
 
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * out))."""
@@ -181,11 +183,6 @@ def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
     return jax.lax.conv_general_dilated(x, kernel, steps, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
-# A gradient penalty is trained through the gradient of a convolution's input. What JAX derives of that is a convolution
-# which XLA, on a processor, runs five times slower than the first gradient: so the derivatives are told, each a
-# convolution that the first gradient has too. They can be taken in reverse only.
-
-
 @jax.custom_vjp
 def _convolve_by_2(x: Array, kernel: Array) -> Array:
     return _convolve(x, kernel, 2)
@@ -211,6 +208,8 @@ def _input_gradient_back(arguments, direction: Array):
 
 
 _convolve_by_2.defvjp(lambda *arguments: (_convolve_by_2(*arguments), arguments), _convolve_by_2_back)
+
+
 _input_gradient.defvjp(lambda *arguments: (_input_gradient(*arguments), arguments), _input_gradient_back)
 
 
@@ -219,83 +218,16 @@ def _bordered(x: Array) -> Array:
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
 
 
-class BatchNorm(nn.Module):
-    """Normalise over the batch of all devices: [B, H, W, C] -> [B, H, W, C].
+def initializer(name: str, gain: float = 0.02) -> Callable:
+    """Return the Flax initialiser of weights that torch's has by this name.
 
-    Running statistics follow the reference: momentum 0.1, unbiased variance. With `axis_name` the batch is
-    the global one; without it, each device normalises its own share.
+    "xavier": normal of std gain * sqrt(2 / (k * k * (in + out))); "normal": of std gain; "kaiming": of std
+    sqrt(2 / (k * k * in)), whatever the gain; "orthogonal": orthonormal rows times the gain.
     """
-
-    axis_name: str | None = None
-    momentum: float = 0.1
-    epsilon: float = 1e-5
-    scale_init: Callable = nn.initializers.ones_init()
-
-    @nn.compact
-    def __call__(self, x: Array, *, train: bool) -> Array:
-        channels = x.shape[-1]
-        scale = self.param("scale", self.scale_init, (channels,))
-        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
-        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        dtype, x = x.dtype, x.astype(jnp.float32)
-        if train:
-            mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
-            # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
-            var = collectives.mean(jnp.square(x - per_channel(mean)).mean((0, 1, 2)), self.axis_name)
-            if not self.is_initializing():
-                count = collectives.global_size(x.size // channels, self.axis_name)
-                unbiased = var * count / max(count - 1, 1)
-                running_mean.value = running_mean.value + self.momentum * (mean - running_mean.value)
-                running_var.value = running_var.value + self.momentum * (unbiased - running_var.value)
-        else:
-            mean, var = running_mean.value, running_var.value
-        mean, var, scale, bias = map(per_channel, (mean, var, scale, bias))
-        return ((x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(dtype)
-
-
-def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
-    """Normalise each image's channels over H and W (biased variance, no affine terms)."""
-    dtype, x = x.dtype, x.astype(jnp.float32)
-    mean = x.mean((1, 2), keepdims=True)
-    centred = x - mean
-    var = jnp.square(centred).mean((1, 2), keepdims=True)
-    return (centred * jax.lax.rsqrt(var + epsilon)).astype(dtype)
-
-
-def adaptive_instance_norm(x: Array, bias: Array, weight: Array) -> Array:
-    """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C]."""
-    dtype = x.dtype
-    y = instance_norm(x).astype(jnp.float32)
-    return (y * weight[:, None, None, :] + bias[:, None, None, :]).astype(dtype)
-
-
-class FilterResponseNorm(nn.Module):
-    """Filter response normalisation with its thresholded linear unit (arXiv:1911.09737): shape kept."""
-
-    epsilon: float = 1e-6
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        shape = (x.shape[-1],)
-        gamma = per_channel(self.param("gamma", nn.initializers.ones_init(), shape))
-        beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
-        tau = per_channel(self.param("tau", nn.initializers.zeros_init(), shape))
-        dtype, x = x.dtype, x.astype(jnp.float32)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
-        return jnp.maximum(gamma * x + beta, tau).astype(dtype)
-
-
-def per_channel(values: Array) -> Array:
-    """Shape one value for each channel [C] so that it meets images [B, H, W, C]."""
-    return values[None, None, None, :]
-
-
-def average_pool(x: Array) -> Array:
-    """Halve H and W by the mean of 2 x 2 blocks."""
-    return nn.avg_pool(x, (2, 2), (2, 2))
-
-
-def max_pool(x: Array) -> Array:
-    """Halve H and W by the maximum of 2 x 2 blocks."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+    if name == "kaiming":
+        return kaiming_fan_in
+    return {
+        "xavier": nn.initializers.variance_scaling(gain**2, "fan_avg", "normal"),
+        "normal": nn.initializers.normal(gain),
+        "orthogonal": nn.initializers.orthogonal(gain),
+    }[name]

@@ -1,0 +1,105 @@
+"""Normalisations, their statistics and affine terms in float32 whatever the compute `dtype` is."""
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from uit_jax import collectives
+from uit_jax.types import Array
+
+
+class BatchNorm(nn.Module):
+    """Normalise over the batch of all devices: [B, H, W, C] -> [B, H, W, C].
+
+    Running statistics follow the reference: momentum 0.1, unbiased variance. With `axis_name` the batch is
+    the global one; without it, each device normalises its own share.
+    """
+
+    axis_name: str | None = None
+    momentum: float = 0.1
+    epsilon: float = 1e-5
+    scale_init: Callable = nn.initializers.ones_init()
+
+    @nn.compact
+    def __call__(self, x: Array, *, train: bool) -> Array:
+        channels = x.shape[-1]
+        scale = self.param("scale", self.scale_init, (channels,))
+        bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
+        running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        dtype, x = x.dtype, x.astype(jnp.float32)
+        if train:
+            mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
+            # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
+            var = collectives.mean(jnp.square(x - per_channel(mean)).mean((0, 1, 2)), self.axis_name)
+            if not self.is_initializing():
+                count = collectives.global_size(x.size // channels, self.axis_name)
+                unbiased = var * count / max(count - 1, 1)
+                running_mean.value = running_mean.value + self.momentum * (mean - running_mean.value)
+                running_var.value = running_var.value + self.momentum * (unbiased - running_var.value)
+        else:
+            mean, var = running_mean.value, running_var.value
+        mean, var, scale, bias = map(per_channel, (mean, var, scale, bias))
+        return ((x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(dtype)
+
+
+def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
+    """Normalise each image's channels over H and W (biased variance, no affine terms)."""
+    dtype, x = x.dtype, x.astype(jnp.float32)
+    mean = x.mean((1, 2), keepdims=True)
+    centred = x - mean
+    var = jnp.square(centred).mean((1, 2), keepdims=True)
+    return (centred * jax.lax.rsqrt(var + epsilon)).astype(dtype)
+
+
+def adaptive_instance_norm(x: Array, bias: Array, weight: Array) -> Array:
+    """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C]."""
+    dtype = x.dtype
+    y = instance_norm(x).astype(jnp.float32)
+    return (y * weight[:, None, None, :] + bias[:, None, None, :]).astype(dtype)
+
+
+class FilterResponseNorm(nn.Module):
+    """Filter response normalisation with its thresholded linear unit (arXiv:1911.09737): shape kept."""
+
+    epsilon: float = 1e-6
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1],)
+        gamma = per_channel(self.param("gamma", nn.initializers.ones_init(), shape))
+        beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
+        tau = per_channel(self.param("tau", nn.initializers.zeros_init(), shape))
+        dtype, x = x.dtype, x.astype(jnp.float32)
+        x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
+        return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+
+
+def per_channel(values: Array) -> Array:
+    """Shape one value for each channel [C] so that it meets images [B, H, W, C]."""
+    return values[None, None, None, :]
+
+
+class Norm(nn.Module):
+    """The norm of this kind: "instance" calls `normalize`, "batch" has statistics of its own, "none" does nothing."""
+
+    kind: str
+    gain: float = 0.02
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: Array, normalize: Callable = instance_norm, train: bool = False) -> Array:
+        if self.kind == "instance":
+            return normalize(x)
+        if self.kind == "batch":
+            scale = functools.partial(_around_one, deviation=self.gain)
+            return BatchNorm(self.axis_name, scale_init=scale, name="batch")(x, train=train)
+        return x
+
+
+def _around_one(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32, *, deviation: float) -> Array:
+    return 1 + deviation * jax.random.normal(key, shape, dtype)

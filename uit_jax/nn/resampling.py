@@ -1,0 +1,46 @@
+"""Changes of size without weights: pooling, and blurs before them."""
+
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from uit_jax.types import Array
+
+
+def average_pool(x: Array) -> Array:
+    """Halve H and W by the mean of 2 x 2 blocks."""
+    return nn.avg_pool(x, (2, 2), (2, 2))
+
+
+def max_pool(x: Array) -> Array:
+    """Halve H and W by the maximum of 2 x 2 blocks."""
+    return nn.max_pool(x, (2, 2), (2, 2))
+
+
+def blur_down(x: Array) -> Array:
+    """Halve H and W (rounding up), blurred by [1, 2, 1] / 4 along each axis, borders reflected; both 2 at least."""
+    for axis in (1, 2):
+        even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
+        pairs = odd.shape[axis]
+        before = jnp.concatenate([jax.lax.slice_in_dim(odd, 0, 1, axis=axis), odd], axis)
+        before = jax.lax.slice_in_dim(before, 0, even.shape[axis], axis=axis)
+        if pairs < even.shape[axis]:
+            odd = jnp.concatenate([odd, jax.lax.slice_in_dim(odd, pairs - 1, pairs, axis=axis)], axis)
+        x = 0.5 * even + 0.25 * (before + odd)
+    return x
+
+
+def blur_up(x: Array) -> Array:
+    """Double H and W, blurred by [1, 3, 3, 1] / 4 along each axis (bilinear at half pixels), borders repeated."""
+    for axis in (1, 2):
+        count = x.shape[axis]
+        before = jnp.concatenate(
+            [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis
+        )
+        after = jnp.concatenate(
+            [jax.lax.slice_in_dim(x, 1, count, axis=axis), jax.lax.slice_in_dim(x, count - 1, count, axis=axis)], axis
+        )
+        x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+        x = x.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 2 :])
+    return x
