@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from uit_jax.errors import UserError
 from uit_jax.types import Array
 
 LUMA = (0.299, 0.587, 0.114)
@@ -327,6 +328,33 @@ def crop(key: Array, image: Array, size: int) -> Array:
     free = jnp.array(image.shape[:2]) - size
     top, left = jax.random.randint(key, (2,), 0, free + 1)
     return jax.lax.dynamic_slice(image, (top, left, 0), (size, size, image.shape[-1]))
+
+
+def cropped_view(keys: Array, images: Array, size: int, *, flip: float = 0.5) -> Array:
+    """Cut a square out of each image at random and mirror it with probability `flip`.
+
+    Args:
+      keys: one key for each example, [B].
+      images: uint8 or uint16 [B, H, W, C], of at least `size` pixels a side.
+
+    Returns:
+      float32 [B, size, size, C] in [-1, 1].
+
+    Raises:
+      UserError: the images are smaller than the square.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) < size:
+        raise UserError(
+            f"images of {width} x {height} are smaller than the crops of data.image_size={size}: lower it, or have them"
+            " enlarged by method.load_size"
+        )
+
+    def view(key, image):
+        cut_key, flip_key = jax.random.split(key)
+        return mirror(normalize(crop(cut_key, image, size)), jax.random.bernoulli(flip_key, flip))
+
+    return jax.vmap(view)(keys, images)
 
 
 def zoomed_crop(key: Array, image: Array, size: int, zoom: tuple[float, float]) -> Array:
