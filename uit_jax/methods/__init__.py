@@ -7,8 +7,10 @@ from uit_jax import settings
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
+from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
+    "tunit": TUNIT,
     "cluit": CLUIT,
 }
 
