@@ -16,6 +16,8 @@ from uit_jax.images import decode as decoding
 from uit_jax.images.decode import Unreadable, WrongChannels
 from uit_jax.settings import nearest
 
+# The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
+DOMAINS = {"trainA": ("trainA",), "trainB": ("trainB",), "testA": ("testA", "valA"), "testB": ("testB", "valB")}
 _HANDFUL = 4  # a pair of single images, and little more
 
 _log = logging.getLogger(__name__)
