@@ -7,9 +7,11 @@ from uit_jax import settings
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
+from uit_jax.methods.cyclegan import CycleGAN
 
 METHODS: dict[str, type[Method]] = {
     "cluit": CLUIT,
+    "cyclegan": CycleGAN,
 }
 
 
