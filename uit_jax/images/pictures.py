@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,6 @@ from PIL import Image, ImageDraw, ImageFont
 
 from uit_jax.errors import UserError
 from uit_jax.images import decode as decoding
-from uit_jax.inference import batched as inference
-from uit_jax.types import Method, PyTree
 
 WHITE, INK, MUTED = (255, 255, 255), (32, 33, 36), (95, 99, 104)
 GAP, MARGIN, FRAME = 4, 12, 10  # pixels: between cells, around the picture, between headers and body
@@ -136,52 +133,6 @@ def mosaic(images: Sequence[np.ndarray], side: int | None = None) -> np.ndarray:
     tiles = [_letterbox(image, half) for image in images[:4]]
     tiles += [np.full_like(tiles[0], 255)] * (4 - len(tiles))
     return np.concatenate([np.concatenate(tiles[:2], 1), np.concatenate(tiles[2:], 1)])
-
-
-def training_grids(
-    method: Method,
-    variables: PyTree,
-    contents: np.ndarray,
-    references: np.ndarray,
-    members: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """Draw the pictures that a training run writes: name -> uint8 [H, W, 3].
-
-    Args:
-      variables: of `method`, on any devices.
-      contents, references: uint8 [m, S, S, C] and [n, S, S, C], for the translation grid.
-      members: uint8 [k, S, S, C], sorted into pseudo domains; by default contents and references.
-    """
-    variables = inference.local(variables)
-    styles = inference.read(method, "style", variables, references)
-    translations = inference.redraw_all(method, variables, contents, styles)
-    grids = {"translations": reference_grid(contents, references, translations)}
-    if "cluster" in method.readouts:
-        members = np.concatenate([contents, references]) if members is None else members
-        probabilities = inference.read(method, "cluster", variables, members)
-        grids["domains"] = domain_grid(members, probabilities.argmax(-1), probabilities.shape[-1])
-    return grids
-
-
-def pair_grids(method: Method, variables: PyTree, a: np.ndarray, b: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Draw the pictures that a training run on pairs of domains writes: name -> uint8 [H, W, 3].
-
-    Each row has an image of A and its translation, and beside them an image of B and its own, which should be
-    itself: B is what the method translates to.
-
-    Args:
-      variables: of `method`, on any devices.
-      a: [n, H, W, C] of any size, uint8 or uint16.
-      b: the same of B, as many or not.
-    """
-    variables = inference.local(variables)
-    columns, labels = [], []
-    for name, images in (("A", a), ("B", b)):
-        if images is not None:
-            columns += [images, inference.redraw_any(method, variables, images)]
-            labels += [name, f"translation of {name}"]
-    rows = itertools.zip_longest(*columns)
-    return {"translations": table(list(rows), column_labels=labels)}
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
