@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uit_jax import augment, data
-from uit_jax.convert import tensors
+from uit_jax import augment, convert, data
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
 from uit_jax.evaluation.context import chunks
@@ -240,12 +239,12 @@ def check_labels(source: Source, chosen: np.ndarray | slice = slice(None)) -> No
 def save(path: str | os.PathLike, classifier: Classifier) -> None:
     """Write a classifier to an .npz file, whole or not at all. Raises UserError."""
     about = {name: np.array(getattr(classifier, name)) for name in _ABOUT}
-    tensors.write(path, {"params": classifier.params, **about})
+    convert.write(path, {"params": classifier.params, **about})
 
 
 def load(path: str | os.PathLike) -> Classifier:
     """Read a classifier that `save` wrote. Raises UserError where the file is damaged or holds something else."""
-    found = tensors.read(path)
+    found = convert.read(path)
     try:
         about = {name: found.pop(name).tolist() for name in _ABOUT}
         about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}
