@@ -10,8 +10,19 @@ import math
 import jax
 import jax.numpy as jnp
 
-from uit_jax.augment.colours import LUMA, color_jitter, normalize, sample_jitter
-from uit_jax.augment.geometry import affine, crop, mirror, resized_crop, sample_affine, sample_crop, sample_square
+from uit_jax.augment.colours import LUMA, color_jitter, match_channels, normalize, sample_jitter
+from uit_jax.augment.geometry import (
+    affine,
+    crop,
+    mirror,
+    mirror_places,
+    resized_crop,
+    sample_affine,
+    sample_crop,
+    sample_places,
+    sample_square,
+)
+from uit_jax.errors import UserError
 from uit_jax.types import Array
 
 __all__ = [
@@ -19,8 +30,11 @@ __all__ = [
     "affine",
     "color_jitter",
     "crop",
+    "cropped_view",
     "cut_patches",
+    "match_channels",
     "mirror",
+    "mirror_places",
     "normalize",
     "plain_view",
     "resized_crop",
@@ -28,6 +42,7 @@ __all__ = [
     "sample_crop",
     "sample_jitter",
     "sample_patches",
+    "sample_places",
     "sample_square",
     "strong_view",
     "zoomed_crop",
@@ -121,6 +136,41 @@ def cut_patches(images: Array, squares: Array) -> Array:
     size = images.shape[1:3]
     cut = jax.vmap(jax.vmap(lambda image, square: resized_crop(image, *square, size), (None, 0)))
     return cut(images, squares).reshape(-1, *images.shape[1:])
+
+
+def cropped_view(
+    keys: Array, images: Array, size: int, *, flip: float = 0.5, zoom: tuple[float, float] = (1.0, 1.0)
+) -> Array:
+    """Cut squares out of each image at random and mirror each with probability `flip`.
+
+    Args:
+      keys: one key for each square, [n * B]: the first n are of the first image, and so on.
+      images: uint8 or uint16 [B, H, W, C], of at least `size` pixels a side.
+      zoom: range of the factors by which an image is shrunk before each cut; see `zoomed_crop`.
+
+    Returns:
+      float32 [n * B, size, size, C] in [-1, 1].
+
+    Raises:
+      UserError: the images are smaller than the square.
+    """
+    height, width = images.shape[1:3]
+    if min(height, width) < size:
+        raise UserError(
+            f"images of {width} x {height} are smaller than the crops of data.image_size={size}: lower it, or have them"
+            " enlarged by method.load_size"
+        )
+
+    def view(key, image):
+        cut_key, flip_key = jax.random.split(key)
+        if tuple(zoom) == (1.0, 1.0):
+            square = normalize(crop(cut_key, image, size))
+        else:
+            square = zoomed_crop(cut_key, image, size, zoom)
+        return mirror(square, jax.random.bernoulli(flip_key, flip))
+
+    squares = jax.vmap(jax.vmap(view, (0, None)))(keys.reshape(len(images), -1, *keys.shape[1:]), images)
+    return squares.reshape(-1, *squares.shape[2:])
 
 
 def zoomed_crop(key: Array, image: Array, size: int, zoom: tuple[float, float]) -> Array:

@@ -93,3 +93,20 @@ def sample_jitter(
 def normalize(images: Array) -> Array:
     """Map uint8 or uint16 images to float32 in [-1, 1]."""
     return images.astype(jnp.float32) / (jnp.iinfo(images.dtype).max / 2) - 1
+
+
+def match_channels(images: Array, channels: int) -> Array:
+    """Bring images [B, H, W, C] to another number of channels, so that one network reads both of two domains.
+
+    RGB becomes its luma, one channel is repeated, any other number is interpolated along the channels (ours; the
+    published code of the methods that use it has one number of channels only).
+    """
+    have = images.shape[-1]
+    if have == channels:
+        return images
+    if have == 1:
+        return jnp.repeat(images, channels, axis=-1)
+    if channels == 1:
+        weights = jnp.array(LUMA if have == 3 else (1 / have,) * have, images.dtype)
+        return jnp.einsum("bhwc,c->bhw", images, weights)[..., None]
+    return jax.image.resize(images, (*images.shape[:-1], channels), "linear", antialias=False)
