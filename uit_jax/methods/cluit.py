@@ -159,12 +159,11 @@ class CLUIT(Method):
     def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, match the reference's style and come back to the content (Eq. 2 to 5)."""
         discriminator, fake, (inputs, _) = opponents["discriminator"].params, made["fake"], halves(views)
-        codes = self.represent(discriminator, fake, inputs.get("squares"))
-        back = self.generate(params["generator"], fake, made["own_style"])
+        told = views["wanted"], views["negatives"], self.temperature
         terms = {
             "adversarial": adversarial.logistic(self.discriminate(discriminator, fake), 1.0),
-            "match": contrastive.info_nce(codes, views["wanted"], views["negatives"], self.temperature),
-            "cycle": reconstruction.l1(back, inputs["x"]),
+            "match": contrastive.info_nce(self.represent(discriminator, fake, inputs.get("squares")), *told),
+            "cycle": reconstruction.l1(self.generate(params["generator"], fake, made["own_style"]), inputs["x"]),
         }
         return terms["adversarial"] + self.match_weight * terms["match"] + self.cycle_weight * terms["cycle"], terms
 
