@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from uit_jax.data.sources.base import EncodedSource, FileSource, Form, Source
-from uit_jax.data.sources.folders import PAIR_FOLDERS, folder_splits, list_images, list_split, pair_folders
+from uit_jax.data.sources.base import DOMAINS, EncodedSource, FileSource, Form, Source
+from uit_jax.data.sources.folders import folder_splits, list_images, list_split, pair_folders
 from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
@@ -130,7 +130,7 @@ def _open_path(root: Path, part: str, form: Form) -> Source:
         if part != "train":
             raise UserError(f"{root}: is one file and has no {part} split; name another source for it")
         return FileSource(str(root), form, names=[str(root)], labels=np.full(1, -1, np.int32), classes=())
-    splits_of = pair_folders if part in PAIR_FOLDERS else folder_splits
+    splits_of = pair_folders if part in DOMAINS else folder_splits
     found = {} if is_packed(root) else splits_of(root)
     if part not in found and (found or part != "train"):
         raise UserError(f"{root}: has no {part} split (no folder {root / part}); name another source for it")

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 from uit_jax.data.batches import Batches, HostBatch, batches
 from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class
 from uit_jax.data.order import ALL
-from uit_jax.data.sources.base import Form, Source
-from uit_jax.data.sources.folders import PAIR_FOLDERS, pair_folders
+from uit_jax.data.sources.base import DOMAINS, Form, Source
+from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
 from uit_jax.method import Side, Stream
 
@@ -250,12 +250,12 @@ def _pair_parts(spec: str) -> tuple[str, ...]:
     if is_procedural(base):
         return parts(base)
     found = parts(base) if base.startswith("tfds:") else pair_folders(Path(base).expanduser())
-    return tuple(part for part in found if part in PAIR_FOLDERS)
+    return tuple(part for part in found if part in DOMAINS)
 
 
 def _exists(place: Place) -> bool:
     spec, part = place
-    if part in PAIR_FOLDERS:
+    if part in DOMAINS:
         return part in _pair_parts(spec)
     found = parts(spec)
     return part in found or (not found and part == "train")

@@ -1,7 +1,5 @@
-"""Labelled pictures of what a model does: translation grids, the members of pseudo domains, strips."""
+"""Labelled pictures of what a model does: grids of translations, the members of pseudo domains, any table of images."""
 
-import contextlib
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from uit_jax.errors import UserError
-from uit_jax.images import decode as decoding
+from uit_jax.files import ARRAYS, picked
+from uit_jax.images import encode
+from uit_jax.images.decode import to_depth
 
 WHITE, INK, MUTED = (255, 255, 255), (32, 33, 36), (95, 99, 104)
 GAP, MARGIN, FRAME = 4, 12, 10  # pixels: between cells, around the picture, between headers and body
@@ -26,7 +26,7 @@ def reference_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draw sources x references: references on top, contents on the left, a white corner: uint8 [H, W, 3].
+    """Render sources x references: references on top, contents on the left, a white corner: uint8 [H, W, 3].
 
     Args:
       contents: m images uint8 [H, W, C], of any sizes.
@@ -43,27 +43,22 @@ def reference_grid(
 def domain_grid(
     images: np.ndarray, domains: np.ndarray, count: int, *, members: int = 10, rows: int = 20, title: str = ""
 ) -> np.ndarray:
-    """Draw members of each pseudo domain, one row a domain with its number and count: uint8 [H, W, 3].
+    """Render members of each pseudo domain, one row a domain with its number and count: uint8 [H, W, 3].
 
     Args:
       images: uint8 [n, H, W, C].
       domains: int [n], the pseudo domain of each image, in 0 to count - 1.
       count: the number of pseudo domains; empty ones get an empty row.
-      members: images drawn of each domain, evenly spread among its own.
-      rows: where there are more domains, the largest of them are drawn.
+      members: images shown of each domain, evenly spread among its own.
+      rows: where there are more domains, the largest of them are shown.
     """
     sizes = np.bincount(domains, minlength=count)
     shown = np.sort(np.argsort(-sizes, kind="stable")[:rows])
-    cells = [[images[i] for i in _spread(np.flatnonzero(domains == domain), members)] for domain in shown]
+    cells = [[images[i] for i in picked(np.flatnonzero(domains == domain), members)] for domain in shown]
     width = max(map(len, cells))
     cells = [row + [None] * (width - len(row)) for row in cells]
     labels = [f"domain {domain}\n{sizes[domain]} {'image' if sizes[domain] == 1 else 'images'}" for domain in shown]
     return table(cells, title=title, row_labels=labels)
-
-
-def strip(images: Sequence[np.ndarray], labels: Sequence[str] = (), *, title: str = "") -> np.ndarray:
-    """Draw images side by side with a caption above each: uint8 [H, W, 3]."""
-    return table([list(images)], title=title, column_labels=labels)
 
 
 def table(
@@ -143,7 +138,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Show an image uint8 or uint16 [H, W, C] as uint8 [H, W, 3]: one channel as grey, of many the first three."""
-    image = decoding.to_depth(image, 8)
+    image = to_depth(image, 8)
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3])
 
 
@@ -151,29 +146,12 @@ def save(path: str | os.PathLike, image: np.ndarray) -> None:
     """Write an image uint8 [H, W, C] in the format of the name's ending, whole or not at all.
 
     Raises:
-      UserError: the ending is no image format, or the file cannot be written.
+      UserError: the ending is no format of pictures, or the file cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    image = image[..., 0] if image.shape[-1] == 1 else image
-    encoded = io.BytesIO()
-    try:
-        Image.fromarray(image).save(encoded, Image.registered_extensions()[path.suffix.lower()], quality=95)
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: pictures are written as .png, .jpg, .webp, .bmp or .tif") from error
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(encoded.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _spread(items: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` of some items, evenly spread: neighbours in a folder are often alike."""
-    return items[np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
+    suffix = Path(path).suffix.lower()
+    if suffix in ARRAYS or not encode.holds(suffix, image.shape[-1], 8):
+        raise UserError(f"{path}: pictures are written as .png, .jpg, .webp, .bmp or .tif")
+    encode.write(path, image)
 
 
 def _cell_size(images: Sequence[np.ndarray]) -> tuple[int, int]:

@@ -16,6 +16,8 @@ from uit_jax.images import decode as decoding
 from uit_jax.images.decode import Unreadable, WrongChannels
 from uit_jax.settings import nearest
 
+# The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
+DOMAINS = {"trainA": ("trainA",), "trainB": ("trainB",), "testA": ("testA", "valA"), "testB": ("testB", "valB")}
 _HANDFUL = 4  # a pair of single images, and little more
 
 _log = logging.getLogger(__name__)
@@ -98,11 +100,11 @@ class Source:
 
     def image(self, index: int) -> np.ndarray:
         """Return one image, uint8 or uint16 [H, W, C]. Raises Unreadable, and UserError for the wrong channels."""
-        raise NotImplementedError
+        return self.images([index])[0]
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
-        """Return several images, uint8 or uint16 [B, H, W, C]. Raises Unreadable."""
-        return np.stack([self.image(int(i)) for i in indices])
+        """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
+        raise NotImplementedError
 
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
@@ -160,6 +162,9 @@ class EncodedSource(Source):
             image.flags.writeable = False
             self._kept[index] = image
         return self._kept[index]
+
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        return np.stack([self.image(int(i)) for i in indices])
 
     def _decoded(self, index: int) -> np.ndarray:
         form = self.form
