@@ -11,7 +11,17 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax.augment.colours import LUMA, color_jitter, match_channels, normalize, sample_jitter
-from uit_jax.augment.geometry import affine, crop, mirror, resized_crop, sample_affine, sample_crop, sample_square
+from uit_jax.augment.geometry import (
+    affine,
+    crop,
+    mirror,
+    mirror_places,
+    resized_crop,
+    sample_affine,
+    sample_crop,
+    sample_places,
+    sample_square,
+)
 from uit_jax.errors import UserError
 from uit_jax.types import Array
 
@@ -24,6 +34,7 @@ __all__ = [
     "cut_patches",
     "match_channels",
     "mirror",
+    "mirror_places",
     "normalize",
     "plain_view",
     "resized_crop",
@@ -31,6 +42,7 @@ __all__ = [
     "sample_crop",
     "sample_jitter",
     "sample_patches",
+    "sample_places",
     "sample_square",
     "strong_view",
     "zoomed_crop",

@@ -143,3 +143,14 @@ def sample_square(key: Array, height: int, width: int, sides: tuple[float, float
     free = jnp.array([height, width]) - side
     top, left = jnp.minimum(jnp.floor(jax.random.uniform(place_key, (2,)) * (free + 1)), free)
     return top, left, side, side
+
+
+def sample_places(key: Array, size: tuple[int, int], count: int) -> Array:
+    """Sample distinct places of maps of a height and width: int32 [count], each as row * width + column."""
+    return jax.lax.top_k(jax.random.uniform(key, (size[0] * size[1],)), count)[1]
+
+
+def mirror_places(places: Array, mirrored: Array, width: int) -> Array:
+    """Return where places [B, P] of maps of a width lie in those that are mirrored, bool [B]."""
+    row, column = jnp.divmod(places, width)
+    return jnp.where(mirrored[:, None], row * width + width - 1 - column, places)

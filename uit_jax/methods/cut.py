@@ -7,21 +7,20 @@ CUT also asks images of B to stay what they are; FastCUT leaves that out. `updat
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from uit_jax import augment, collectives, optimizers
+from uit_jax import augment, collectives
 from uit_jax.losses import adversarial
 from uit_jax.method import Network, PairMethod, Phase
-from uit_jax.methods.negatives import PatchMethod, by_side, join, mirrored
+from uit_jax.methods.patchwise import Layers, PatchMethod, by_side, join
 from uit_jax.nn import patchgan
 from uit_jax.nn.resnet import ResNetGenerator
-from uit_jax.settings import Adam, LinearDecay, changed, setting
+from uit_jax.settings import LinearDecay, changed, setting
 from uit_jax.state import TrainState, play
-from uit_jax.types import Array, Batch, Metrics, PyTree, Stage
+from uit_jax.types import Array, Batch, Metrics, PyTree
 
 # The published code's "vanilla" also aims at 1 with cross-entropy, so that it and "nonsaturating" are one.
 OBJECTIVES = {
@@ -66,8 +65,6 @@ class CUT(PatchMethod):
         True, "whether outputs are encoded as inputs are, not by an encoder and MLP of their own (appendix C.5)"
     )
     nce_trains_decoder: bool = setting(True, "whether the contrastive loss reaches the decoder (appendix C.5)")
-    adam: Adam = Adam(2e-4, b1=0.5, b2=0.999)
-    schedule: LinearDecay = LinearDecay(266_800, 266_800)
     crop_in_decay: bool = setting(False, "go on cropping in the decay; the published code resizes to the crop's size")
 
     multiple = 4
@@ -99,8 +96,6 @@ class CUT(PatchMethod):
 
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
-        rate = optimizers.linear_decay(self.adam.learning_rate, **vars(self.schedule))
-        adam = optimizers.adam(**{**vars(self.adam), "learning_rate": rate})
         weights = dict(initializer=self.initializer, gain=self.init_gain)
         shape = dict(width=self.discriminator.width, norm=self.norm, dtype=self.dtype, **weights)
         if self.discriminator.kind == "pixel":
@@ -108,13 +103,10 @@ class CUT(PatchMethod):
         else:
             shape |= dict(layers=self.discriminator.layers, antialias=self.generator.antialias)
             discriminator = patchgan.PatchDiscriminator(**shape)
-        players = {
-            "generator": Network(self.generator_module, adam, (self.example(),), averaged=self.averaged),
-            **self.patch_networks(adam, **weights),
-        }
+        players = self.players(self.example(), **weights)
         if self.compared and not self.shared_encoder:
             players |= {f"output_{name}": network._replace(averaged=False) for name, network in players.items()}
-        return players | {"discriminator": Network(discriminator, adam, (self.example(self.out_channels),))}
+        return players | {"discriminator": Network(discriminator, self.optimizer, (self.example(self.out_channels),))}
 
     def memory(self, key: Array, batch_size: int) -> PyTree:
         return self.queues(key, batch_size)
@@ -138,7 +130,7 @@ class CUT(PatchMethod):
         `views` is what the method of that name makes.
         """
         joined = functools.partial(join, state)
-        keys, memory = self.queued_keys(state, views, axis_name), state.memory
+        recalled = self.recall(state, views, axis_name)
         state, _, terms = play(
             state,
             self.optimizers,
@@ -147,11 +139,11 @@ class CUT(PatchMethod):
             make=lambda params: self.make(joined(params), views, axis_name),
             oppose=lambda params, made: self.oppose(joined(params), made["a"][0], views["b"], axis_name),
             deceive=lambda params, made, opponents: self.deceive(
-                joined(params), made, opponents["discriminator"].variables, views, keys, memory, axis_name
+                joined(params), made, opponents["discriminator"].variables, views, recalled, axis_name
             ),
             axis_name=axis_name,
         )
-        state = self.remember(state, keys, axis_name)
+        state = self.remember(state, recalled, axis_name)
         return state.replace(step=state.step + 1), collectives.mean(terms, axis_name)
 
     def make(self, variables: PyTree, views: Batch, axis_name: str | None):
@@ -173,25 +165,28 @@ class CUT(PatchMethod):
         terms = {"real": objective(of_real, 1.0), "fake": objective(of_fake, 0.0)}
         return (terms["real"] + terms["fake"]) / 2, (terms, {"discriminator": stats})
 
-    def deceive(self, variables, made, discriminator: PyTree, views: Batch, keys, memory, axis_name: str | None):
+    def deceive(self, variables, made, discriminator: PyTree, views: Batch, recalled, axis_name: str | None):
         """Pass for real (Eq. 1), and keep every patch's place (Eq. 3 and 4)."""
         logits, _ = self.run("discriminator", discriminator, made["a"][0], axis_name=axis_name)
         deceived = OBJECTIVES[self.gan_loss](logits, 1.0)
-        contrast, terms = self.contrast(variables, made, views, keys, memory, axis_name)
+        contrast, terms = self.contrast(variables, made, views, recalled, axis_name)
         return self.adversarial_weight * deceived + self.nce_weight * contrast, {"adversarial": deceived, **terms}
 
     @property
     def train_keys(self) -> bool:
         return not self.shared_encoder
 
-    def queries(self, variables: PyTree, output: Array, side: str, views: Batch, axis_name: str | None):
+    def queries(self, variables: PyTree, output: Array, side: str, views: Batch, axis_name: str | None) -> Layers:
         """Return the codes of an output's patches, read where those of the input lie in it."""
-        places, owner = views[f"places_{side}"], "" if self.shared_encoder else "output_"
+        places = views[f"places_{side}"]
         if "mirror" in views:
-            places = {layer: mirrored(own, views["mirror"], self.sizes[layer][1]) for layer, own in places.items()}
+            turn = functools.partial(augment.mirror_places, mirrored=views["mirror"])
+            places = {layer: turn(own, width=self.sizes[layer][1]) for layer, own in places.items()}
         if not self.nce_trains_decoder:
             output = jax.lax.stop_gradient(output)
-        return self.codes(variables, self.encode(variables[f"{owner}generator"], output, axis_name), places, owner)
+        prefix = "" if self.shared_encoder else "output_"
+        features = self.encode(variables[f"{prefix}generator"], output, axis_name)
+        return self.codes(variables, features, places, f"{prefix}patches")
 
     # --- the data ---
 
@@ -208,21 +203,11 @@ class CUT(PatchMethod):
             keys = collectives.example_keys(crop, size, axis_name)
             made[side] = augment.cropped_view(keys, batch[side], self.image_size, flip=self.flip)
             if side in self.compared:
-                made[f"places_{side}"] = self.patches.sample(place, self.sizes, size)
+                made[f"places_{side}"] = self.sample_places(place, size)
         if self.flip_equivariance:
             keys = collectives.example_keys(jax.random.fold_in(key, 2), size, axis_name)
             made["mirror"] = jax.vmap(jax.random.bernoulli)(keys)
         return made
-
-    # --- what a trained model offers ---
-
-    def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
-        """Translate inputs["content"] [B, H, W, C] of any size from A to B."""
-        return self.generator_module.apply(variables["generator"], inputs["content"])
-
-    @functools.cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        return tuple(stage.of("generator") for stage in self.generator_module.stages())
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -6,33 +6,26 @@ is the paper's iteration; the loss on patches is CUT's.
 
 import dataclasses
 import functools
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
-from uit_jax import augment, collectives, optimizers
+from uit_jax import augment, collectives
 from uit_jax.losses import adversarial, reconstruction
 from uit_jax.method import Network, PairMethod, Phase
-from uit_jax.methods.negatives import Negatives, Patches, PatchMethod, by_side
+from uit_jax.methods.negatives import Negatives, Patches
+from uit_jax.methods.patchwise import PatchMethod, by_side, join
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from uit_jax.settings import R1, Adam, LinearDecay, changed, setting
 from uit_jax.state import TrainState, play
-from uit_jax.types import Array, Batch, Metrics, PyTree, Stage
+from uit_jax.types import Array, Batch, Metrics, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Generator:
-    """The generator."""
+class StyleGAN2:
+    """A network of StyleGAN2's parts."""
 
-    width: int = setting(10, "channels of its outermost maps, eighths", low=1)
-
-
-@dataclasses.dataclass(frozen=True)
-class Discriminator:
-    """The discriminator."""
-
-    width: int = setting(8, "channels of its maps of 256 px, if it had such", low=1)
+    width: int = setting(8, "its width, in the published code's units", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +40,8 @@ class SinCUT(PatchMethod):
     """SinCUT's hyper-parameters; the defaults are the published code's."""
 
     image_size: int = changed(PairMethod, "image_size", 64, low=8, power_of_two=True)
-    generator: Generator = Generator()
-    discriminator: Discriminator = Discriminator()
+    generator: StyleGAN2 = StyleGAN2(10)
+    discriminator: StyleGAN2 = StyleGAN2(8)
     patches: Patches = Patches(layers=(0, 2, 4), count=1)
     negatives: Negatives = Negatives("minibatch")
     nce_weight: float = changed(PatchMethod, "nce_weight", 4.0)
@@ -59,7 +52,7 @@ class SinCUT(PatchMethod):
     load_size: int = changed(PairMethod, "load_size", 0)
     crops: int = setting(16, "crops from each image", low=1)
     zoom: tuple[float, ...] = setting(
-        (1 / 3, 1.0), "range by which each side of an image is shrunk before a cut", above=0, high=1, length=2, rising=True
+        (1 / 3, 1.0), "factors by which a crop's image is shrunk, of each axis", above=0, high=1, length=2, rising=True
     )
 
     multiple = 2
@@ -67,11 +60,6 @@ class SinCUT(PatchMethod):
     def phase(self, step: int) -> Phase:
         penalised = self.r1.on(step)
         return SinCUTPhase("penalised" if penalised else "lazy", load_size=self.load_size, penalised=penalised)
-
-    @property
-    def translated(self) -> tuple[str, ...]:
-        """The sides that are translated."""
-        return ("a", "b") if "b" in self.compared or self.identity_l1_weight else ("a",)
 
     # --- the networks as functions of their weights ---
 
@@ -81,15 +69,9 @@ class SinCUT(PatchMethod):
 
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
-        rate = optimizers.linear_decay(self.adam.learning_rate, **vars(self.schedule))
-        adam = optimizers.adam(**{**vars(self.adam), "learning_rate": rate})
         discriminator = StyleGAN2Discriminator(self.image_size, self.discriminator.width, self.dtype)
-        inputs = self.example(), self.example(1)
-        return {
-            "generator": Network(self.generator_module, adam, inputs, averaged=self.averaged),
-            **self.patch_networks(adam),
-            "discriminator": Network(discriminator, adam, (self.example(self.out_channels),)),
-        }
+        opponent = Network(discriminator, self.optimizer, (self.example(self.out_channels),))
+        return self.players(self.example(), self.example(1)) | {"discriminator": opponent}
 
     def memory(self, key: Array, batch_size: int) -> PyTree:
         return self.queues(key, batch_size * self.crops)
@@ -111,7 +93,7 @@ class SinCUT(PatchMethod):
 
         `views` is what the method of that name makes.
         """
-        keys, memory = self.queued_keys(state, views, axis_name), state.memory
+        joined, recalled = functools.partial(join, state), self.recall(state, views, axis_name)
         state, _, terms = play(
             state,
             self.optimizers,
@@ -120,19 +102,19 @@ class SinCUT(PatchMethod):
             make=lambda params: (self.make(params["generator"], views), {}),
             oppose=lambda params, made: self.oppose(params["discriminator"], made["a"][0], views["b"], phase),
             deceive=lambda params, made, opponents: self.deceive(
-                params, made, opponents["discriminator"].params, views, keys, memory, axis_name
+                joined(params), made, opponents["discriminator"].params, views, recalled, axis_name
             ),
             axis_name=axis_name,
         )
-        state = self.remember(state, keys, axis_name)
+        state = self.remember(state, recalled, axis_name)
         return state.replace(step=state.step + 1), collectives.mean(terms, axis_name)
 
     def make(self, params: PyTree, views: Batch):
         """Translate the crops; return these by side, with the inputs' features on the way there."""
-        inputs = jnp.concatenate([augment.match_channels(views[side], self.channels) for side in self.translated])
-        noise = jnp.concatenate([views[f"noise_{side}"] for side in self.translated])
-        made = self.generator_module.apply({"params": params}, inputs, noise, taps=self.patches.layers)
-        return by_side(made, self.translated)
+        sides = tuple(side for side in "ab" if f"noise_{side}" in views)
+        inputs = jnp.concatenate([augment.match_channels(views[side], self.channels) for side in sides])
+        noise = jnp.concatenate([views[f"noise_{side}"] for side in sides])
+        return by_side(self.generator_module.apply({"params": params}, inputs, noise, taps=self.patches.layers), sides)
 
     def oppose(self, params: PyTree, fake: Array, real: Array, phase: SinCUTPhase):
         """Tell crops of B from translations, with a penalty on the gradient of the former."""
@@ -146,16 +128,15 @@ class SinCUT(PatchMethod):
         loss = (terms["real"] + terms["fake"]) / 2 + self.r1.weight * self.r1.every / 2 * terms.get("r1", 0.0)
         return loss, (terms, {})
 
-    def deceive(self, params, made, discriminator: PyTree, views: Batch, keys, memory, axis_name: str | None):
+    def deceive(self, variables, made, discriminator: PyTree, views: Batch, recalled, axis_name: str | None):
         """Pass for real, keep every patch's place, and keep what is of B already."""
-        terms = {"adversarial": adversarial.logistic(self.discriminate(discriminator, made["a"][0]), 1.0)}
-        variables = {name: {"params": own} for name, own in params.items()}
-        contrast, found = self.contrast(variables, made, views, keys, memory, axis_name)
+        contrast, terms = self.contrast(variables, made, views, recalled, axis_name)
+        terms["adversarial"] = adversarial.logistic(self.discriminate(discriminator, made["a"][0]), 1.0)
         loss = self.adversarial_weight * terms["adversarial"] + self.nce_weight * contrast
         if self.identity_l1_weight:
             terms["identity"] = reconstruction.l1(made["b"][0], views["b"])
             loss += self.identity_l1_weight * terms["identity"]
-        return loss, terms | found
+        return loss, terms
 
     # --- the data ---
 
@@ -163,31 +144,17 @@ class SinCUT(PatchMethod):
         """Cut and mirror crops of both domains, and sample noise and which patches are compared.
 
         Returns:
-          a, b: float32 [B * crops, S, S, C]; noise_a, noise_b: [B * crops, S, S, 1]; places_a, places_b:
-          {layer: int32 [B * crops, P]}.
+          a, b: float32 [B * crops, S, S, C]; noise_a, noise_b: [B * crops, S, S, 1], of the sides to translate;
+          places_a, places_b: {layer: int32 [B * crops, P]}.
         """
-        made, shape = {}, (self.image_size, self.image_size, 1)
-        size = self.crops * len(batch["a"])
+        made, size, shape = {}, self.crops * len(batch["a"]), (self.image_size, self.image_size, 1)
         for number, side in enumerate("ab"):
             crop, noise, place = jax.random.split(jax.random.fold_in(key, number), 3)
             keys = collectives.example_keys(crop, size, axis_name)
             made[side] = augment.cropped_view(keys, batch[side], self.image_size, flip=self.flip, zoom=self.zoom)
             if side in self.compared:
-                made[f"places_{side}"] = self.patches.sample(place, self.sizes, size)
-            if side in self.translated:
+                made[f"places_{side}"] = self.sample_places(place, size)
+            if side == "a" or side in self.compared or self.identity_l1_weight:
                 keys = collectives.example_keys(noise, size, axis_name)
                 made[f"noise_{side}"] = jax.vmap(lambda key: jax.random.normal(key, shape))(keys)
         return made
-
-    # --- what a trained model offers ---
-
-    def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
-        """Translate inputs["content"] [B, H, W, C] of any size from A to B."""
-        (whole,) = self.stages
-        return whole.run(variables, inputs["content"], None, jnp.zeros(2, jnp.int32))
-
-    @functools.cached_property
-    def stages(self) -> tuple[Stage, ...]:
-        """As `Method.stages`; nothing in the network keeps its images within the range."""
-        (whole,) = (stage.of("generator") for stage in self.generator_module.stages())
-        return (whole._replace(run=lambda *inputs, **named: whole.run(*inputs, **named).clip(-1, 1)),)

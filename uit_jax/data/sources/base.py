@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import difflib
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +14,10 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.images import decode as decoding
 from uit_jax.images.decode import Unreadable, WrongChannels
+from uit_jax.settings import nearest
 
+# The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
+DOMAINS = {"trainA": ("trainA",), "trainB": ("trainB",), "testA": ("testA", "valA"), "testB": ("testB", "valB")}
 _HANDFUL = 4  # a pair of single images, and little more
 
 _log = logging.getLogger(__name__)
@@ -98,11 +100,11 @@ class Source:
 
     def image(self, index: int) -> np.ndarray:
         """Return one image, uint8 or uint16 [H, W, C]. Raises Unreadable, and UserError for the wrong channels."""
-        raise NotImplementedError
+        return self.images([index])[0]
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
-        """Return several images, uint8 or uint16 [B, H, W, C]. Raises Unreadable."""
-        return np.stack([self.image(int(i)) for i in indices])
+        """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
+        raise NotImplementedError
 
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
@@ -116,11 +118,8 @@ class Source:
         elif name.isdecimal() and int(name) < len(self.classes):
             label = int(name)
         else:
-            near = difflib.get_close_matches(name, self.classes, 1, 0.0)[0]
-            raise UserError(
-                f"{self.spec}#{name}: no such class; the nearest of {len(self.classes)} is {near!r}"
-                f" (or give its number, 0 to {len(self.classes) - 1})"
-            )
+            or_number = f" (or give its number, 0 to {len(self.classes) - 1})"
+            raise UserError(f"{self.spec}#{name}: no such class{nearest(name, self.classes)}{or_number}")
         indices = np.flatnonzero(self.labels == label)
         if not len(indices):
             raise UserError(f"{self.spec}#{name}: holds no images of this class")
@@ -163,6 +162,9 @@ class EncodedSource(Source):
             image.flags.writeable = False
             self._kept[index] = image
         return self._kept[index]
+
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        return np.stack([self.image(int(i)) for i in indices])
 
     def _decoded(self, index: int) -> np.ndarray:
         form = self.form
