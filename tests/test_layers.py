@@ -132,17 +132,13 @@ def test_a_method_is_short(path):
 
 
 def asked(path: Path):
-    """Yield the names that code reads of objects: x.name, getattr(x, "name"), x.get("name"), x["name"]."""
+    """Yield what code reads of objects by name: x.name, getattr(x, "name"), x.get("name"), x["name"]."""
     for node in ast.walk(parsed(path)):
-        if isinstance(node, ast.Attribute):
-            yield node.attr
-        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and isinstance(node.slice, ast.Constant):
-            yield node.slice.value
-        elif isinstance(node, ast.Call) and getattr(node.func, "attr", getattr(node.func, "id", "")) in READERS:
-            yield from (argument.value for argument in node.args if isinstance(argument, ast.Constant))
-
-
-READERS = ("getattr", "hasattr", "get")
+        match node:
+            case ast.Attribute(attr=name) | ast.Subscript(slice=ast.Constant(name), ctx=ast.Load()):
+                yield name
+            case ast.Call(func=ast.Name("getattr" | "hasattr") | ast.Attribute(attr="get"), args=given):
+                yield from (argument.value for argument in given if isinstance(argument, ast.Constant))
 
 
 @each_module()
@@ -168,7 +164,7 @@ def test_configs_import_the_config_module_alone():
 def test_every_verb_is_a_file_that_names_itself():
     for name, (module, told) in main.VERBS.items():
         assert module == f"uit_jax.verbs.{name}" and told
-        assert importlib.import_module(module).__doc__.startswith(f"`uit {name}`")
+        assert importlib.import_module(module).__doc__.startswith(f"`uit {name}")
 
 
 def python(code: str) -> subprocess.CompletedProcess:
