@@ -37,30 +37,31 @@ def initializer(name: str, gain: float = 0.02) -> Callable:
     }[name]
 
 
-def convolve(x: Array, kernel: Array, stride: int = 1, pad: int = 0) -> Array:
-    """Convolve images [B, H, W, in] by a kernel [k, k, in, out], `pad` zeros on every side."""
-    steps, padding = (stride, stride), ((pad, pad), (pad, pad))
-    return jax.lax.conv_general_dilated(x, kernel, steps, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def convolve(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0, 0)) -> Array:
+    """Convolve images [B, H, W, in] by a kernel [k, k, in, out], with zeros before and after both axes."""
+    steps, numbers = (stride, stride), ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, steps, (pad, pad), dimension_numbers=numbers)
 
 
 Phases = tuple[tuple[tuple[int, ...], ...], ...]
 
 
-def sub_pixel(x: Array, kernel: Array, phases: Phases) -> Array:
+def sub_pixel(x: Array, kernel: Array, phases: Phases, pad: tuple[int, int] = (0, 0)) -> Array:
     """Convolve a grid twice as fine as that of the images, without making it: [B, H, W, in] -> [B, 2h, 2w, out].
 
     Taps that meet one coarse pixel are added up first, which leaves a kernel of n x n on the coarse grid for each of
-    the four fine pixels of a coarse one. It moves over the images as they are: h = H - n + 1, w = W - n + 1.
+    the four fine pixels of a coarse one; h = H - n + 1, w = W - n + 1, and more by what is padded.
 
     Args:
       kernel: [k, k, in, out], on the fine grid.
       phases: [2, n, k], for the first and the second of two fine pixels along an axis: 1 where, of the n coarse pixels
         of a place, that of the row meets the tap of the column, 0 elsewhere.
+      pad: zeros before and after both axes.
     """
     reach, features = len(phases[0]), kernel.shape[-1]
     table = jnp.array(phases, kernel.dtype)
     coarse = jnp.einsum("sap,tbq,pqio->abisto", table, table, kernel)
-    y = convolve(x, coarse.reshape(reach, reach, x.shape[-1], 4 * features).astype(x.dtype))
+    y = convolve(x, coarse.reshape(reach, reach, x.shape[-1], 4 * features).astype(x.dtype), pad=pad)
     batch, height, width, _ = y.shape
     y = y.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
     return y.reshape(batch, 2 * height, 2 * width, features)
@@ -190,7 +191,7 @@ class TransposedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel = self.param("kernel", self._initial, (3, 3, x.shape[-1], self.features))
-        y = sub_pixel(jnp.pad(x.astype(self.dtype), ((0, 0), (0, 1), (0, 1), (0, 0))), kernel, _TRANSPOSED_3)
+        y = sub_pixel(x.astype(self.dtype), kernel, _TRANSPOSED_3, pad=(0, 1))
         if self.use_bias:
             bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
             y = y + per_channel(bias).astype(self.dtype)

@@ -85,7 +85,7 @@ class _Layer(nn.Module):
             # A 1 x 1 kernel reads every second pixel only, so that no other need be filtered.
             stride, pad = (1, 0) if size == 1 else (2, 0)
             x = blur(x, 1 + size // 2, stride=2 if size == 1 else 1)
-        x = convolve(x, weight, stride, pad)
+        x = convolve(x, weight, stride, (pad, pad))
         if self.activate:
             x = _activated(x, self.param("bias", nn.initializers.zeros_init(), (self.features,)))
         return x
