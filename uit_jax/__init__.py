@@ -1,3 +1,3 @@
 """Contrastive, label-free image-to-image translation in JAX."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -25,13 +25,16 @@ def rmsprop(
     )
 
 
-def linear_decay(learning_rate: float, *, constant_steps: int, decay_steps: int) -> Callable[[Array], Array]:
+def linear_decay(
+    learning_rate: float, *, constant_steps: int, decay_steps: int, lead: int = 0
+) -> Callable[[Array], Array]:
     """Return a rate that is constant, then falls linearly to 0.
 
-    As epochs are counted in CUT's reference code, here in steps: the last one still moves.
+    As epochs are counted in CUT's reference code, here in steps: the last one still moves. With a `lead` all is so many
+    steps earlier: in CycleGAN's code an epoch, so that its last one does not.
     """
 
     def rate(step):
-        return learning_rate * (1 - jnp.maximum(0, step + 1 - constant_steps) / (decay_steps + 1)).clip(0)
+        return learning_rate * (1 - jnp.maximum(0, step + lead + 1 - constant_steps) / (decay_steps + 1)).clip(0)
 
     return rate

@@ -7,9 +7,16 @@ from uit_jax import settings
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
+from uit_jax.methods.cut import CUT, FastCUT
+from uit_jax.methods.cyclegan import CycleGAN
+from uit_jax.methods.sincut import SinCUT
 
 METHODS: dict[str, type[Method]] = {
     "cluit": CLUIT,
+    "cut": CUT,
+    "fastcut": FastCUT,
+    "sincut": SinCUT,
+    "cyclegan": CycleGAN,
 }
 
 

@@ -185,7 +185,7 @@ class StyleGAN2Generator(nn.Module):
     def stages(self) -> tuple[Stage, ...]:
         """Return the network as one part that can be run in tiles, on its variables, with `position_noise`.
 
-        As of `ResNetGenerator.stages`, who wraps it must keep what is wrapped.
+        Its images are clipped to [-1, 1]. As of `ResNetGenerator.stages`, who wraps it must keep what is wrapped.
         """
         return (Stage(_Whole(self), 1.0, HALO),)
 
@@ -209,7 +209,8 @@ class _Whole:
     def __call__(self, variables: PyTree, maps: Array, normalize: Callable, origin: Array) -> Array:
         """Apply the network to maps, with noise that depends on their place; see `Stage`."""
         noise = position_noise(*maps.shape[1:3], origin)
-        return self.network.apply(variables, maps, jnp.broadcast_to(noise, (maps.shape[0], *noise.shape[1:])))
+        noise = jnp.broadcast_to(noise, (maps.shape[0], *noise.shape[1:]))
+        return self.network.apply(variables, maps, noise).clip(-1, 1)
 
 
 class StyleGAN2Discriminator(nn.Module):
