@@ -137,7 +137,7 @@ def _look_encoded(source: EncodedSource, index: int) -> _Finding:
             kind = f"{name} {raster.pixels.dtype} x {raster.pixels.shape[-1]}"
             gray = _gray(raster.pixels)
             return _Finding(kind, gray.size, hashlib.sha256(data).digest(), dhash(gray))
-        image = decoding.open_image(data)
+        image = rasters.open_image(data)
         facts = decoding.facts(image)
         shown = decoding.pixels(image, size=None, channels=1)
     except Unreadable as error:

@@ -16,10 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageOps
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-ARRAYS = frozenset({".npy"})
-
-_PNG, _NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
+PNG, _NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION, _SAMPLES, _BITS, _PHOTOMETRIC = 274, 277, 258, 262  # tags of TIFF, the first of EXIF too
 # Pillow's decoders keep the high byte of each 16-bit number, by its order in memory: the order that keeps the low one.
@@ -207,7 +204,7 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
 
 def _sixteen_bits(data: bytes) -> Raster | None:
     """Read 16-bit gray or colour with Pillow; None for what has 8 bits."""
-    if data[:8] == _PNG and data[24:26] == b"\x10\x04":
+    if data[:8] == PNG and data[24:26] == b"\x10\x04":
         # Gray and opacity of 16 bits lie in the file as four channels of 8 do: its filters work on bytes.
         header = data[12:24] + b"\x08\x06" + data[26:29]
         data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]

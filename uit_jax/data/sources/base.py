@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import difflib
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
@@ -15,7 +14,10 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.images import decode as decoding
 from uit_jax.images.decode import Unreadable, WrongChannels
+from uit_jax.settings import nearest
 
+# The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
+DOMAINS = {"trainA": ("trainA",), "trainB": ("trainB",), "testA": ("testA", "valA"), "testB": ("testB", "valB")}
 _HANDFUL = 4  # a pair of single images, and little more
 
 _log = logging.getLogger(__name__)
@@ -116,11 +118,8 @@ class Source:
         elif name.isdecimal() and int(name) < len(self.classes):
             label = int(name)
         else:
-            near = difflib.get_close_matches(name, self.classes, 1, 0.0)[0]
-            raise UserError(
-                f"{self.spec}#{name}: no such class; the nearest of {len(self.classes)} is {near!r}"
-                f" (or give its number, 0 to {len(self.classes) - 1})"
-            )
+            or_number = f" (or give its number, 0 to {len(self.classes) - 1})"
+            raise UserError(f"{self.spec}#{name}: no such class{nearest(name, self.classes)}{or_number}")
         indices = np.flatnonzero(self.labels == label)
         if not len(indices):
             raise UserError(f"{self.spec}#{name}: holds no images of this class")

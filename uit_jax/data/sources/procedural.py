@@ -2,7 +2,6 @@
 
 import ast
 import dataclasses
-import difflib
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from uit_jax.data.sources.base import Form, Numbered, Source
 from uit_jax.data.world import World
 from uit_jax.errors import UserError
 from uit_jax.images.decode import to_channels, to_depth
+from uit_jax.settings import nearest
 
 _CACHE_BYTES = 2**30
 _OWN_SIZE = 256
@@ -74,8 +74,7 @@ def parse_world(spec: str, *, size: int, seed: int) -> World:
         if key == "size" and size:
             raise UserError(f"{spec}: the size is data.image_size; leave it out here")
         if not equals or key not in fields:
-            near = difflib.get_close_matches(key, fields, 1, 0.0)[0]
-            raise UserError(f"{spec}: {item!r} is not key=value with a known key; the nearest is {near!r}")
+            raise UserError(f"{spec}: {item!r} is not key=value with a known key{nearest(key, fields)}")
         try:
             value = ast.literal_eval(text)
         except (ValueError, SyntaxError):
