@@ -34,8 +34,7 @@ STYLED = dict(
     bottleneck=4,
     blocks=1,
     queue_size=16,
-    r1_weight=0.01,
-    r1_every=2,
+    r1=dict(weight=0.01, every=2),
 )
 TINY = {
     "tunit": dict(
@@ -51,7 +50,7 @@ TINY = {
         guide_steps=2,
         average_start=3,
     ),
-    "cluit": STYLED | dict(code_dim=8, patches=2, patch_range=(0.25, 1.0)),
+    "cluit": STYLED | dict(code_dim=8, patches=2, patch_sides=(0.25, 1.0)),
     "embedding": STYLED,
     "cut": PATCHES,
     "fastcut": PATCHES,
@@ -96,7 +95,7 @@ CONFIGURATIONS = {
     "cluit": {
         "patches": Configuration({}, CLUIT),
         "full_image": Configuration({"patches": 0}, CLUIT),
-        "no_affine": Configuration({"degrees": 0.0, "translate": 0.0, "shear": 0.0, "precision": "bf16"}, CLUIT),
+        "no_affine": Configuration({"view": dict(degrees=0.0, translate=0.0, shear=0.0), "precision": "bf16"}, CLUIT),
     },
     "embedding": {
         "projection": Configuration({}, EMBEDDING),
