@@ -6,7 +6,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="uit-jax",
-    version="0.1.0",
+    version="0.2.0",
     description="Contrastive, label-free image-to-image translation in JAX: from a folder of images to a translator",
     long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",

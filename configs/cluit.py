@@ -25,8 +25,6 @@ SETTINGS = {
     "log_every": 100,
     "image_every": 5_000,
     "checkpoint_every": 5_000,
-    "evaluate_every": 0,
-    "best_metric": "",
 }
 
 SMALL = {
@@ -44,9 +42,9 @@ SMALL = {
     "method.queue_size": 1024,
     "method.key_average": 0.99,
     "method.average": 0.995,
-    "method.learning_rate": 1e-3,
-    "method.b1": 0.5,
-    "method.fill": "edge",
+    "method.adam.learning_rate": 1e-3,
+    "method.adam.b1": 0.5,
+    "method.view.fill": "edge",
 }
 
 PRESETS = {
@@ -60,10 +58,10 @@ PRESETS = {
         **SMALL,
         "steps": 1_600,
         "data.image_size": 32,
-        "method.hue": 0.2,
-        "method.translate": 0.15,
+        "method.view.hue": 0.2,
+        "method.view.translate": 0.15,
         "method.cycle_weight": 1.0,
-        "method.r1_weight": 0.05,
+        "method.r1.weight": 0.05,
     },
 }
 

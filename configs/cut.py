@@ -16,7 +16,7 @@ Presets, several joined by commas:
                             trainA, is translated from B to A; ginger2black are AFHQ's ginger and black cats
     bf16                    activations in bfloat16
     photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator
-    epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.constant_steps
+    epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
 from uit_jax import config
@@ -36,8 +36,6 @@ SETTINGS = {
     "log_every": 100,
     "image_every": 5_000,
     "checkpoint_every": 5_000,
-    "evaluate_every": 0,
-    "best_metric": "",
     "data.resample": "bicubic",
 }
 
@@ -50,9 +48,9 @@ PRESETS = {
         "checkpoint_every": 1_000,
         "data.image_size": 64,
         "method.load_size": 72,
-        "method.generator_width": 32,
-        "method.generator_blocks": 6,
-        "method.discriminator_width": 32,
+        "method.generator.width": 32,
+        "method.generator.blocks": 6,
+        "method.discriminator.width": 32,
     },
 }
 
@@ -73,12 +71,12 @@ def get_config(preset: str = ""):
 def _shares(steps: int, constant: int, decay: int) -> dict[str, int]:
     """Divide steps as epochs are divided."""
     constant = steps * constant // (constant + decay)
-    return {"method.constant_steps": constant, "method.decay_steps": steps - constant}
+    return {"method.schedule.constant_steps": constant, "method.schedule.decay_steps": steps - constant}
 
 
 def _schedule(epoch: int, constant: int, decay: int) -> dict[str, int]:
     return {
         "steps": epoch * (constant + decay),
-        "method.constant_steps": epoch * constant,
-        "method.decay_steps": epoch * decay,
+        "method.schedule.constant_steps": epoch * constant,
+        "method.schedule.decay_steps": epoch * decay,
     }

@@ -20,8 +20,6 @@ SETTINGS = {
     "log_every": 100,
     "image_every": 6_250,
     "checkpoint_every": 6_250,
-    "evaluate_every": 0,
-    "best_metric": "",
 }
 
 PRESETS = {
@@ -31,12 +29,12 @@ PRESETS = {
         "log_every": 50,
         "image_every": 500,
         "checkpoint_every": 500,
-        "method.constant_steps": 1_500,
-        "method.decay_steps": 1_500,
-        "method.generator_width": 3,
-        "method.discriminator_width": 3,
+        "method.schedule.constant_steps": 1_500,
+        "method.schedule.decay_steps": 1_500,
+        "method.generator.width": 3,
+        "method.discriminator.width": 3,
         "method.crops": 4,
-        "method.patches": 8,
+        "method.patches.count": 8,
     },
 }
 

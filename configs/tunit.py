@@ -20,15 +20,15 @@ For a processor without accelerator there is configs/demo.py:photos.
 from uit_jax import config
 
 PRESETS = {
-    "b": {"method.labelled_share": 1.0, "method.average_start": 1_000},
+    "b": {"method.labels.share": 1.0, "method.average_start": 1_000},
     "e": {"method.joint_training": "frozen_domains"},
     "f": {"method.joint_training": "frozen"},
     "g": {},
     "nofeedback": {"method.adversarial_feedback": False},
     "semi": {
-        "method.labelled_share": 0.2,
+        "method.labels.share": 0.2,
         "method.guide_steps": 35_000,
-        "method.labelled_steps": 20_000,
+        "method.labels.steps": 20_000,
         "method.average_start": 36_000,
     },
     "parity": {"method.reference_quirks": True},

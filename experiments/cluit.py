@@ -69,15 +69,15 @@ def _table1() -> tuple[Row, ...]:
 
 def _table2() -> tuple[Row, ...]:
     """What the second view of the contrastive loss is augmented by."""
-    no_affine = {"method.degrees": 0.0, "method.translate": 0.0, "method.shear": 0.0}
+    no_affine = {"method.view.degrees": 0.0, "method.view.translate": 0.0, "method.view.shear": 0.0}
     rows = {
         "color-0.125": (no_affine, (21.25, 94.9)),
         "color-affine-0.125": ({}, (17.84, 96.1)),
-        "color-affine-0.5": ({"method.crop_range": (0.5, 1.0)}, (18.12, 96.6)),
-        "color-affine-0.9": ({"method.crop_range": (0.9, 1.0)}, (20.71, 95.8)),
+        "color-affine-0.5": ({"method.view.crop_sides": (0.5, 1.0)}, (18.12, 96.6)),
+        "color-affine-0.9": ({"method.view.crop_sides": (0.9, 1.0)}, (20.71, 95.8)),
     }
     return tuple(
-        _ablation(name, overrides, numbers, notes=(_PATCHES,) if "method.crop_range" in overrides else ())
+        _ablation(name, overrides, numbers, notes=(_PATCHES,) if "method.view.crop_sides" in overrides else ())
         for name, (overrides, numbers) in rows.items()
     )
 

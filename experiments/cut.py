@@ -83,15 +83,15 @@ def _figure4() -> tuple[Row, ...]:
     """CUT with parts left out or changed, 400 epochs each."""
     # The FID of Horse→Zebra, then FID and mAP of Cityscapes.
     no_identity = {"method.identity": False, "method.nce_weight": 10.0}
-    few, last = {"method.patches": 16}, {"method.patch_layers": (16,)}
-    external = {"method.negatives": "external"}
+    few, last = {"method.patches.count": 16}, {"method.patches.layers": (16,)}
+    external = {"method.negatives.kind": "external"}
     rows = {
         "cut": ({}, (45.5, 56.4, 24.7)),
         "no-id": (no_identity, (39.3, 68.5, 22.0)),
         "no-id-15neg": ({**no_identity, **few}, (44.1, 59.7, 23.1)),
         "no-id-15neg-last": ({**no_identity, **few, **last}, (38.1, 114.1, 16.0)),
         "last": (last, (441.7, 141.1, 14.9)),
-        "int-ext": ({"method.negatives": "both"}, (56.4, 64.4, 20.0)),
+        "int-ext": ({"method.negatives.kind": "both"}, (56.4, 64.4, 20.0)),
         "ext": (external, (53.0, 110.3, 16.5)),
         "ext-last": ({**external, **last}, (60.1, 389.1, 5.6)),
     }

@@ -1,9 +1,8 @@
 """The tables, one module a paper and one for our own, and how they are named: "cut/table1" is Table 1 of CUT."""
 
-import difflib
-
 from experiments import cluit, cut, tunit, world
 from experiments.rows import Paper, Row, Table
+from uit_jax import settings
 from uit_jax.errors import UserError
 
 PAPERS: dict[str, Paper] = {
@@ -46,8 +45,7 @@ def find_row(table: str, name: str) -> Row:
     """Return a row of TABLES[table] by its name. Raises UserError, which names the nearest."""
     rows = {row.name: row for row in TABLES[table].rows}
     if name not in rows:
-        near = difflib.get_close_matches(name, rows, 1)
-        raise UserError(f"{table} has no row {name!r}" + (f"; did you mean {near[0]}?" if near else "; see --list"))
+        raise UserError(f"{table} has no row {name!r}{settings.nearest(name, rows) or '; see --list'}")
     return rows[name]
 
 

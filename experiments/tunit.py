@@ -133,7 +133,7 @@ def _table3() -> tuple[Row, ...]:
             DATA_SETS[data],
             {"mfid": mfid},
             f"{CONFIG}:semi",
-            {"method.labelled_share": share / 100, "method.domains": DATA_SETS[data].classes},
+            {"method.labels.share": share / 100, "method.domains": DATA_SETS[data].classes},
             notes=_table3_notes(data) if method == "tunit" else (),
             absent={"funit": _FUNIT, "semit": _SEMIT}.get(method, ""),
         )

@@ -39,8 +39,8 @@ def _methods() -> tuple[Row, ...]:
 
 def _labels() -> tuple[Row, ...]:
     """How much a share of the labels, in per cent, is worth."""
-    semi = {"method.labelled_share": 0.1, "method.labelled_steps": 430, "method.cycle_steps": 20}
-    supervised = {"method.labelled_share": 1.0, "steps": 850, "method.average_start": 0}
+    semi = {"method.labels.share": 0.1, "method.labels.steps": 430, "method.labels.cycle_steps": 20}
+    supervised = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
     return (
         _again("tunit", "tunit-0pct"),
         Row("tunit-10pct", WORLD, {}, TUNIT, semi, notes=(_SEMI,)),

@@ -29,5 +29,5 @@ def tiny(monkeypatch):
     from tests import tiny_method
     from uit_jax import methods
 
-    monkeypatch.setitem(methods.METHODS, "tiny", (tiny_method.Settings, tiny_method.build))
+    monkeypatch.setitem(methods.METHODS, "tiny", tiny_method.Tiny)
     return tiny_method

@@ -1,11 +1,10 @@
 """A training iteration that also tells the gradients it descended by."""
 
+from uit_jax import state as game
 
-def update_and_gradients(module, method, phase: str):
-    """Return (state, views) -> (state, metrics, the gradients of the generator's loss), of one training iteration.
 
-    `module` is the method's file, whose `descend` is watched.
-    """
+def update_and_gradients(method, phase):
+    """Return (state, views) -> (state, metrics, the gradients of the players' loss), of one iteration's `play`."""
 
     def run(state, views):
         recorded = {}
@@ -22,11 +21,11 @@ def update_and_gradients(module, method, phase: str):
             watching = {name: watched(name, optimizers[name]) for name in learners}
             return descend(learners, watching, loss_fn, **options)
 
-        descend, module.descend = module.descend, spy
+        descend, game.descend = game.descend, spy
         try:
             state, metrics = method.update(state, views, phase=phase)
         finally:
-            module.descend = descend
+            game.descend = descend
         return state, metrics, recorded
 
     return run

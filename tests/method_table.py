@@ -18,17 +18,13 @@ from uit_jax.training import devices as parallel
 
 PATCHES = dict(
     image_size=16,
-    generator_width=4,
-    generator_blocks=2,
-    discriminator_width=4,
-    discriminator_layers=1,
-    patch_layers=(0, 4, 12),
-    patches=5,
-    patch_dim=8,
+    load_size=20,
+    generator=dict(width=4, blocks=2),
+    discriminator=dict(width=4, layers=1),
     init_gain=1.0,  # with the published 0.02 narrow networks give codes of length 1e-7 and gradients of 1e3
-    constant_steps=2,
-    decay_steps=4,
-    queue_size=64,
+    patches=dict(layers=(0, 4, 12), count=5, dim=8),
+    negatives=dict(queue_size=64),
+    schedule=dict(constant_steps=2, decay_steps=4),
 )
 STYLED = dict(
     image_size=8,
@@ -46,34 +42,27 @@ TINY = {
         image_size=8,
         domains=3,
         style_dim=4,
-        guide_width=4,
-        guide_stages=(1, 1),
-        generator_width=4,
-        bottleneck=4,
-        generator_blocks=1,
-        mlp_width=16,
-        discriminator_width=4,
-        discriminator_blocks=1,
+        guide=dict(width=4, stages=(1, 1)),
+        generator=dict(width=4, bottleneck=4, blocks=1, mlp_width=16),
+        discriminator=dict(width=4, blocks=1),
+        labels=dict(steps=1, cycle_steps=4),
         queue_size=16,
-        r1_weight=0.01,
+        r1=dict(weight=0.01),
         guide_steps=2,
-        labelled_steps=1,
-        cycle_steps=4,
         average_start=3,
     ),
     "cluit": STYLED | dict(code_dim=8, patches=2, patch_range=(0.25, 1.0)),
     "embedding": STYLED,
-    "cut": PATCHES | dict(load_size=20),
-    "fastcut": PATCHES | dict(load_size=20),
+    "cut": PATCHES,
+    "fastcut": PATCHES,
     "sincut": dict(
         image_size=16,
-        generator_width=1,
-        discriminator_width=1,
-        patch_dim=8,
+        generator=dict(width=1),
+        discriminator=dict(width=1),
+        patches=dict(dim=8),
+        negatives=dict(queue_size=32),
         crops=2,
-        constant_steps=2,
-        decay_steps=4,
-        queue_size=32,
+        schedule=dict(constant_steps=2, decay_steps=4),
     ),
 }
 
@@ -85,6 +74,8 @@ class Configuration(NamedTuple):
     trains: tuple[str, ...] = ("guide", "generator", "discriminator")
 
 
+EXTERNAL = dict(kind="external", queue_size=64)
+LAST = PATCHES["patches"] | dict(layers=(12,), count=0)
 PATCHWISE = ("generator", "discriminator", "patches")
 TRANSLATOR = ("generator", "discriminator")
 CLUIT = ("generator", "encoder", "discriminator")
@@ -95,11 +86,11 @@ CONFIGURATIONS = {
         "frozen": Configuration({"joint_training": "frozen"}, TRANSLATOR),
         "frozen_domains": Configuration({"joint_training": "frozen_domains"}),
         "no_feedback": Configuration({"adversarial_feedback": False}),
-        "semi": Configuration({"labelled_share": 0.5}),
-        "supervised": Configuration({"labelled_share": 1.0}),
+        "semi": Configuration({"labels": dict(share=0.5, steps=1, cycle_steps=4)}),
+        "supervised": Configuration({"labels": dict(share=1.0)}),
         "heads": Configuration({"marginal_weights": (1.0, 2.0)}),
-        "lazy": Configuration({"r1_every": 4, "normalize_style": True}),
-        "quirks": Configuration({"reference_quirks": True, "labelled_share": 0.5}),
+        "lazy": Configuration({"r1": dict(weight=0.01, every=4), "normalize_style": True}),
+        "quirks": Configuration({"reference_quirks": True, "labels": dict(share=0.5, steps=1, cycle_steps=4)}),
         "local": Configuration({"sync_statistics": False, "precision": "bf16"}),
     },
     "cluit": {
@@ -115,26 +106,40 @@ CONFIGURATIONS = {
     },
     "cut": {
         "internal": Configuration({}, PATCHWISE),
-        "minibatch": Configuration({"negatives": "minibatch", "patches": 0, "patch_layers": (12,)}, PATCHWISE),
-        "external": Configuration({"negatives": "external"}, PATCHWISE),
-        "both": Configuration({"negatives": "both"}, PATCHWISE),
+        "minibatch": Configuration({"negatives": dict(kind="minibatch"), "patches": LAST}, PATCHWISE),
+        "external": Configuration({"negatives": EXTERNAL}, PATCHWISE),
+        "both": Configuration({"negatives": EXTERNAL | dict(kind="both")}, PATCHWISE),
         "two_encoders": Configuration({"shared_encoder": False}, (*PATCHWISE, "output_generator", "output_patches")),
         "frozen_decoder": Configuration({"nce_trains_decoder": False, "adversarial_weight": 0.0}, PATCHWISE),
         "no_identity": Configuration({"identity": False, "average": 0.9}, PATCHWISE),
-        "no_mlp": Configuration({"patch_mlp": False, "gan_loss": "vanilla"}, TRANSLATOR),
-        "no_contrast": Configuration({"nce_weight": 0.0, "identity_l1_weight": 1.0}, TRANSLATOR),
-        "batch_norm": Configuration({"norm": "batch", "discriminator": "pixel"}, PATCHWISE),
-        "aliased": Configuration({"antialias": False, "antialias_up": False, "patch_layers": (0, 10)}, PATCHWISE),
+        "no_mlp": Configuration({"patches": PATCHES["patches"] | dict(mlp=False), "gan_loss": "vanilla"}, TRANSLATOR),
+        "no_contrast": Configuration({"nce_weight": 0.0}, TRANSLATOR),
+        "batch_norm": Configuration({"norm": "batch", "discriminator": dict(kind="pixel", width=4)}, PATCHWISE),
+        "aliased": Configuration(
+            {
+                "generator": PATCHES["generator"] | dict(antialias=False, antialias_up=False),
+                "patches": PATCHES["patches"] | dict(layers=(0, 10)),
+            },
+            PATCHWISE,
+        ),
         "bf16": Configuration({"precision": "bf16", "sync_statistics": False}, PATCHWISE),
     },
     "fastcut": {
         "mirrored": Configuration({}, PATCHWISE),
-        "all_patches": Configuration({"patches": 0, "identity": True, "patch_layers": (12,)}, PATCHWISE),
-        "external": Configuration({"negatives": "external"}, PATCHWISE),
+        "all_patches": Configuration({"patches": LAST, "identity": True}, PATCHWISE),
+        "external": Configuration({"negatives": EXTERNAL}, PATCHWISE),
     },
     "sincut": {
         "single": Configuration({}, PATCHWISE),
-        "external": Configuration({"negatives": "external", "identity": False, "identity_l1_weight": 0.0}, PATCHWISE),
+        "external": Configuration(
+            {
+                "negatives": EXTERNAL | dict(queue_size=32),
+                "identity": False,
+                "identity_l1_weight": 0.0,
+                "r1": dict(every=2),
+            },
+            PATCHWISE,
+        ),
     },
 }
 # The configurations that gather what the other devices have: a queue that they share.

@@ -1,5 +1,6 @@
 """The random views, against PIL, brute force and their own limits."""
 
+import dataclasses
 import functools
 import itertools
 
@@ -10,6 +11,7 @@ import pytest
 from PIL import Image, ImageEnhance
 
 from uit_jax import augment
+from uit_jax.settings import AreaView, SquareView
 
 
 def picture(height=12, width=12, channels=3, seed=0):
@@ -124,18 +126,18 @@ def test_a_single_channel_has_neither_saturation_nor_hue():
     np.testing.assert_allclose(flat, np.full_like(grey, grey.mean()), atol=1e-6)
 
 
-def test_drawn_movements_fill_their_limits():
-    draw = jax.vmap(lambda key: augment.draw_affine(key, 40, 80, degrees=20.0, translate=0.1, shear=10.0))
-    angle, (right, down), shear = draw(keys(2000))
-    for drawn, limit in ((angle, 20), (right, 8), (down, 4), (shear, 10)):
-        assert limit * 0.98 < drawn.max() <= limit and -limit <= drawn.min() < -limit * 0.98
-        assert abs(drawn.mean()) < 0.06 * limit
+def test_sampled_movements_fill_their_limits():
+    sample = jax.vmap(lambda key: augment.sample_affine(key, 40, 80, degrees=20.0, translate=0.1, shear=10.0))
+    angle, (right, down), shear = sample(keys(2000))
+    for sampled, limit in ((angle, 20), (right, 8), (down, 4), (shear, 10)):
+        assert limit * 0.98 < sampled.max() <= limit and -limit <= sampled.min() < -limit * 0.98
+        assert abs(sampled.mean()) < 0.06 * limit
     assert (right == np.round(right)).all() and (down == np.round(down)).all()
 
 
-def test_drawn_crops_lie_inside_with_permitted_area_and_aspect():
-    draw = jax.vmap(lambda key: augment.draw_crop(key, 60, 80, scale=(0.2, 0.6), aspect=(0.7, 1.4)))
-    top, left, height, width = (np.asarray(side) for side in draw(keys(2000)))
+def test_sampled_crops_lie_inside_with_permitted_area_and_aspect():
+    sample = jax.vmap(lambda key: augment.sample_crop(key, 60, 80, scale=(0.2, 0.6), aspect=(0.7, 1.4)))
+    top, left, height, width = (np.asarray(side) for side in sample(keys(2000)))
     assert (top >= 0).all() and (left >= 0).all() and (top + height <= 60).all() and (left + width <= 80).all()
     for side in (top, left, height, width):
         assert (side == np.round(side)).all()
@@ -155,16 +157,16 @@ def test_drawn_crops_lie_inside_with_permitted_area_and_aspect():
     ],
 )
 def test_a_crop_that_never_fits_falls_back_to_the_central_one(size, aspect, box):
-    drawn = augment.draw_crop(jax.random.key(0), *size, scale=(4.0, 5.0), aspect=aspect)
-    np.testing.assert_array_equal(drawn, box)
+    sampled = augment.sample_crop(jax.random.key(0), *size, scale=(4.0, 5.0), aspect=aspect)
+    np.testing.assert_array_equal(sampled, box)
 
 
-def test_drawn_colours_fill_their_limits_in_all_orders():
+def test_sampled_colours_fill_their_limits_in_all_orders():
     limits = {"brightness": 0.4, "contrast": 1.5, "saturation": 0.2, "hue": 0.125}
-    *factors, order = jax.vmap(lambda key: augment.draw_jitter(key, **limits))(keys(1000))
-    for drawn, low, high in zip(factors, (0.6, 0, 0.8, -0.125), (1.4, 2.5, 1.2, 0.125), strict=True):
+    *factors, order = jax.vmap(lambda key: augment.sample_jitter(key, **limits))(keys(1000))
+    for sampled, low, high in zip(factors, (0.6, 0, 0.8, -0.125), (1.4, 2.5, 1.2, 0.125), strict=True):
         width = high - low
-        assert low <= drawn.min() < low + 0.02 * width and high - 0.02 * width < drawn.max() <= high
+        assert low <= sampled.min() < low + 0.02 * width and high - 0.02 * width < sampled.max() <= high
     assert len(np.unique(np.asarray(order), axis=0)) == 24
 
 
@@ -179,13 +181,16 @@ def test_plain_view_normalises_and_mirrors_half():
     assert 0.4 < same.mean() < 0.6
 
 
-STILL = {"degrees": 0.0, "translate": 0.0, "shear": 0.0, "crop_scale": (1.0, 1.0), "crop_aspect": (1.0, 1.0)}
+AREA = dataclasses.asdict(AreaView())
+SQUARE = dataclasses.asdict(SquareView())
+UNMOVED = {"degrees": 0.0, "translate": 0.0, "shear": 0.0}
+STILL = AREA | UNMOVED | {"crop_scale": (1.0, 1.0), "crop_aspect": (1.0, 1.0)}
 COLOURLESS = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 
 
 def test_strong_view_without_changes_is_the_image():
     images = np.random.RandomState(0).randint(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    still = jax.jit(lambda keys, images, flip: augment.strong_view(keys, images, **STILL, **COLOURLESS, flip=flip))
+    still = jax.jit(lambda keys, images, flip: augment.strong_view(keys, images, **STILL | COLOURLESS, flip=flip))
     np.testing.assert_allclose(still(keys(3), images, 0.0), images / 127.5 - 1, atol=1e-5)
     np.testing.assert_allclose(still(keys(3), images, 1.0), images[:, :, ::-1] / 127.5 - 1, atol=1e-5)
 
@@ -193,7 +198,7 @@ def test_strong_view_without_changes_is_the_image():
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_an_examples_strong_view_depends_on_its_key_alone(channels):
     images = np.stack([np.round(picture(16, 16, channels, seed) * 255) for seed in range(6)]).astype(np.uint8)
-    view = jax.jit(augment.strong_view)
+    view = jax.jit(functools.partial(augment.strong_view, **AREA))
     batch = np.asarray(view(keys(6), images))
     assert batch.shape == images.shape and batch.dtype == np.float32
     assert batch.min() >= -1 and batch.max() <= 1
@@ -205,7 +210,7 @@ def test_an_examples_strong_view_depends_on_its_key_alone(channels):
 def test_fill_decides_what_comes_from_outside():
     white = np.full((32, 16, 16, 3), 255, np.uint8)
     black, edge = (
-        jax.jit(functools.partial(augment.strong_view, **COLOURLESS, fill=fill))(keys(32), white)
+        jax.jit(functools.partial(augment.strong_view, **AREA | COLOURLESS | {"fill": fill}))(keys(32), white)
         for fill in ("black", "edge")
     )
     assert (black < -0.99).any()
@@ -215,7 +220,7 @@ def test_fill_decides_what_comes_from_outside():
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_strong_view_lowers_for_accelerators(platform):
     images = jax.ShapeDtypeStruct((4, 16, 16, 3), jnp.uint8)
-    jax.jit(augment.strong_view).trace(keys(4), images).lower(lowering_platforms=(platform,))
+    jax.jit(functools.partial(augment.strong_view, **AREA)).trace(keys(4), images).lower(lowering_platforms=(platform,))
 
 
 def byte_image(height, width, seed=0):
@@ -275,13 +280,13 @@ def test_sixteen_bits_are_normalized_to_the_same_range():
 
 
 @pytest.mark.parametrize("height, width", [(64, 64), (80, 60)])
-def test_drawn_squares_lie_inside_and_their_sides_are_uniform(height, width):
+def test_sampled_squares_lie_inside_and_their_sides_are_uniform(height, width):
     low, high, shortest = 0.125, 0.75, min(height, width)
-    draw = jax.vmap(lambda key: augment.draw_square(key, height, width, (low, high)))
-    top, left, side, other = (np.asarray(drawn) for drawn in draw(keys(4000)))
+    sample = jax.vmap(lambda key: augment.sample_square(key, height, width, (low, high)))
+    top, left, side, other = (np.asarray(sampled) for sampled in sample(keys(4000)))
     np.testing.assert_array_equal(side, other)
-    for drawn in (top, left, side):
-        assert (drawn == np.round(drawn)).all() and (drawn >= 0).all()
+    for sampled in (top, left, side):
+        assert (sampled == np.round(sampled)).all() and (sampled >= 0).all()
     assert (top + side <= height).all() and (left + side <= width).all()
     assert side.min() == round(low * shortest) and side.max() == round(high * shortest)
     # Every tenth of the range holds a tenth of the sides, to a pixel.
@@ -295,25 +300,25 @@ def test_drawn_squares_lie_inside_and_their_sides_are_uniform(height, width):
 
 def test_a_square_has_a_pixel_at_least_and_at_most_the_shorter_side():
     for sides, expected in (((0.01, 0.02), 1), ((1.0, 1.0), 8)):
-        top, left, side, _ = jax.vmap(lambda key, sides=sides: augment.draw_square(key, 8, 11, sides))(keys(50))
+        top, left, side, _ = jax.vmap(lambda key, sides=sides: augment.sample_square(key, 8, 11, sides))(keys(50))
         assert (side == expected).all() and (top + side <= 8).all() and (left + side <= 11).all()
     assert (top == 0).all() and set(left.tolist()) == {0, 1, 2, 3}
 
 
 def test_an_images_squares_depend_on_its_key_alone():
-    draw = functools.partial(augment.draw_patches, size=(60, 80), sides=(0.125, 1.0))
-    squares = draw(keys(6), count=4)
+    sample = functools.partial(augment.sample_patches, size=(60, 80), sides=(0.125, 1.0))
+    squares = sample(keys(6), count=4)
     assert squares.shape == (6, 4, 4) and squares.dtype == jnp.float32
-    np.testing.assert_array_equal(draw(keys(6)[::-1], count=4)[::-1], squares)
-    np.testing.assert_array_equal(draw(keys(6), count=7)[:, :4], squares)
+    np.testing.assert_array_equal(sample(keys(6)[::-1], count=4)[::-1], squares)
+    np.testing.assert_array_equal(sample(keys(6), count=7)[:, :4], squares)
     assert len(np.unique(squares.reshape(24, 4), axis=0)) == 24
-    assert (squares != draw(keys(6, seed=1), count=4)).any(-1).all()
+    assert (squares != sample(keys(6, seed=1), count=4)).any(-1).all()
 
 
 def test_patches_are_pils_crops_of_their_images_in_order():
     height, width = 16, 20
     images = np.stack([picture(height, width, seed=seed) for seed in range(3)])
-    squares = np.asarray(augment.draw_patches(keys(3), (height, width), (0.125, 1.0), 4))
+    squares = np.asarray(augment.sample_patches(keys(3), (height, width), (0.125, 1.0), 4))
     patches = np.asarray(jax.jit(augment.cut_patches)(images, squares))
     assert patches.shape == (12, height, width, 3)
     for number, (patch, square) in enumerate(zip(patches, squares.reshape(12, 4), strict=True)):
@@ -325,7 +330,7 @@ def test_patches_are_pils_crops_of_their_images_in_order():
 
 def test_a_patch_of_the_whole_image_is_the_image():
     images = np.stack([picture(12, 12, seed=seed) for seed in range(2)]) * 2 - 1
-    squares = augment.draw_patches(keys(2), (12, 12), (1.0, 1.0), 3)
+    squares = augment.sample_patches(keys(2), (12, 12), (1.0, 1.0), 3)
     assert squares.tolist() == [[[0, 0, 12, 12]] * 3] * 2
     np.testing.assert_allclose(augment.cut_patches(images, squares), images.repeat(3, axis=0), atol=1e-6)
 
@@ -354,15 +359,12 @@ def test_one_program_cuts_patches_of_all_sizes():
     assert traces == [(1, 1, 4)] and cut._cache_size() == 1
 
 
-UNMOVED = {"degrees": 0.0, "translate": 0.0, "shear": 0.0}
-
-
 def test_a_view_of_square_crops_shows_sides_in_their_range():
     """In an image whose red is its column and whose green is its row, colours tell what a view shows."""
     count, size, low, high = 1500, 32, 0.25, 0.75
     red, green = np.meshgrid(np.arange(size), np.arange(size))
     image = np.stack([red, green, 0 * red], -1).astype(np.uint8)
-    view = functools.partial(augment.strong_view, **UNMOVED, **COLOURLESS, flip=0.0)
+    view = functools.partial(augment.strong_view, **SQUARE | UNMOVED | COLOURLESS, flip=0.0)
     images = np.broadcast_to(image, (count, *image.shape))
     shown = (np.asarray(jax.jit(functools.partial(view, crop_sides=(low, high)))(keys(count), images)) + 1) * 127.5
     left, right = (shown[..., 0].min((1, 2)), shown[..., 0].max((1, 2)))
@@ -383,7 +385,7 @@ def test_a_view_of_square_crops_shows_sides_in_their_range():
 
 def test_an_examples_view_of_square_crops_depends_on_its_key_alone():
     images = np.stack([np.round(picture(16, 16, seed=seed) * 255) for seed in range(6)]).astype(np.uint8)
-    view = jax.jit(functools.partial(augment.strong_view, crop_sides=(0.125, 1.0)))
+    view = jax.jit(functools.partial(augment.strong_view, **SQUARE))
     batch = np.asarray(view(keys(6), images))
     assert np.abs(batch).max() <= 1
     np.testing.assert_allclose(view(keys(6)[::-1], images[::-1])[::-1], batch, atol=1e-6)

@@ -183,7 +183,7 @@ def test_a_run_is_read_back_with_config_and_method(tiny, tmp_path):
     config.save(c, tmp_path)
     with pytest.raises(UserError, match="no checkpoint yet"):
         checkpoint.restore_run(tmp_path)
-    method = config.build_method(c)
+    method = config.method_of(c)
     state = config.initial_state(c, method)
     store = checkpoint.Checkpoints(tmp_path, best_metric=c.best_metric)
     for step, score in ((4, 0.7), (8, 0.3)):

@@ -10,13 +10,15 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import golden_cut, golden_sincut, golden_tunit, golden_views
+from tests import golden_cut, golden_cyclegan, golden_sincut, golden_tunit, golden_views
 
 RUNNERS = {
     "tunit": golden_tunit.Runner,
     "cut": golden_cut.Runner,
     "fastcut": golden_cut.Runner,
     "sincut": golden_sincut.Runner,
+    "cyclegan": golden_cyclegan.Runner,
+    "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
 }
 # Files of the same folder whose subjects have no part in this package.

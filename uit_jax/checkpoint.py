@@ -21,7 +21,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.types import Method, PyTree
+from uit_jax.method import Method
+from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
 
@@ -154,12 +155,12 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     config = config_module.saved(workdir)
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
-    method = config_module.build_method(config)
+    method = config_module.method_of(config)
     if not (Path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
     try:
-        step = None if which == "latest" else checkpoints.best_step() if which == "best" else int(which)
+        step = checkpoints.best_step() if which == "best" else int(which) if str(which).isdigit() else None
         if which != "latest" and step not in checkpoints.steps:
             raise UserError(f"--workdir={workdir}: no checkpoint is {which!r}; there are: {checkpoints.steps}")
         restored = checkpoints.restore(jax.eval_shape(lambda: config_module.initial_state(config, method)), step)
@@ -181,7 +182,7 @@ def check_room(workdir: str | os.PathLike, abstract: PyTree, *, keep: int, best:
     if free < needed:
         raise UserError(
             f"{workdir}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
-            f" {free / 1e9:.2f} GB are free: make room, or lower config.keep_checkpoints"
+            f" {free / 1e9:.2f} GB are free: make room, or lower keep_checkpoints"
         )
 
 

@@ -1,139 +1,149 @@
 """The settings of a run: defaults, config files with presets, command-line overrides, and their record in the workdir.
 
-A config is a locked `ConfigDict`: a misspelt key fails, and the failure names the nearest known one.
-Below `methods.build` there are typed arguments only.
+A config is a locked `ConfigDict` of nested values; what they mean and may be is declared by `Top`, `Data` and the
+method's class. A misspelt key fails, and the failure names the nearest known one.
 """
 
 import ast
 import dataclasses
-import difflib
 import importlib.util
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from uit_jax import methods
+from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
-from uit_jax.types import Method, PyTree
+from uit_jax.method import Method
+from uit_jax.settings import Described, changed, setting
+from uit_jax.state import TrainState
 
-# What `methods.build` is told by other parts of the config.
-_GIVEN = ("image_size", "channels", "target_channels", "precision", "sync_statistics")
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The images that a run learns from: what `config.data` holds."""
+
+    source: str = setting("procedural", "where the images are: a folder, a packed set, tfds:NAME or procedural")
+    target: str = setting("", "of a pair of domains: where B is, if not beside A")
+    direction: str = setting("AtoB", "of a pair: which domain is translated into which", choices=("AtoB", "BtoA"))
+    test_source: str = setting("", "where held-out images are, if not beside the source")
+    test_target: str = setting("", "of a pair: where held-out images of B are, if not beside A's")
+    image_size: int = changed(Method, "image_size", 128, owner=None)
+    channels: int = changed(Method, "channels", 3, owner=None)
+    target_channels: int = setting(0, "channels of domain B's images; 0: as many as A's", low=0)
+    depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
+    resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
+    max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class Top:
+    """What a config holds beside its method."""
+
+    seed: int = setting(0, "of all that is random: weights, the order of images, views", low=0, high=2**32 - 1)
+    steps: int = setting(200_000, "iterations of the whole run", low=1)
+    batch_size: int = setting(32, "images of a step, from each side, over all devices of all processes", low=1)
+    precision: str = changed(Method, "precision", "float32", owner=None)
+    parallel: str = setting("pmap", "how a step is spread over devices", choices=("pmap", "shard_map", "jit"))
+    devices: int = setting(0, "how many devices take part; 0: all there are", low=0)
+    sync_statistics: bool = changed(Method, "sync_statistics", True, owner=None)
+    log_every: int = setting(100, "iterations from one line of metrics to the next; 0: none", low=0)
+    image_every: int = setting(5_000, "iterations from one picture of translations to the next; 0: none", low=0)
+    checkpoint_every: int = setting(5_000, "iterations between checkpoints; 0: the last step alone", low=0)
+    evaluate_every: int = setting(5_000, "iterations between evaluations; 0: none", low=0)
+    evaluators: tuple[str, ...] = setting((), "names of what is scored then; by default the method's own", empty=True)
+    keep_checkpoints: int = setting(2, "the latest checkpoints that are kept; the best stands beside them", low=1)
+    best_metric: str = setting("", "the score by which a checkpoint is the best, the larger the better; none if empty")
+    tensorboard: bool = setting(True, "whether metrics are also written for TensorBoard")
+    data: Data = Data()
+
+
+class Explained(NamedTuple):
+    """A setting as it is declared, its value in a config, and what set that: "" for the default."""
+
+    told: Described
+    value: Any
+    origin: str
+
 
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
-_FREE = frozenset(
-    "steps log_every image_every checkpoint_every evaluate_every keep_checkpoints best_metric tensorboard devices"
-    " parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+FREE = frozenset(
+    "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
 )
 
 
 def defaults(method: str = "tunit") -> ConfigDict:
-    """Return every setting with its default, locked; `config.method` holds the method's own hyper-parameters."""
-    config = ConfigDict(
-        dict(
-            seed=0,
-            steps=200_000,
-            batch_size=32,  # global: all devices of all processes together
-            precision="float32",  # or bf16: activations only; weights, norms and losses stay float32
-            parallel="pmap",  # or shard_map, jit
-            devices=0,  # 0: all there are
-            sync_statistics=True,  # batch-norm and IIC statistics of the global batch
-            log_every=100,
-            image_every=5_000,
-            checkpoint_every=5_000,
-            evaluate_every=5_000,
-            keep_checkpoints=2,  # the latest ones; the best is kept beside them
-            best_metric="cluster_accuracy",  # the larger the better
-            tensorboard=True,
-            data=dict(
-                source="procedural",
-                target="",  # pairs of domains: where domain B is, if not beside A
-                direction="AtoB",  # or BtoA
-                test_source="",
-                test_target="",
-                image_size=_settings(method)["image_size"],
-                channels=3,
-                target_channels=0,  # of domain B; 0: as many as A
-                depth=8,  # or 16: bits of a pixel that reach the network
-                resample="bilinear",  # or bicubic
-                max_unreadable_share=0.01,
-            ),
-            method=dict(name=method, **method_defaults(method)),
-        )
-    )
-    return config.lock()
+    """Return every setting with its default, locked; `config.method` holds the method's name and its own settings."""
+    nested: dict[str, Any] = {}
+    for key, told in known(method).items():
+        *groups, name = key.split(".")
+        place = nested
+        for group in groups:
+            place = place.setdefault(group, {})
+        place[name] = told.default
+    return ConfigDict(nested).lock()
 
 
-def method_defaults(name: str) -> dict[str, Any]:
-    """Return the hyper-parameters of a method with their defaults."""
-    return {key: value for key, value in _settings(name).items() if key not in _GIVEN}
+def known(method: str) -> dict[str, Described]:
+    """Return every setting of a method's configs by its key, in order; what the method reads has the method's range."""
+    kind = methods.kind(method)
+    chosen = {"evaluators": kind.followed, "best_metric": kind.best_metric}
+    top = [told._replace(default=chosen.get(told.key, told.default)) for told in settings.describe(Top, "")]
+    choices = settings.Range("whose settings these are; fixed by the config file", choices=tuple(methods.METHODS))
+    name = Described("method.name", method, str, choices)
+    return {told.key: told for told in (*top, name, *settings.describe(kind, "method"))}
 
 
-def _settings(name: str) -> dict[str, Any]:
-    if name not in methods.METHODS:
-        raise UserError(f"method.name: no method is called {name!r}{_nearest(name, methods.METHODS)}")
-    return {field.name: field.default for field in dataclasses.fields(methods.METHODS[name][0])}
+def method_of(config: ConfigDict) -> Method:
+    """Check all that a config says and build its method. Raises UserError with the key of what cannot be."""
+    values = flatten(config)
+    if missing := [key for key in known(config.method.name) if key not in values]:
+        raise UserError(f"{missing[0]} is missing")
+    top = config.to_dict()
+    hparams = top.pop("method")
+    settings.check(settings.build(Top, top, ""), "")
+    kind = methods.kind(hparams.pop("name"))
+    owned = {name: values[key] for name, key in settings.owned(kind).items()}
+    return settings.build(kind, {**hparams, **owned}, "method")
 
 
-def build_method(config: ConfigDict) -> Method:
-    """Build the method that a config describes."""
-    hparams = config.method.to_dict()
-    name = hparams.pop("name")
-    for key in _settings(name).keys() & set(_GIVEN):
-        hparams[key] = config.data[key] if key in config.data else config[key]
-    return methods.build(name, **hparams)
+def check(config: ConfigDict) -> None:
+    """Raise a UserError with the key of the first setting of a config, its method's included, that cannot be."""
+    method_of(config)
 
 
-def initial_state(config: ConfigDict, method: Method) -> PyTree:
+def initial_state(config: ConfigDict, method: Method) -> TrainState:
     """Draw the state a run begins with; under `jax.eval_shape`, the shapes of any state of that run."""
-    batch = batch_shapes(config, method, method.phase(0))
     # A raw key: over several processes shard_map cannot lay out a typed one.
     # As one program: compiling the draw of each weight apart takes longer.
-    return jax.jit(lambda key: method.init(key, batch))(jax.random.PRNGKey(config.seed))
-
-
-def batch_shapes(config: ConfigDict, method: Method, phase: str) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return what the global batch of a phase looks like; images of their own size stand in at twice the training's."""
-    wanted, size = config.data, method.batch_size(phase, config.batch_size)
-    side = wanted.image_size if method.load_size is None else method.load_size(phase) or 2 * wanted.image_size
-    dtype = np.uint8 if wanted.depth == 8 else np.uint16
-
-    def images(channels):
-        return jax.ShapeDtypeStruct((size, side, side, channels), dtype)
-
-    if method.layout == "pair":
-        return {"a": images(wanted.channels), "b": images(wanted.target_channels or wanted.channels)}
-    return {"image": images(wanted.channels), "label": jax.ShapeDtypeStruct((size,), np.int32)}
+    return jax.jit(lambda key: method.init(key, config.batch_size))(jax.random.PRNGKey(config.seed))
 
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
-    """Load `path/of/config.py[:preset]` and apply `--config.a.b=value` overrides in order.
-
-    Raises:
-      UserError: no such file or preset, a misspelt key, a value of the wrong type.
-    """
-    return override(_load(spec), overrides)
+    """Load `path/of/config.py[:preset]`, apply `--config.a.b=value` overrides in order, and check. Raises UserError."""
+    check(config := override(_load(spec), overrides))
+    return config
 
 
 def override(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
-    """Apply `--config.a.b=value` arguments in place."""
+    """Apply `--config.a.b=value` arguments in place, read as the declared types."""
     for argument in overrides:
         key, equals, text = argument.removeprefix("--config.").partition("=")
         if not equals:
             raise UserError(f"{argument}: write the value behind an equals sign, as in --config.{key}=VALUE")
-        _set(config, key, lambda current, key=key, text=text: _parse(key, text, current))
+        _set(config, key, lambda kind, text=text: _parse(text, kind), f"{key}={text}")
     return config
 
 
 def update(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """Set dotted keys to values in place; an unknown key or a value of another type is a `UserError`."""
     for key, value in changes.items():
-        _set(config, key, lambda current, value=value: value)
+        _set(config, key, lambda kind, value=value: _tuples(value), f"{key}={value!r}")
     return config
 
 
@@ -141,7 +151,8 @@ def preset(config: ConfigDict, names: str, table: Mapping[str, Mapping[str, Any]
     """Apply presets by name, several joined by commas: each a mapping of dotted keys to values."""
     for name in filter(None, names.split(",")):
         if name not in table:
-            raise UserError(f"no preset is called {name!r}{_nearest(name, table)}; there are: {', '.join(table)}")
+            near = settings.nearest(name, table).partition("; there are")[0]
+            raise UserError(f"no preset is called {name!r}{near}; there are: {', '.join(table)}")
         update(config, table[name])
     return config
 
@@ -161,53 +172,81 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
+    """Return every setting of `path/of/config.py[:preset]`, or of a workdir's run, in the config's order.
+
+    `origin` is "recipe", "preset", "run" or "override": the first of them that has the value. Raises UserError.
+    """
+    if Path(spec).is_dir():
+        if (config := saved(spec)) is None:
+            raise UserError(f"{spec}: no run was trained there (it has no config.json)")
+        layers = {"run": flatten(config)}
+    else:
+        config = _load(spec)
+        layers = {"recipe": flatten(_load(spec.partition(":")[0])), "preset": flatten(config)}
+    check(override(config, overrides))
+    values, rows = flatten(config), []
+    for key, told in known(config.method.name).items():
+        origin = next((name for name, flat in layers.items() if flat.get(key) == values[key]), "override")
+        rows.append(Explained(told, values[key], "" if values[key] == told.default else origin))
+    return rows
+
+
 def save(config: ConfigDict, workdir: str | os.PathLike) -> None:
-    """Write the resolved config to `workdir`/config.json, whole or not at all."""
-    path = Path(workdir) / "config.json"
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(config.to_dict(), indent=2) + "\n")
-    partial.replace(path)
+    """Write the resolved config to `workdir`/config.json, with the version that wrote it, whole or not at all."""
+    files.write_json(Path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
 
 
 def saved(workdir: str | os.PathLike) -> ConfigDict | None:
-    """Read back the config of a workdir; None if it has none yet."""
+    """Read back the config of a workdir; None if it has none yet. Raises UserError where it is not this version's."""
     path = Path(workdir) / "config.json"
     if not path.exists():
         return None
     try:
-        return ConfigDict(_tuples(json.loads(path.read_text()))).lock()
-    except ValueError as error:
+        values = dict(_tuples(json.loads(path.read_text())))
+    except (ValueError, TypeError) as error:
         raise UserError(f"{path} is not the config of a run: {error}") from error
+    version = values.pop("version", None)
+    if version is None:
+        raise UserError(
+            f"{path} was written by uit_jax 0.1.0, whose settings have other names: this version cannot read it;"
+            " check out version 0.1.0 (commit 288f2e2) to use or continue that run"
+        )
+    try:
+        config = ConfigDict(values).lock()
+        check(config)
+    except (UserError, AttributeError) as error:
+        raise UserError(f"{path}, written by uit_jax {version}: {error}") from error
+    return config
 
 
 def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.PathLike) -> None:
     """Refuse to continue a run under settings that would make it another run; the message names the key."""
     old, new = flatten(_tuples(before.to_dict())), flatten(_tuples(config.to_dict()))
-    for key in [*old, *(key for key in new if key not in old)]:
-        if key not in _FREE and (key not in old or key not in new or old[key] != new[key]):
+    for key in dict.fromkeys(["method.name", *old, *new]):
+        if key not in FREE and (key not in old or key not in new or old[key] != new[key]):
             was, now = (repr(side[key]) if key in side else "absent" for side in (old, new))
             raise UserError(
-                f"{workdir} was begun with config.{key} {was}, not {now}: give that value to continue it,"
+                f"{workdir} was begun with {key}={was}, not {now}: give that value to continue it,"
                 " or another --workdir to begin anew"
             )
 
 
 def _load(spec: str) -> ConfigDict:
     name, _, chosen = spec.partition(":")
-    path = _find(name)
+    path = _file(name)
     module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        config = module.get_config(chosen)
+        return module.get_config(chosen).lock()
     except UserError:
         raise
     except (AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
-    return config.lock()
 
 
-def _find(name: str) -> Path:
+def _file(name: str) -> Path:
     """Find a config file: as given, else among those shipped beside the package or, when installed, inside it."""
     package = Path(__file__).resolve().parent
     shipped = Path("configs") / Path(name).name
@@ -217,52 +256,41 @@ def _find(name: str) -> Path:
     raise UserError(f"--config={name}: no such file, here or among the configs that ship with uit_jax")
 
 
-def _set(config: ConfigDict, key: str, value_of) -> None:
-    known = flatten(config)
-    if key not in known:
-        raise UserError(f"config.{key}: there is no such key{_nearest(key, known)}")
-    *outer, last = key.split(".")
-    for part in outer:
+def _find(config: ConfigDict, key: str) -> Described:
+    """Return what is known of a key. Raises UserError where it is none, which tells what is meant."""
+    told = known(config.method.name)
+    if key in told:
+        return told[key]
+    if members := [each for each in told if each.startswith(f"{key}.")]:
+        raise UserError(f"{key} is a group of settings: set {', '.join(members[:8] + ['...'] * (len(members) > 8))}")
+    raise UserError(f"{key}: there is no such setting{settings.nearest(key, told)}")
+
+
+def _set(config: ConfigDict, key: str, read: Callable[[Any], Any], typed: str) -> None:
+    """Set a key in place to what is read as its type; `typed` is what the user wrote."""
+    kind = _find(config, key).kind
+    value = read(kind)
+    if not settings.is_a(value, kind):
+        raise UserError(f"{typed} must be {settings.kind_of(kind)}")
+    if key == "method.name" and value != config.method.name:
+        raise UserError(f"{typed} is fixed by the config file: another method has other settings")
+    group, _, name = key.rpartition(".")
+    for part in filter(None, group.split(".")):
         config = config[part]
-    try:
-        config[last] = value_of(config[last])
-    except TypeError as error:
-        raise UserError(f"config.{key}: {error}") from error
+    config[name] = float(value) if kind is float else value
 
 
-def _parse(key: str, text: str, current: Any) -> Any:
-    """Read a command-line value as the type of the one it replaces."""
-    if isinstance(current, str):
+def _parse(text: str, kind: Any) -> Any:
+    """Read a command-line value as its declared type; what cannot be read so stays as it is."""
+    if kind is str:
         return text
-    if isinstance(current, bool):
-        if text.lower() not in ("true", "false"):
-            raise UserError(f"config.{key}={text}: expected true or false")
-        return text.lower() == "true"
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        value = text
-    if current is None or value is None:
-        return value
-    accepted, meaning = _TYPES[type(current)]
-    if not isinstance(value, accepted) or isinstance(value, bool):
-        raise UserError(f"config.{key}={text}: expected {meaning}")
-    return type(current)(value)
-
-
-_TYPES = {
-    int: (int, "a whole number"),
-    float: ((int, float), "a number"),
-    tuple: ((tuple, list), "a list such as (1,2)"),
-}
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    known = list(known)
-    tails = {key.rpartition(".")[2]: key for key in known}
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    near = near or [tails[t] for t in difflib.get_close_matches(name.rpartition(".")[2], tails, 1, 0.6)]
-    return f"; did you mean {near[0]}?" if near else ""
+        return tuple(filter(None, text.split(","))) if kind == tuple[str, ...] else text
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _tuples(value: Any) -> Any:

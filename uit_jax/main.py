@@ -10,12 +10,13 @@ from uit_jax.errors import UserError
 
 VERBS = {
     "train": ("uit_jax.verbs.train", "train a method on a folder of images, or continue a run"),
-    "translate": ("uit_jax.verbs.translate", "redraw images or a video, in a style where the method has any"),
+    "translate": ("uit_jax.verbs.translate", "translate images or a video, into a style where the method has any"),
     "search": ("uit_jax.verbs.search", "find the images whose style is most like a query's"),
     "inspect": ("uit_jax.verbs.inspect", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
     "data": ("uit_jax.verbs.data", "check or pack a source of images"),
+    "config": ("uit_jax.verbs.config", "tell every setting of a recipe or a run, or what differs between two"),
 }
 
 

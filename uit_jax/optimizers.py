@@ -25,13 +25,25 @@ def rmsprop(
     )
 
 
-def linear_decay(learning_rate: float, *, constant_steps: int, decay_steps: int) -> Callable[[Array], Array]:
+def build(name: str, learning_rate: float, *, b1: float, b2: float, weight_decay: float):
+    """Return the named optimiser ("adam", or "rmsprop", whose decay is `b2`); unknown names are a ValueError."""
+    if name == "adam":
+        return adam(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    if name == "rmsprop":
+        return rmsprop(learning_rate, decay=b2, weight_decay=weight_decay)
+    raise ValueError(f"optimizer must be 'adam' or 'rmsprop', not {name!r}")
+
+
+def linear_decay(
+    learning_rate: float, *, constant_steps: int, decay_steps: int, lead: int = 0
+) -> Callable[[Array], Array]:
     """Return a rate that is constant, then falls linearly to 0.
 
-    As epochs are counted in CUT's reference code, here in steps: the last one still moves.
+    As epochs are counted in CUT's reference code, here in steps: the last one still moves. With a `lead` all is so many
+    steps earlier: in CycleGAN's code an epoch, so that its last one does not.
     """
 
     def rate(step):
-        return learning_rate * (1 - jnp.maximum(0, step + 1 - constant_steps) / (decay_steps + 1)).clip(0)
+        return learning_rate * (1 - jnp.maximum(0, step + lead + 1 - constant_steps) / (decay_steps + 1)).clip(0)
 
     return rate

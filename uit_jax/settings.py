@@ -1,13 +1,12 @@
 """Settings: declared once, where they are read, with default, meaning and range; checked and described from there.
 
-A field made by `setting` states what it may be. Fields that belong together are a frozen dataclass of their own, a group
-(`View`, `Adam`, `R1`, ...), which a config nests: `method.view.hue`. Rules between fields of a group are its `rules`.
+A field made by `setting` states what it may be. Fields that belong together are a frozen dataclass of their own, a
+group (`View`, `Adam`, `R1`, ...), which a config nests: `method.view.hue`. Rules between fields are its `rules`.
 """
 
 import dataclasses
 import difflib
 import math
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
@@ -25,18 +24,20 @@ class Range:
       above, below: what the value must lie above or below, these excluded.
       choices: the values there are.
       length: entries of a list; None for one at least.
+      empty: whether a list may have no entry.
       rising: whether no entry of a list is below the one before.
       power_of_two: whether the value is one.
       owner: the part of a config that owns it, "" for its top level; None for the one it is declared in.
     """
 
-    doc: str
+    doc: str = ""
     low: float | None = None
     high: float | None = None
     above: float | None = None
     below: float | None = None
     choices: tuple = ()
     length: int | None = None
+    empty: bool = False
     rising: bool = False
     power_of_two: bool = False
     owner: str | None = None
@@ -47,49 +48,53 @@ class Range:
             return " or ".join(map(repr, self.choices))
         limits = ["a power of two"] if self.power_of_two else []
         if self.low is not None and self.high is not None:
-            limits.append(f"{self.low:g} to {self.high:g}")
+            limits.append(f"{self.low} to {self.high}")
         elif self.low is not None:
-            limits.append(f"{self.low:g} at least")
+            limits.append(f"{self.low} at least")
         elif self.high is not None:
-            limits.append(f"{self.high:g} at most")
-        if self.above is not None:
-            limits.append(f"above {self.above:g}")
-        if self.below is not None:
-            limits.append(f"below {self.below:g}")
+            limits.append(f"{self.high} at most")
+        limits += [f"above {self.above}"] if self.above is not None else []
+        limits += [f"below {self.below}"] if self.below is not None else []
         told = " and ".join(limits)
         if self.length is not None:
             told = f"{self.length} numbers" + (f", each {told}" if told else "")
         return told + (", the smaller first" if self.rising else "")
 
-    def holds(self, value: Any) -> bool:
-        """Say whether a value of the right type lies within."""
-        if self.choices:
-            return value in self.choices
-        if not isinstance(value, tuple):
-            return self._within(value)
-        right = len(value) == self.length if self.length is not None else len(value) > 0
-        return right and all(map(self._within, value)) and not (self.rising and list(value) != sorted(value))
+    def refusal(self, value: Any) -> str:
+        """Say what a value of the right type must be; "" where it is that."""
+        entries = value if isinstance(value, tuple) else (value,)
+        if not entries and not self.empty:
+            return "must have one entry at least"
+        if any(isinstance(entry, float) and not math.isfinite(entry) for entry in entries):
+            return "must be finite"
+        right = all(map(self._holds, entries)) and (self.length is None or len(entries) == self.length)
+        ordered = not self.rising or list(entries) == sorted(entries)
+        return "" if right and ordered else f"must be {self.told()}"
 
-    def _within(self, value: Any) -> bool:
-        if isinstance(value, str | bool):
-            return True
+    def _holds(self, entry: Any) -> bool:
+        if self.choices or isinstance(entry, str | bool):
+            return not self.choices or entry in self.choices
         return (
-            math.isfinite(value)
-            and (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-            and not (self.power_of_two and value & (value - 1))
+            (self.low is None or entry >= self.low)
+            and (self.high is None or entry <= self.high)
+            and (self.above is None or entry > self.above)
+            and (self.below is None or entry < self.below)
+            and (not self.power_of_two or (entry > 0 and entry & (entry - 1) == 0))
         )
 
 
 class Described(NamedTuple):
-    """A setting as a reader sees it: its whole key, default, the values there are, and its meaning."""
+    """A setting as a reader sees it: its whole key, its default, the type it is declared with, and its limits."""
 
     key: str
     default: Any
-    range: str
-    doc: str
+    kind: Any
+    limits: Range
+
+    @property
+    def range(self) -> str:
+        """What values there are, "" where all of the type are."""
+        return self.limits.told() or ("true or false" if self.kind is bool else "")
 
 
 def setting(default: Any, doc: str, **limits: Any) -> Any:
@@ -99,127 +104,131 @@ def setting(default: Any, doc: str, **limits: Any) -> Any:
 
 def changed(base: type, name: str, default: Any, **limits: Any) -> Any:
     """Declare a base's setting once more with another default, its meaning and range kept, but for the limits given."""
-    known = _field(base, name).metadata["range"]
+    known = limits_of(base, name)
     return dataclasses.field(default=default, metadata={"range": dataclasses.replace(known, **limits)})
 
 
 def check(group: Any, prefix: str) -> None:
     """Raise a UserError that names the first setting of a dataclass, nested ones included, that cannot be.
 
-    Args:
-      group: an instance; every field is checked against its type and its range, then the group's own `rules()`, which
-        yield (field, message) for what does not go together.
-      prefix: the key of the group itself, "method", which messages put before the names.
+    Every field is checked against its type and its range, then the group's own `rules()`, which yield (field, message)
+    for what does not go together. Messages put `prefix`, the key of the group itself, before the names.
     """
     hints = typing.get_type_hints(type(group))
     for field in dataclasses.fields(group):
-        value = getattr(group, field.name)
-        if dataclasses.is_dataclass(value):
-            check(value, _join(prefix, field.name))
-            continue
-        limits = field.metadata.get("range", Range(""))
+        value, kind = getattr(group, field.name), hints[field.name]
         key = key_of(group, field.name, prefix)
-        if not _is_a(value, hints[field.name]):
-            raise UserError(f"{key}={value!r} must be {_kind(hints[field.name])}")
-        if not limits.holds(value):
-            raise UserError(f"{key}={value!r} must be {limits.told() or 'a finite number'}")
+        if not is_a(value, kind):
+            raise UserError(f"{key}={value!r} must be {kind_of(kind)}")
+        if dataclasses.is_dataclass(value):
+            check(value, key)
+        elif refusal := limits_of(group, field.name).refusal(value):
+            raise UserError(f"{key}={value!r} {refusal}")
     for name, message in getattr(group, "rules", tuple)():
         raise UserError(f"{key_of(group, name, prefix)}={getattr(group, name)!r} {message}")
 
 
+def limits_of(group: Any, name: str) -> Range:
+    """Return what a setting of a dataclass, or of an instance of one, may be."""
+    field = next(field for field in dataclasses.fields(group) if field.name == name)
+    return field.metadata.get("range", Range())
+
+
 def key_of(group: Any, name: str, prefix: str) -> str:
     """Return the key of a group's field as a user types it, such as "method.view.hue" or "data.image_size"."""
-    owner = _field(group, name).metadata.get("range", Range("")).owner
+    owner = limits_of(group, name).owner
     return _join(prefix if owner is None else owner, name)
+
+
+def owned(group: Any) -> dict[str, str]:
+    """Return the settings of a dataclass that other parts of a config own: their names -> their whole keys."""
+    names = [field.name for field in dataclasses.fields(group)]
+    return {name: key_of(group, name, "") for name in names if limits_of(group, name).owner is not None}
 
 
 def describe(group: Any, prefix: str) -> list[Described]:
     """Return every setting of a dataclass or an instance of one, groups opened, in their order."""
+    hints = typing.get_type_hints(group if isinstance(group, type) else type(group))
     found = []
-    for field in dataclasses.fields(group):
-        value = field.default if isinstance(group, type) else getattr(group, field.name)
+    for name, value in _values(group).items():
         if dataclasses.is_dataclass(value):
-            found += describe(value, _join(prefix, field.name))
+            found += describe(value, _join(prefix, name))
         else:
-            limits = field.metadata.get("range", Range(""))
-            found.append(Described(key_of(group, field.name, prefix), value, limits.told(), limits.doc))
-    return found
-
-
-def defaults(group: Any) -> dict[str, Any]:
-    """Return the settings of a dataclass or an instance as a nested dict, without those that others own."""
-    found = {}
-    for field in dataclasses.fields(group):
-        value = field.default if isinstance(group, type) else getattr(group, field.name)
-        if dataclasses.is_dataclass(value):
-            found[field.name] = defaults(value)
-        elif field.metadata.get("range", Range("")).owner is None:
-            found[field.name] = value
+            found.append(Described(key_of(group, name, prefix), value, hints[name], limits_of(group, name)))
     return found
 
 
 def build(kind: type, values: Mapping[str, Any], prefix: str) -> Any:
-    """Make a dataclass of nested values, the rest being its defaults.
-
-    Raises:
-      UserError: a key that is none of its settings; the nearest one is named.
-    """
-    fields = {field.name: field.default for field in dataclasses.fields(kind)}
-    given = {}
-    for name, value in values.items():
-        if name not in fields:
-            known = [each.key for each in describe(kind, prefix)]
-            raise UserError(f"{_join(prefix, name)}: there is no such setting{nearest(_join(prefix, name), known)}")
-        nested = dataclasses.is_dataclass(fields[name]) and isinstance(value, Mapping)
-        given[name] = replace(fields[name], value, _join(prefix, name)) if nested else value
-    return kind(**given)
+    """Make a dataclass of nested values, the rest being its defaults. Raises UserError for an unknown key."""
+    return kind(**_merged(kind, values, prefix))
 
 
 def replace(group: Any, values: Mapping[str, Any], prefix: str) -> Any:
     """Return a group with some of its nested values changed. Raises UserError as `build` does."""
-    own = {field.name: getattr(group, field.name) for field in dataclasses.fields(group)}
-    return build(type(group), {**own, **values}, prefix)
+    return type(group)(**_merged(group, values, prefix))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return "; did you mean NAME?" for the known name most like a wrong one, or a list of them where none is.
-
-    Of dotted names the last part counts where the whole is like none.
-    """
+    """Return "; did you mean NAME?" for the known name most like a wrong one, or a list of them where none is."""
     known = list(known)
-    tails = {each.rpartition(".")[2]: each for each in known}
-    near = difflib.get_close_matches(name, known, 1, 0.6)
-    near = near or [tails[tail] for tail in difflib.get_close_matches(name.rpartition(".")[2], tails, 1, 0.6)]
-    if near:
-        return f"; did you mean {near[0]}?"
+    near = max(known, key=lambda each: _likeness(name, each), default="")
+    if near and _likeness(name, near)[0] >= 0.6:
+        return f"; did you mean {near}?"
     return f"; there are: {', '.join(known)}" if 0 < len(known) <= 24 else ""
 
 
-def _field(group: Any, name: str) -> dataclasses.Field:
-    return next(field for field in dataclasses.fields(group) if field.name == name)
+def is_a(value: Any, kind: Any) -> bool:
+    """Say whether a value is of a declared type; whole numbers are floats too, and True is no number."""
+    if typing.get_origin(kind) is tuple:
+        return isinstance(value, tuple) and all(is_a(entry, typing.get_args(kind)[0]) for entry in value)
+    if kind in (int, float):
+        return isinstance(value, int | kind) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+def kind_of(kind: Any) -> str:
+    """Say what values of a declared type are."""
+    if typing.get_origin(kind) is tuple:
+        return "a list such as (1, 2)" if typing.get_args(kind)[0] is not str else "a list of names"
+    known = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+    return known.get(kind, "a group of settings")
+
+
+def _values(group: Any) -> dict[str, Any]:
+    """Return the values of an instance's fields, or the defaults of a dataclass's."""
+    kind = isinstance(group, type)
+    return {f.name: f.default if kind else getattr(group, f.name) for f in dataclasses.fields(group)}
+
+
+def _merged(group: Any, values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    """Return a group's values with some changed, those of nested groups one by one."""
+    merged = _values(group)
+    for name, value in values.items():
+        key = _join(prefix, name)
+        if name not in merged:
+            known = [each.key for each in describe(group, prefix)]
+            raise UserError(f"{key}: there is no such setting{nearest(key, known)}")
+        nested = dataclasses.is_dataclass(merged[name]) and isinstance(value, Mapping)
+        merged[name] = replace(merged[name], value, key) if nested else value
+    return merged
 
 
 def _join(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def _is_a(value: Any, hint: Any) -> bool:
-    """Say whether a value is of a declared type; whole numbers are floats too, and True is no number."""
-    if isinstance(hint, types.UnionType):
-        return any(_is_a(value, each) for each in typing.get_args(hint))
-    if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_is_a(entry, typing.get_args(hint)[0]) for entry in value)
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return not isinstance(hint, type) or isinstance(value, hint)
+def _likeness(one: str, other: str) -> tuple[float, float]:
+    """Say how alike two keys are: by their last parts or all after the first, whichever is more; then as wholes.
 
+    Points count as underscores, which parted the words before there were groups.
+    """
 
-def _kind(hint: Any) -> str:
-    if typing.get_origin(hint) is tuple:
-        return "a list such as (1, 2)"
-    return {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(hint, str(hint))
+    def alike(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a.replace(".", "_"), b.replace(".", "_")).ratio()
+
+    whole, last = alike(one, other), alike(one.rpartition(".")[2], other.rpartition(".")[2])
+    (first, _, rest), (first_other, _, rest_other) = one.partition("."), other.partition(".")
+    return max(last, alike(rest, rest_other) if rest and first == first_other else whole), whole
 
 
 # --- the groups that methods share ---

@@ -37,3 +37,11 @@ class Stage(NamedTuple):
     run: Callable[..., Array]
     scale: float
     halo: int
+
+    def of(self, network: str) -> "Stage":
+        """Return the stage as one of a method whose variables hold those of the network under this name."""
+
+        def run(variables, maps, normalize, origin):
+            return self.run(variables[network], maps, normalize, origin)
+
+        return self._replace(run=run)

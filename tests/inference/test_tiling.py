@@ -9,9 +9,10 @@ import pytest
 
 from tests import method_table as table
 from tests import toy_translator as toy
+from tests.toy import altered
 from uit_jax import methods
 from uit_jax.inference import tiling
-from uit_jax.nn.layers import instance_norm
+from uit_jax.nn.norms import instance_norm
 from uit_jax.types import Stage
 
 
@@ -57,7 +58,7 @@ def test_other_statistics_and_a_short_halo_are_seen():
 
         return Stage(run, stage.scale, stage.halo)
 
-    own = method._replace(stages=tuple(map(alone, method.stages)))
+    own = altered(method, stages=tuple(map(alone, method.stages)))
     assert np.abs(tiling.translate_tiled(own, variables, image, tile=16, budget=0) - expected).max() > 0.1
     short = toy.method(halo=1)
     assert np.abs(tiling.translate_tiled(short, variables, image, tile=16, budget=0) - expected).max() > 1e-2
@@ -124,7 +125,7 @@ def test_moments_merge_exactly_far_from_zero():
 
 def test_a_method_without_stages_cannot():
     with pytest.raises(ValueError, match="0 stages"):
-        tiling.translate_tiled(toy.method()._replace(stages=()), toy.variables(), picture(8, 8))
+        tiling.translate_tiled(altered(toy.method(), stages=()), toy.variables(), picture(8, 8))
     with pytest.raises(ValueError, match="cannot be drawn"):
         tiling.translate_tiled(toy.method(), toy.variables(), picture(8, 9))
 

@@ -54,13 +54,15 @@ def test_a_fresh_queue_holds_random_keys_of_the_asked_length():
 
 def test_a_batch_larger_than_the_queue_is_an_error():
     key_queue.check_batch(8, 8)
-    with pytest.raises(UserError, match="queue_size=8"):
+    with pytest.raises(UserError, match="^method.queue_size=8 holds less than one global batch of 9 keys"):
         key_queue.check_batch(8, 9)
+    with pytest.raises(UserError, match="^method.negatives.queue_size=8 holds"):
+        key_queue.check_batch(8, 9, "method.negatives.queue_size")
 
 
 @pytest.mark.parametrize("queue, batch, fitting", [(100, 32, 96), (31, 32, 32), (2048, 48, 2064), (10, 32, 32)])
 def test_a_queue_that_is_no_whole_number_of_batches_is_an_error_with_a_remedy(queue, batch, fitting):
-    with pytest.raises(UserError, match=rf"method.queue_size={queue} .* batch_size={batch}.*: use {fitting}$"):
+    with pytest.raises(UserError, match=rf"^method.queue_size={queue} .* batch_size={batch}.*: use {fitting}$"):
         key_queue.check_divides(queue, batch)
     key_queue.check_divides(fitting, batch)
 

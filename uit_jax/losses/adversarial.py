@@ -41,6 +41,11 @@ def logistic(logits: Array, target: float) -> Array:
     return (jax.nn.softplus(logits) - target * logits).mean()
 
 
+def wasserstein(logits: Array, target: float) -> Array:
+    """Return the mean score with its sign: target 1 wants it high, 0 low (WGAN, arXiv:1701.07875, Eq. 3)."""
+    return (1 - 2 * target) * logits.mean()
+
+
 def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
     """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
 

@@ -21,26 +21,25 @@ def create(key: Array, size: int, dim: int, *, scale: float = 1.0) -> KeyQueue:
     return KeyQueue(scale / jnp.sqrt(dim) * jax.random.normal(key, (size, dim)))
 
 
-def check_batch(queue_size: int, batch_size: int) -> None:
-    """Raise where one global batch of keys is larger than the queue that is to hold it."""
+def check_batch(queue_size: int, batch_size: int, setting: str = "method.queue_size") -> None:
+    """Raise a UserError that names the setting where a global batch of keys is larger than the queue that it fills."""
     if batch_size > queue_size:
-        raise UserError(f"queue_size={queue_size} holds less than one global batch of {batch_size} keys: raise it")
+        raise UserError(f"{setting}={queue_size} holds less than one global batch of {batch_size} keys: raise it")
 
 
-def check_divides(queue_size: int, batch_size: int) -> None:
-    """Raise where a queue is not a whole number of global batches, as MoCo's has to be."""
+def check_divides(queue_size: int, batch_size: int, setting: str = "method.queue_size") -> None:
+    """Raise a UserError that names the setting where a queue is not a whole number of global batches, as MoCo's is."""
     if batch_size > queue_size or queue_size % batch_size:
         fitting = max(1, round(queue_size / batch_size)) * batch_size
         raise UserError(
-            f"method.queue_size={queue_size} is not a multiple of batch_size={batch_size}, the keys of one step:"
-            f" use {fitting}"
+            f"{setting}={queue_size} is not a multiple of batch_size={batch_size}, the keys of one step: use {fitting}"
         )
 
 
 def push(queue: KeyQueue, keys: Array, axis_name: str | None = None) -> KeyQueue:
     """Append the global batch of keys [B, D] and drop as many of the oldest."""
     joined = jnp.concatenate([queue.keys, collectives.gather(keys, axis_name)])
-    return KeyQueue(joined[-queue.keys.shape[0] :])
+    return queue._replace(keys=joined[-queue.keys.shape[0] :])
 
 
 def negatives(queue: KeyQueue) -> Array:

@@ -7,9 +7,18 @@ from uit_jax import settings
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
+from uit_jax.methods.cut import CUT, FastCUT
+from uit_jax.methods.cyclegan import CycleGAN
+from uit_jax.methods.sincut import SinCUT
+from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
+    "tunit": TUNIT,
     "cluit": CLUIT,
+    "cut": CUT,
+    "fastcut": FastCUT,
+    "sincut": SinCUT,
+    "cyclegan": CycleGAN,
 }
 
 

@@ -219,11 +219,11 @@ class CLUIT(Method):
         x = augment.plain_view(plain, images, flip=self.flip)
         made = {
             "x": x,
-            "x_crop": augment.cut_patches(x, augment.draw_patches(cropped, side, self.view.crop_sides, 1)),
+            "x_crop": augment.cut_patches(x, augment.sample_patches(cropped, side, self.view.crop_sides, 1)),
             "x_aug": augment.strong_view(strong, images, flip=self.flip, **dataclasses.asdict(self.view)),
         }
         if self.patches:
-            made["squares"] = augment.draw_patches(squares, side, self.patch_sides, self.patches)
+            made["squares"] = augment.sample_patches(squares, side, self.patch_sides, self.patches)
         return made
 
     # --- what a trained model offers ---

@@ -1,7 +1,9 @@
 """The MLP that maps features of patches to codes (arXiv:2007.15651, Section 3)."""
 
+from collections.abc import Mapping
 
 import flax.linen as nn
+import jax.numpy as jnp
 
 from uit_jax.nn.convs import initializer
 from uit_jax.types import Array
@@ -21,3 +23,15 @@ class PatchMLP(nn.Module):
             x = nn.relu(nn.Dense(self.dim, kernel_init=drawn, name=f"tap_{tap}_0")(x))
             codes[tap] = nn.Dense(self.dim, kernel_init=drawn, name=f"tap_{tap}_1")(x)
         return codes
+
+
+def at_places(maps: Mapping[int, Array], places: Mapping[int, Array] | None = None) -> dict[int, Array]:
+    """Pick the features of patches, float32: {tap: [B, h, w, C]} -> {tap: [B, P, C]}.
+
+    `places` are int32 {tap: [B, P]}, each as row * width + column; None for all.
+    """
+    found = {}
+    for tap, features in maps.items():
+        flat = features.reshape(features.shape[0], -1, features.shape[-1]).astype(jnp.float32)
+        found[tap] = flat if places is None else jnp.take_along_axis(flat, places[tap][..., None], axis=1)
+    return found

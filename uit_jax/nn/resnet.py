@@ -4,6 +4,7 @@ Its features are what a patch loss compares, so that every layer has the number 
 is the padded image, 4 the first down-convolution, and so on.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -16,22 +17,13 @@ from uit_jax.nn import norms
 from uit_jax.nn.convs import Conv, NarrowConv, initializer
 from uit_jax.nn.norms import Norm
 from uit_jax.nn.resampling import blur_down, blur_up
-from uit_jax.types import Array
+from uit_jax.types import Array, PyTree, Stage
 
-# The pixels around a tile on which a stage's outputs inside it depend, in pixels of the stage's input; that of the
+# The pixels around a tile on which a part's outputs inside it depend, in pixels of the part's input; that of the
 # residual blocks is for each of them. They hold with and without anti-aliasing, which reaches farther.
-ENCODE_HALO = 9
-
-
-TRANSFORM_HALO = 2
-
-
-DECODE_HALO = 3
-
+ENCODE_HALO, BLOCK_HALO, DECODE_HALO = 9, 2, 3
 
 DOWNS = 2
-
-
 PAD = 3
 
 
@@ -110,7 +102,7 @@ class ResNetGenerator(nn.Module):
     """Translate images [B, H, W, C] to [B, H, W, target_channels] in [-1, 1]; H and W are multiples of 4, 8 at least.
 
     Two down-convolutions, residual blocks, two up-convolutions; anti-aliasing blurs before every change of size.
-    `encode`, `transform` and `decode` are its parts; one after the other they are the whole.
+    `encode`, every residual block and `decode` are its parts; one after the other they are the whole.
 
     Attributes:
       norm: "instance", "batch" (over the global batch with `axis_name`) or "none".
@@ -162,10 +154,6 @@ class ResNetGenerator(nn.Module):
         """Return codes [B, H / 4, W / 4, 4 * width] of images; `normalize` stands in for every instance norm."""
         return self._run(x, self._layers(normalize, train)[0])[0]
 
-    def transform(self, x: Array, normalize: Callable = norms.instance_norm, train: bool = False) -> Array:
-        """Apply the residual blocks to codes."""
-        return self._run(x, self._layers(normalize, train)[1])[0]
-
     def decode(self, x: Array, normalize: Callable = norms.instance_norm, train: bool = False) -> Array:
         """Draw images in [-1, 1] from codes."""
         return self._run(x, self._layers(normalize, train)[2])[0]
@@ -190,6 +178,20 @@ class ResNetGenerator(nn.Module):
         for conv, norm in zip(self.up, self.norm_up, strict=True):
             decoder += [blur_up] * self.antialias_up + [conv, functools.partial(norm, **options), nn.relu]
         return encoder, blocks, decoder + [pad_reflect, self.image, _squash]
+
+    @nn.nowrap
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the network in parts that can be drawn in tiles; each is run on this network's variables.
+
+        What tiling compiles is kept by a stage's `run`: equal networks have equal ones, but who wraps them (as a method
+        does that prepares the image) must keep the wrapped tuple, in a cached property say, and not make it anew.
+        """
+        # A stage of its own for each block: tiles pass through a stage once more than it has norms.
+        return (
+            Stage(_Part(self, "encode"), 0.25, ENCODE_HALO),
+            *(Stage(_Part(self, "block", index), 1.0, BLOCK_HALO) for index in range(self.blocks)),
+            Stage(_Part(self, "decode"), 4.0, DECODE_HALO),
+        )
 
     @nn.nowrap
     def tap_sizes(self, height: int, width: int) -> dict[int, tuple[int, int]]:
@@ -228,6 +230,24 @@ class ResNetGenerator(nn.Module):
         last = up(0)
         found += [(lambda side: padded(last(side)), self.width)] + [(last, self.target_channels)] * 2
         return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """What a stage of a generator runs: "encode", "decode", or the "block" of an index."""
+
+    network: ResNetGenerator
+    name: str
+    index: int = 0
+
+    def __call__(self, variables: PyTree, maps: Array, normalize: Callable, origin: Array) -> Array:
+        """Apply the part to maps; see `Stage`."""
+
+        def apply(network: ResNetGenerator, maps: Array) -> Array:
+            part = network.block[self.index] if self.name == "block" else getattr(network, self.name)
+            return part(maps, normalize, False)
+
+        return self.network.apply(variables, maps, method=apply)
 
 
 def _squash(x: Array) -> Array:

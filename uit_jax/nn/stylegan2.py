@@ -4,6 +4,7 @@ Weights are N(0, 1) and scaled when they are used ("equalised learning rate"), s
 relative rate. Sizes change behind the filter [1, 3, 3, 1], borders zero.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.nn import norms
-from uit_jax.types import Array
+from uit_jax.types import Array, PyTree, Stage
 
 # The pixels around a tile on which the generator's outputs inside it depend.
 HALO = 29
@@ -191,6 +192,14 @@ class StyleGAN2Generator(nn.Module):
         return x, found
 
     @nn.nowrap
+    def stages(self) -> tuple[Stage, ...]:
+        """Return the network as one part that can be drawn in tiles, with `position_noise`; run on its variables.
+
+        Its images are clipped to [-1, 1]. As of `ResNetGenerator.stages`, who wraps it must keep what is wrapped.
+        """
+        return (Stage(_Whole(self), 1.0, HALO),)
+
+    @nn.nowrap
     def tap_sizes(self, height: int, width: int) -> dict[int, tuple[int, int]]:
         """Return height and width of the features at every tap, for images of `height` x `width`."""
         return {tap: (height, width) if tap < 2 else (height // 2, width // 2) for tap in self.tap_channels()}
@@ -199,6 +208,19 @@ class StyleGAN2Generator(nn.Module):
     def tap_channels(self) -> dict[int, int]:
         """Return the number of channels at every tap."""
         return dict(enumerate((self.channels, self.widths[0]) + (self.widths[1],) * (1 + BLOCKS)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Whole:
+    """What the one stage of a generator runs."""
+
+    network: StyleGAN2Generator
+
+    def __call__(self, variables: PyTree, maps: Array, normalize: Callable, origin: Array) -> Array:
+        """Apply the network to maps, with noise that depends on their place; see `Stage`."""
+        noise = position_noise(*maps.shape[1:3], origin)
+        noise = jnp.broadcast_to(noise, (maps.shape[0], *noise.shape[1:]))
+        return self.network.apply(variables, maps, noise).clip(-1, 1)
 
 
 class StyleGAN2Discriminator(nn.Module):

@@ -1,0 +1,208 @@
+"""Computes with our CycleGAN what a golden file of the published code records, from equal weights and images."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from tests import golden_tunit
+from tests.golden_recipe import images, normal, weight
+from uit_jax import methods, optimizers
+from uit_jax.convert import cyclegan as convert
+from uit_jax.convert.tensors import flatten
+from uit_jax.losses import adversarial
+from uit_jax.memory import image_pool
+
+COLUMNS = {
+    "G_A": "generator_ab/adversarial",
+    "G_B": "generator_ba/adversarial",
+    "cycle_A": "generator_ab/cycle",
+    "cycle_B": "generator_ba/cycle",
+    "idt_A": "generator_ab/identity",
+    "idt_B": "generator_ba/identity",
+    "D_A_real": "discriminator_b/real",
+    "D_A_fake": "discriminator_b/fake",
+    "D_B_real": "discriminator_a/real",
+    "D_B_fake": "discriminator_a/fake",
+}
+
+
+class Runner:
+    """The networks and steps of one golden file; sizes and widths come from its manifest."""
+
+    def __init__(self, manifest, arrays):
+        self.manifest, self.salt = manifest, manifest["salt"]
+        self.batch, self.size, self.stride = manifest["batch"], manifest["img_size"], manifest["out_stride"]
+        self.iterations = len(arrays["steps.losses"])
+        self.state_dicts = {
+            network: {name: weight(self.salt, network, name, spec) for name, spec in specs.items()}
+            for network, specs in manifest["weights"].items()
+        }
+
+    @staticmethod
+    def group(key: str) -> str:
+        """Return what is computed together: the networks, the losses, the schedule, or the training steps."""
+        return {"G_A": "networks", "G_B": "networks", "D_A": "networks", "D_B": "networks", "loss": "losses"}.get(
+            key.split(".")[0], "schedule" if key == "lr_multiplier" else "steps"
+        )
+
+    def compute(self, group: str) -> dict[str, np.ndarray]:
+        """Return the values of all keys of a group."""
+        with jax.default_matmul_precision("highest"):
+            return getattr(self, group)()
+
+    def check(self, key: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Assert the error to be within the file's rule, of losses column by column too."""
+        golden_tunit.Runner.check(self, key, ours, theirs)
+        for column, noise in enumerate(self.manifest["float32_noise_by_column"].get(key, ())):
+            mine, wanted = ours[:, column], np.asarray(theirs[:, column], np.float64)
+            error = np.linalg.norm(mine - wanted) / np.linalg.norm(wanted)
+            assert error <= max(1e-3, 10 * noise), f"column {column}: {error:.2e}"
+
+    def images(self, name: str) -> np.ndarray:
+        return images(self.salt + name, self.batch, self.size)
+
+    @functools.cached_property
+    def method(self):
+        m = self.manifest
+        assert m["lambda_A"] == m["lambda_B"]
+        return methods.build(
+            "cyclegan",
+            image_size=self.size,
+            load_size=self.size,
+            generator={"width": m["ngf"], "blocks": m["n_blocks"]},
+            discriminator={"width": m["ndf"]},
+            gan_loss=m["gan_mode"],
+            cycle_weight=m["lambda_A"],
+            identity_weight=m["lambda_A"] * m["lambda_identity"],
+            pool_size=m["pool_size"],
+            adam={"learning_rate": m["lr"], "b1": m["betas"][0], "b2": m["betas"][1]},
+        )
+
+    @functools.cached_property
+    def start(self):
+        state = jax.jit(self.method.init, static_argnums=1)(jax.random.key(0), self.batch)
+        return convert.import_state(flatten(self.state_dicts), state)
+
+    def networks(self):
+        """Return the networks' outputs and, of G_A, what its layers give, under the published modules' numbers."""
+        a, b = self.images("A"), self.images("B")
+        networks, learners = self.method.networks, self.start.learners
+        blocks = self.manifest["n_blocks"]
+        module = networks["generator_ab"].module
+        # Their modules are our taps up to the last block; each up-convolution is three modules behind it.
+        taps = (1, 4, 9, 10, 9 + blocks, 10 + blocks, 12 + blocks, 15 + blocks)
+        drawn, features = jax.jit(functools.partial(module.apply, taps=taps))(learners["generator_ab"].variables, a)
+        found = {f"G_A.feat{tap}.absmean_c": jnp.abs(maps).mean((1, 2)) for tap, maps in features.items()}
+        found["G_A.out"] = drawn[:, :: self.stride, :: self.stride]
+
+        def out(name, images):
+            return jax.jit(self.method.apply, static_argnums=0)(name, learners[name].params, images)
+
+        found["G_B.out"] = out("generator_ba", b)[:, :: self.stride, :: self.stride]
+        found["D_A.out"], found["D_B.out"] = out("discriminator_b", b), out("discriminator_a", a)
+        return found
+
+    def losses(self):
+        logits = jnp.asarray(normal(self.salt + "logit", (self.batch, 6, 5, 1)))
+        kinds = {"lsgan": adversarial.least_squares, "vanilla": adversarial.logistic, "wgangp": adversarial.wasserstein}
+        return {f"loss.{name}": [loss(logits, target) for target in (1.0, 0.0)] for name, loss in kinds.items()}
+
+    def schedule(self):
+        """The multiplier of each epoch, which the rate has where a step is an epoch."""
+        about = self.manifest["lr_schedule"]
+        rate = optimizers.linear_decay(
+            1.0, constant_steps=about["n_epochs"], decay_steps=about["n_epochs_decay"], lead=about["epoch_count"]
+        )
+        return {"lr_multiplier": [rate(epoch) for epoch in range(about["n_epochs"] + about["n_epochs_decay"])]}
+
+    def steps(self):
+        """Run the method's own update on views made here."""
+        m, state, losses, found = self.manifest, self.start, [], {}
+        weights = {"cycle": m["lambda_A"], "identity": m["lambda_A"] * m["lambda_identity"]}
+        update = jax.jit(functools.partial(self.method.update, phase=self.method.phase(0)))
+        tosses = {f"{what}_{side}": np.zeros(self.batch, kind) for side in "ab" for what, kind in TOSSES.items()}
+        for step in range(self.iterations):
+            views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}"), **tosses}
+            before = state
+            state, metrics = update(state, views)
+            terms = (COLUMNS[key] for key in m["steps.losses.columns"])
+            losses.append([weights.get(term.split("/")[1], 1) * metrics[term] for term in terms])
+            if step == 0:
+                gradients = self.gradients(before, views)
+                for network, learner in convert.LEARNERS.items():
+                    found[f"step0.gradnorm.{network}"] = self.norms(network, gradients[learner])
+                    change = self.change(before, state, learner)
+                    found[f"step0.delta_l2.{network}"] = self.norms(network, change)
+                found["step0.delta_l2.total"] = self.totals(before, state)
+        found["steps.delta_l2.total"] = self.totals(self.start, state)
+        zero = jax.tree.map(jnp.zeros_like, state)
+        found["steps.params.l2"] = self.totals(zero, state)
+        return found | {"steps.losses": np.array(losses, np.float64)}
+
+    def gradients(self, state, views) -> dict:
+        """Return every learner's gradient: the step that plain gradient descent at a rate of 1 takes, turned round.
+
+        The discriminators learn from translations made before the generators move, so that one step tells all.
+        """
+        sgd, method = optax.sgd(1.0), self.method
+        networks = {name: network._replace(optimizer=sgd) for name, network in method.networks.items()}
+        plain = type("Plain", (type(method),), {"networks": networks})(
+            **{field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+        )
+        learners = {name: each.replace(opt_state=sgd.init(each.params)) for name, each in state.learners.items()}
+        update = jax.jit(functools.partial(plain.update, phase=plain.phase(0)))
+        after, _ = update(state.with_learners(learners), views)
+        return {name: self.change(after, state, name) for name in learners}
+
+    @staticmethod
+    def change(before, after, learner: str):
+        return jax.tree.map(jnp.subtract, after.learners[learner].params, before.learners[learner].params)
+
+    def totals(self, before, after) -> list[float]:
+        """Return the norm of each network's change in the file's order."""
+        order = (convert.LEARNERS[network] for network in self.manifest["totals.columns"])
+        return [np.linalg.norm(self.flat(self.change(before, after, learner))) for learner in order]
+
+    @staticmethod
+    def flat(tree) -> np.ndarray:
+        return np.concatenate([np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(tree)])
+
+    def norms(self, network: str, params) -> list[float]:
+        """Return the norm of every parameter-shaped array in the file's order of names."""
+        exported = convert.export_network(network, {"params": params})
+        return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+TOSSES = {"coins": np.float32, "slots": np.int32}
+
+
+class PoolRunner:
+    """The rule of the image pool."""
+
+    def __init__(self, manifest, arrays):
+        self.manifest = manifest
+
+    @staticmethod
+    def group(key: str) -> str:
+        return "pool"
+
+    def compute(self, group: str) -> dict[str, np.ndarray]:
+        """Send images that carry their number through the pool, batch by batch."""
+        m = self.manifest
+        pool, returned = image_pool.create(m["pool_size"], (1, 1, 1)), []
+        exchange = jax.jit(image_pool.exchange)
+        numbers = np.arange(m["queries"] * m["batch"])
+        coins, slots = np.array(m["coin"], np.float32), np.array(m["slot"], np.int32)
+        for start in range(0, len(numbers), m["batch"]):
+            rows = slice(start, start + m["batch"])
+            images = numbers[rows].astype(np.float32)[:, None, None, None]
+            pool, taken = exchange(pool, images, coins[rows], slots[rows])
+            returned.append(taken[:, 0, 0, 0])
+        return {"returned": np.array(returned), "final": np.asarray(pool.images)[:, 0, 0, 0]}
+
+    def check(self, key: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        np.testing.assert_array_equal(ours, theirs)
