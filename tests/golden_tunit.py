@@ -1,5 +1,6 @@
 """Computes with our TUNIT what a golden file of the published code records, from the same weights and images."""
 
+import dataclasses
 import functools
 
 import jax
@@ -12,8 +13,6 @@ from uit_jax import methods
 from uit_jax.convert import tunit as convert
 from uit_jax.losses import adversarial, clustering, contrastive
 from uit_jax.memory.key_queue import KeyQueue
-from uit_jax.methods import tunit
-from uit_jax.nn.tunit import Discriminator, Generator, GuidingNetwork
 
 COLUMNS = {
     "iic": "guide/clustering",
@@ -38,11 +37,15 @@ class Runner:
             network: {name: weight(self.salt, network, name, spec) for name, spec in specs.items()}
             for network, specs in manifest["weights"].items()
         }
-        self.settings = convert.settings(self.state_dicts)
+        self.method = self.build()
         stated = {"image_size": "img_size", "domains": "num_domains", "style_dim": "style_dim"}
         for setting, name in stated.items():
-            assert self.settings[setting] == manifest[name], f"{name} contradicts the weights' shapes"
-        self.size = self.settings["image_size"]
+            assert getattr(self.method, setting) == manifest[name], f"{name} contradicts the weights' shapes"
+        self.stages = self.method.guide.stages
+
+    def build(self, **more):
+        """Return the method whose networks have the file's shapes."""
+        return methods.build("tunit", convert.settings(self.state_dicts), **more)
 
     @staticmethod
     def group(key: str) -> str:
@@ -74,18 +77,17 @@ class Runner:
     # --- networks ---
 
     def images(self, name: str) -> np.ndarray:
-        return images(self.salt + name, self.batch, self.size)
+        return images(self.salt + name, self.batch, self.method.image_size)
 
-    def load(self, network: str, module, *inputs, **options):
-        """Return the module's variables from the state_dict that the file's recipe draws."""
+    def load(self, network: str, *inputs, **options):
+        """Return a network and its variables from the state_dict that the file's recipe draws."""
+        module = self.method.networks[convert.LEARNERS[network]].module
         like = jax.eval_shape(functools.partial(module.init, **options), jax.random.key(0), *inputs)
-        return convert.import_network(network, self.state_dicts[network], like, stages=self.settings["guide_stages"])
+        return module, convert.import_network(network, self.state_dicts[network], like, stages=self.stages)
 
     def guide(self):
-        s = self.settings
-        module = GuidingNetwork(s["domains"], s["style_dim"], s["guide_width"], s["guide_stages"])
         x = self.images("x_org")
-        variables = self.load("C", module, x, train=False)
+        module, variables = self.load("C", x, train=False)
         eval_logits, eval_style = jax.jit(functools.partial(module.apply, train=False))(variables, x)
         train = jax.jit(functools.partial(module.apply, train=True, mutable=["batch_stats"]))
         (logits, style), changed = train(variables, x)
@@ -100,17 +102,8 @@ class Runner:
         }
 
     def generator(self):
-        s = self.settings
-        module = Generator(
-            image_size=self.size,
-            channels=s["channels"],
-            width=s["generator_width"],
-            bottleneck=s["bottleneck"],
-            blocks=s["generator_blocks"],
-            mlp_width=s["mlp_width"],
-        )
-        x, style = self.images("x_org"), normal(self.salt + "style", (self.batch, s["style_dim"]))
-        variables = self.load("G", module, x, style)
+        x, style = self.images("x_org"), normal(self.salt + "style", (self.batch, self.method.style_dim))
+        module, variables = self.load("G", x, style)
         content = jax.jit(functools.partial(module.apply, method="encode"))(variables, x)
         drawn = jax.jit(functools.partial(module.apply, method="decode"))(variables, content, style)
         return {"G.content.absmean_c": jnp.abs(content).mean((1, 2)), "G.out": drawn}
@@ -118,14 +111,12 @@ class Runner:
     @functools.cached_property
     def judge(self):
         """The discriminator as a function of images: logits [B, K]."""
-        s = self.settings
-        module = Discriminator(self.size, s["domains"], s["discriminator_width"], s["discriminator_max_width"])
-        variables = self.load("D", module, self.images("x_org"))
+        module, variables = self.load("D", self.images("x_org"))
         return lambda x: module.apply(variables, x)
 
     @property
     def domains(self) -> np.ndarray:
-        return np.arange(self.batch) % self.settings["domains"]
+        return np.arange(self.batch) % self.method.domains
 
     def discriminator(self):
         logits = jax.jit(self.judge)(self.images("x_org"))
@@ -137,7 +128,7 @@ class Runner:
         def drawn(name, *shape):
             return normal(self.salt + name, shape)
 
-        dim, domains = self.settings["style_dim"], self.settings["domains"]
+        dim, domains = self.method.style_dim, self.method.domains
         query, key, queue = (
             0.1 * drawn(name, count, dim)
             for name, count in (("q", self.batch), ("k", self.batch), ("queue", self.queue_size))
@@ -153,24 +144,22 @@ class Runner:
     def steps(self):
         """Run the method's own update on views made here, in the phase that trains all networks."""
         rate = self.manifest["lr"]
-        method = methods.build(
-            "tunit",
-            **self.settings,
+        method = self.build(
             guide_steps=0,
             queue_size=self.queue_size,
             temperature=self.temperature,
-            guide_learning_rate=rate,
-            guide_joint_learning_rate=rate,
-            learning_rate=rate,
+            guide_adam=dataclasses.replace(self.method.guide_adam, learning_rate=rate),
+            joint_guide_rate=rate,
+            adam=dataclasses.replace(self.method.adam, learning_rate=rate),
         )
-        state = method.init(jax.random.key(0), {"image": jax.ShapeDtypeStruct((self.batch,), jnp.uint8)})
+        state = method.init(jax.random.key(0), self.batch)
         tensors = {f"{network}.{name}": v for network, names in self.state_dicts.items() for name, v in names.items()}
-        state = convert.import_state(tensors, state, stages=self.settings["guide_stages"])
-        queue = 0.06 * normal(self.salt + "queue", (self.queue_size, self.settings["style_dim"]))
+        state = convert.import_state(tensors, state, stages=self.stages)
+        queue = 0.06 * normal(self.salt + "queue", (self.queue_size, self.method.style_dim))
         state = state.replace(memory={**state.memory, "queue": KeyQueue(jnp.asarray(queue))})
 
         found, losses = {}, []
-        update = jax.jit(update_and_gradients(tunit, method, "joint"))
+        update = jax.jit(update_and_gradients(method, method.phase(0)))
         for step in range(self.iterations):
             batch = {
                 "x": self.images(f"x_org{step}"),
@@ -180,7 +169,7 @@ class Runner:
             }
             before = state
             state, metrics, gradients = update(state, batch)
-            weights = {"r1_weighted": tunit.Settings().r1_weight}
+            weights = {"r1_weighted": method.r1.weight}
             columns = self.manifest["steps.losses.columns"]
             losses.append([weights.get(column, 1) * float(metrics[COLUMNS[column]]) for column in columns])
             if step == 0:
@@ -199,5 +188,5 @@ class Runner:
         """Return the norm of every parameter-shaped array in the file's order of names."""
         stats = state.learners[convert.LEARNERS[network]].stats
         variables = {"params": params, **stats}
-        exported = convert.export_network(network, variables, stages=self.settings["guide_stages"])
+        exported = convert.export_network(network, variables, stages=self.stages)
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]

@@ -1,15 +1,18 @@
-"""Settings: locked, typed, overridable, recorded, and compared when a run is continued."""
+"""Configs: locked, typed, checked, overridable, explained, recorded, and compared when a run is continued."""
 
 import json
+import re
 import runpy
 from pathlib import Path
 
 import jax
 import pytest
 
+import uit_jax
 from tests import tiny_method
-from uit_jax import config
+from uit_jax import checkpoint, config, methods
 from uit_jax.errors import UserError
+from uit_jax.method import Phase
 
 
 @pytest.fixture
@@ -21,9 +24,24 @@ def path(tiny, tmp_path):
 
 def test_defaults_hold_the_methods_own_settings_with_theirs():
     c = config.defaults("tunit")
-    assert c.method.name == "tunit" and c.method.domains == 10 and c.method.guide_stages == (1, 1, 2, 2, 2)
+    assert c.method.name == "tunit" and c.method.domains == 10 and c.method.guide.stages == (1, 1, 2, 2, 2)
     assert "image_size" not in c.method and c.data.image_size == 128
-    assert c.parallel == "pmap" and c.sync_statistics
+    assert c.parallel == "pmap" and c.sync_statistics and c.is_locked
+    assert list(config.known("tunit"))[:2] == ["seed", "steps"]
+
+
+def test_defaults_follow_the_method(tiny):
+    c = config.defaults("tiny")
+    assert (c.data.image_size, c.evaluators, c.best_metric) == (16, ("clusters",), "cluster_accuracy")
+    with pytest.raises(UserError, match="method.name='cluitt' is unknown; did you mean cluit?"):
+        config.defaults("cluitt")
+
+
+def test_a_method_gets_what_other_parts_of_the_config_own(path):
+    c = config.resolve(path, ["--config.data.channels=4", "--config.precision=bf16", "--config.method.width=3"])
+    method = config.method_of(c)
+    assert (method.image_size, method.channels, method.precision, method.width) == (16, 4, "bf16", 3)
+    assert method == config.method_of(c) and hash(method) == hash(config.method_of(c))
 
 
 def test_overrides_take_the_type_of_what_they_replace(path):
@@ -31,37 +49,113 @@ def test_overrides_take_the_type_of_what_they_replace(path):
         path,
         [
             "--config.method.rate=1",
-            "--config.method.stages=(3,4)",
+            "--config.method.layers=3,4",
+            "--config.evaluators=clusters,oracle",
             "--config.data.source=1234",
             "--config.sync_statistics=false",
             "--config.steps=7",
         ],
     )
     assert c.method.rate == 1.0 and isinstance(c.method.rate, float)
-    assert c.method.stages == (3, 4) and c.data.source == "1234" and c.sync_statistics is False and c.steps == 7
+    assert c.method.layers == (3, 4) and c.evaluators == ("clusters", "oracle")
+    assert config.override(c, ["--config.method.layers=[5, 6]", "--config.evaluators="]).method.layers == (5, 6)
+    assert c.evaluators == () and c.data.source == "1234" and c.sync_statistics is False and c.steps == 7
 
 
 @pytest.mark.parametrize(
-    ("argument", "words"),
+    ("argument", "message"),
     [
-        ("--config.batch_sise=3", ["config.batch_sise", "did you mean batch_size?"]),
-        ("--config.method.gide_steps=3", ["config.method.gide_steps", "did you mean method.guide_steps?"]),
-        ("--config.image_size=3", ["config.image_size", "did you mean data.image_size?"]),
-        ("--config.zzzz=3", ["config.zzzz", "no such key"]),
-        ("--config.method=3", ["config.method", "no such key"]),
-        ("--config.steps=many", ["config.steps=many", "a whole number"]),
-        ("--config.steps=1.5", ["config.steps=1.5", "a whole number"]),
-        ("--config.steps=true", ["config.steps=true", "a whole number"]),
-        ("--config.method.rate=fast", ["config.method.rate=fast", "a number"]),
-        ("--config.method.stages=3", ["config.method.stages=3", "a list"]),
-        ("--config.sync_statistics=1", ["config.sync_statistics=1", "true or false"]),
-        ("--config.steps", ["--config.steps=VALUE"]),
+        ("batch_sise=3", "batch_sise: there is no such setting; did you mean batch_size?"),
+        ("method.gide_steps=3", "method.gide_steps: there is no such setting; did you mean method.guide_steps?"),
+        ("image_size=3", "image_size: there is no such setting; did you mean data.image_size?"),
+        ("method.image_size=3", "method.image_size: there is no such setting; did you mean data.image_size?"),
+        ("zzzz=3", "zzzz: there is no such setting"),
+        ("data=3", "data is a group of settings: set data.source, data.target, data.direction,"),
+        ("method=3", "method is a group of settings: set method.name, method.domains, method.width"),
+        ("method.name=cluit", "method.name=cluit is fixed by the config file"),
+        ("steps=many", "steps=many must be a whole number"),
+        ("steps=1.5", "steps=1.5 must be a whole number"),
+        ("steps=true", "steps=true must be a whole number"),
+        ("method.rate=fast", "method.rate=fast must be a number"),
+        ("method.layers=3", "method.layers=3 must be a list such as (1, 2)"),
+        ("method.layers=a,b", "method.layers=a,b must be a list such as (1, 2)"),
+        ("evaluators=3", "evaluators=3 must be a list of names"),
+        ("sync_statistics=1", "sync_statistics=1 must be true or false"),
+        ("steps", "--config.steps: write the value behind an equals sign, as in --config.steps=VALUE"),
+        ("log_every=-1", "log_every=-1 must be 0 at least"),
+        ("seed=-1", "seed=-1 must be 0 to 4294967295"),
+        ("steps=0", "steps=0 must be 1 at least"),
+        ("batch_size=0", "batch_size=0 must be 1 at least"),
+        ("devices=-1", "devices=-1 must be 0 at least"),
+        ("keep_checkpoints=0", "keep_checkpoints=0 must be 1 at least"),
+        ("parallel=threads", "parallel='threads' must be 'pmap' or 'shard_map' or 'jit'"),
+        ("precision=f16", "precision='f16' must be 'float32' or 'bf16'"),
+        ("data.image_size=0", "data.image_size=0 must be 1 at least"),
+        ("data.channels=0", "data.channels=0 must be 1 at least"),
+        ("data.target_channels=-1", "data.target_channels=-1 must be 0 at least"),
+        ("data.depth=12", "data.depth=12 must be 8 or 16"),
+        ("data.resample=cubic", "data.resample='cubic' must be 'bilinear' or 'bicubic'"),
+        ("data.direction=both", "data.direction='both' must be 'AtoB' or 'BtoA'"),
+        ("data.max_unreadable_share=7", "data.max_unreadable_share=7.0 must be 0 to 1"),
+        ("method.rate=0", "method.rate=0.0 must be above 0"),
     ],
 )
-def test_a_wrong_override_is_named_in_one_line(path, argument, words):
+def test_a_wrong_override_is_named_in_one_line(path, argument, message):
     with pytest.raises(UserError) as caught:
-        config.resolve(path, [argument])
-    assert all(word in str(caught.value) for word in words) and "\n" not in str(caught.value)
+        config.resolve(path, [f"--config.{argument}"])
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "old", "new"),
+    [
+        ("tunit", "hue", "view.hue"),
+        ("tunit", "fill", "view.fill"),
+        ("tunit", "r1_weight", "r1.weight"),
+        ("tunit", "guide_width", "guide.width"),
+        ("tunit", "guide_learning_rate", "guide_adam.learning_rate"),
+        ("tunit", "learning_rate", "adam.learning_rate"),
+        ("tunit", "generator_width", "generator.width"),
+        ("tunit", "mlp_width", "generator.mlp_width"),
+        ("tunit", "discriminator_max_width", "discriminator.max_width"),
+        ("tunit", "labelled_share", "labels.share"),
+        ("tunit", "labelled_steps", "labels.steps"),
+        ("tunit", "crop_scale", "view.crop_scale"),
+        ("cluit", "crop_range", "view.crop_sides"),
+        ("cluit", "r1_every", "r1.every"),
+        ("cut", "patch_layers", "patches.layers"),
+        ("cut", "temperature", "patches.temperature"),
+        ("cut", "constant_steps", "schedule.constant_steps"),
+        ("cut", "antialias_up", "generator.antialias_up"),
+    ],
+)
+def test_a_flat_key_of_the_first_house_is_told_by_its_new_one(recipe, old, new):
+    c = config.defaults(recipe)
+    message = f"method.{old}: there is no such setting; did you mean method.{new}?"
+    for change in (lambda: config.update(c, {f"method.{old}": 1}), lambda: config.override(c, [f"method.{old}=1"])):
+        with pytest.raises(UserError) as caught:
+            change()
+        assert str(caught.value) == message
+
+
+@pytest.mark.parametrize("old", ["patches", "negatives", "generator", "discriminator"])
+def test_a_key_that_has_become_a_group_is_told_by_its_members(old):
+    with pytest.raises(UserError, match=f"method.{old} is a group of settings: set method.{old}") as caught:
+        config.preset(config.defaults("cut"), "old", {"old": {f"method.{old}": 16}})
+    assert "\n" not in str(caught.value)
+
+
+def test_values_are_checked_wherever_they_come_from(path):
+    c = config.update(config.resolve(path), {"method.width": 0, "data.depth": 16})
+    with pytest.raises(UserError, match="method.width=0 must be 1 at least"):
+        config.check(c)
+    with pytest.raises(UserError, match="method.width='wide' must be a whole number"):
+        config.update(c, {"method.width": "wide"})
+    assert config.update(c, {"method.layers": [4, 5], "method.rate": 1}).method.layers == (4, 5)
+    with c.unlocked():
+        del c.data["depth"]
+    with pytest.raises(UserError, match="data.depth is missing"):
+        config.method_of(c)
 
 
 def test_a_missing_file_and_an_unknown_preset_are_named(path):
@@ -74,7 +168,7 @@ def test_a_missing_file_and_an_unknown_preset_are_named(path):
 @pytest.mark.parametrize("line", ["c.bach_size = 3", "c.steps = 'many'", "c.method.domanis = 3", "import nothing_such"])
 def test_a_mistake_inside_a_config_file_names_the_file(tmp_path, line):
     file = tmp_path / "wrong.py"
-    file.write_text(f"from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults()\n    {line}\n")
+    file.write_text(f"from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults('cluit')\n    {line}\n")
     with pytest.raises(UserError, match="wrong.py") as caught:
         config.resolve(str(file))
     assert "\n" not in str(caught.value)
@@ -90,29 +184,88 @@ def test_presets_join():
     assert c.data.image_size == 256 and c.batch_size == 16 and c.method.joint_training == "frozen"
 
 
+def test_a_setting_is_explained_with_what_set_it(path, tmp_path):
+    text = Path(path).read_text().replace("return config.update(c, {", 'return config.preset(config.update(c, {')
+    Path(path).write_text(text.replace("    })\n", '    }), preset, {"wide": {"method.width": 9, "seed": 0}})\n'))
+    overrides = ["--config.method.rate=0.3", "--config.steps=12"]
+    rows = {row.told.key: row for row in config.explain(f"{path}:wide", overrides)}
+    assert list(rows) == list(config.known("tiny"))
+    wanted = {"method.width": (9, 4, "preset"), "method.rate": (0.3, 0.1, "override"), "steps": (12, 200_000, "recipe")}
+    wanted |= {"seed": (0, 0, ""), "data.image_size": (16, 16, ""), "method.name": ("tiny", "tiny", "")}
+    for key, (value, default, origin) in wanted.items():
+        assert (rows[key].value, rows[key].told.default, rows[key].origin) == (value, default, origin), key
+    config.save(config.resolve(path, ["--config.method.width=7"]), tmp_path / "run")
+    rows = {row.told.key: row for row in config.explain(str(tmp_path / "run"), ["--config.method.rate=0.3"])}
+    assert (rows["method.width"].value, rows["method.width"].origin) == (7, "run")
+    assert rows["method.rate"].origin == "override"
+    with pytest.raises(UserError, match="depth=12"):
+        config.explain(path, ["--config.data.depth=12"])
+    with pytest.raises(UserError, match="no run was trained there"):
+        config.explain(str(tmp_path))
+
+
 def test_the_record_is_read_back_as_it_was(path, tmp_path):
     c = config.resolve(path, ["--config.method.rate=0.3"])
     config.save(c, tmp_path)
     back = config.saved(tmp_path)
-    assert back.to_dict() == c.to_dict() and back.method.stages == (1, 2) and back.is_locked
-    assert json.loads((tmp_path / "config.json").read_text())["method"]["rate"] == 0.3
+    assert back.to_dict() == c.to_dict() and back.method.layers == (1, 2) and back.is_locked
+    written = json.loads((tmp_path / "config.json").read_text())
+    assert written["method"]["rate"] == 0.3 and written["version"] == uit_jax.__version__
     assert config.saved(tmp_path / "nowhere") is None
 
 
-def test_a_damaged_record_is_named(tmp_path):
-    (tmp_path / "config.json").write_text('{"steps": ')
-    with pytest.raises(UserError, match="config.json"):
+@pytest.mark.parametrize("text", ['{"steps": ', "3", "[]", "", '{"version": "1"}', '{"version": "1", "method": 3}'])
+def test_a_damaged_record_is_named(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config.json") as caught:
         config.saved(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def edited(tmp_path, path, change):
+    """Write a run's config, changed behind the library's back, and return how it is refused."""
+    config.save(config.resolve(path), tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    change(values)
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    with pytest.raises(UserError) as caught:
+        config.saved(tmp_path)
+    assert str(tmp_path / "config.json") in str(caught.value) and "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_record_of_the_first_house_is_refused_and_says_what_reads_it(path, tmp_path):
+    message = edited(tmp_path, path, lambda values: values.pop("version"))
+    assert "uit_jax 0.1.0" in message and "288f2e2" in message
+    with pytest.raises(UserError, match="0.1.0"):
+        checkpoint.restore_run(tmp_path)
+
+
+def test_a_record_that_says_what_cannot_be_is_refused(path, tmp_path):
+    assert "steps=-3 must be 1 at least" in edited(tmp_path, path, lambda values: values.update(steps=-3))
+    told = edited(tmp_path, path, lambda values: values["method"].update(hue=1, version="0.9.0"))
+    assert "method.hue: there is no such setting" in told
+    told = edited(tmp_path, path, lambda values: (values.update(version="0.9.0"), values["data"].pop("depth")))
+    assert "written by uit_jax 0.9.0: data.depth is missing" in told
 
 
 def test_only_what_leaves_the_updates_alone_may_change(path):
     before = config.resolve(path)
     free = ["--config.steps=99", "--config.log_every=1", "--config.devices=1", "--config.parallel=jit"]
+    free += ["--config.evaluators=oracle", "--config.best_metric="]
     config.check_resumable(config.resolve(path, free), before, "run")
-    for override, key in (("seed=3", "seed"), ("method.rate=0.5", "method.rate"), ("batch_size=8", "batch_size")):
-        with pytest.raises(UserError, match=f"config.{key} ") as caught:
+    assert set(config.FREE) <= set(config.known("tiny"))
+    for override, told in (
+        ("seed=3", "seed=0, not 3"),
+        ("method.rate=0.5", "method.rate=0.1, not 0.5"),
+        ("batch_size=8", "batch_size=4, not 8"),
+        ("method.layers=1,3", r"method.layers=\(1, 2\), not \(1, 3\)"),
+    ):
+        with pytest.raises(UserError, match=f"^run was begun with {told}: give that value to continue") as caught:
             config.check_resumable(config.resolve(path, [f"--config.{override}"]), before, "run")
         assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="^run was begun with method.name='tiny', not 'cluit'"):
+        config.check_resumable(config.defaults("cluit"), before, "run")
 
 
 SHIPPED = [f"configs/{file.name}" for file in sorted((Path(config.__file__).parents[1] / "configs").glob("*.py"))]
@@ -132,7 +285,7 @@ def recipes():
     yield from ("configs/cut.py:fastcut", "configs/cut.py:fastcut,cat2dog,bf16", "configs/sincut.py:quick,bf16")
 
 
-LENGTHS = ("steps", "method.constant_steps", "method.decay_steps")
+LENGTHS = ("steps", "method.schedule.constant_steps", "method.schedule.decay_steps")
 _seen = {}
 
 
@@ -147,15 +300,15 @@ def initial_learners(c, method):
 @pytest.mark.parametrize("spec", list(recipes()))
 def test_every_shipped_recipe_builds(spec):
     c = config.resolve(spec)
-    method = config.build_method(c)
+    method = config.method_of(c)
     assert initial_learners(c, method)
     for step in (0, c.steps - 1):
-        assert isinstance(method.phase(step), str)
+        assert isinstance(method.phase(step), Phase)
 
 
 @pytest.mark.parametrize("file", SHIPPED)
 def test_the_docstring_of_a_recipe_names_its_presets(file):
-    text = runpy.run_path(str(config._find(file)))["__doc__"]
+    text = runpy.run_path(str(config._file(file)))["__doc__"]
     assert [name for name in offered(file) if name not in text] == []
     assert f"uit train --config={file}" in text
 
@@ -163,8 +316,8 @@ def test_the_docstring_of_a_recipe_names_its_presets(file):
 def test_presets_of_cut_set_what_their_names_say():
     def lengths(spec):
         c = config.resolve(spec)
-        assert c.steps == c.method.constant_steps + c.method.decay_steps
-        return c.method.name, c.steps, c.method.constant_steps
+        assert c.steps == c.method.schedule.constant_steps + c.method.schedule.decay_steps
+        return c.method.name, c.steps, c.method.schedule.constant_steps
 
     # Epochs are those of the larger domain: 200 + 200 of them, or 150 + 50.
     assert lengths("configs/cut.py") == lengths("configs/cut.py:horse2zebra") == ("cut", 400 * 1_334, 200 * 1_334)
@@ -175,7 +328,7 @@ def test_presets_of_cut_set_what_their_names_say():
     fast = config.resolve("configs/cut.py:fastcut,bf16")
     assert (fast.method.nce_weight, fast.method.identity, fast.precision) == (10, False, "bf16")
     single = config.resolve("configs/sincut.py").method
-    assert (single.crops, single.load_size, single.negatives, single.r1_weight) == (16, 0, "minibatch", 1)
+    assert (single.crops, single.load_size, single.negatives.kind, single.r1.weight) == (16, 0, "minibatch", 1)
 
 
 def misspelt(key):
@@ -187,7 +340,7 @@ def misspelt(key):
 def test_every_key_of_a_recipe_is_found_when_misspelt(file):
     c = config.resolve(file)
     for key in config.flatten(c):
-        with pytest.raises(UserError, match="there is no such key; did you mean") as caught:
+        with pytest.raises(UserError, match="there is no such setting; did you mean") as caught:
             config.override(c, [f"--config.{misspelt(key)}=1"])
         assert str(caught.value).endswith(f"did you mean {key}?") and "\n" not in str(caught.value)
 
@@ -196,7 +349,7 @@ WRONG = {
     int: {"many": "a whole number", "1.5": "a whole number", "true": "a whole number", "(1,)": "a whole number"},
     float: {"fast": "a number", "": "a number", "false": "a number", "(0.5,)": "a number"},
     bool: {"1": "true or false", "yes": "true or false"},
-    tuple: {"3": "a list", "abc": "a list"},
+    tuple: {"3": "a list", "1.5": "a list", "True": "a list"},
 }
 
 
@@ -208,9 +361,7 @@ def test_every_key_of_a_recipe_refuses_another_type(file):
         for text, expected in WRONG.get(type(value), {}).items():
             with pytest.raises(UserError) as caught:
                 config.override(c, [f"--config.{key}={text}"])
-            assert str(caught.value) == f"config.{key}={text}: expected {expected}" + (
-                " such as (1,2)" if expected == "a list" else ""
-            )
+            assert str(caught.value).startswith(f"{key}={text} must be {expected}")
     assert c.to_dict() == before
 
 
@@ -222,23 +373,11 @@ def test_what_a_recipe_says_comes_back_from_the_command_line(file):
     assert again.to_dict() == c.to_dict()
 
 
-def table_of_settings():
-    """Yield the settings that a row of docs/cut.md names, and the three methods' defaults as it prints them."""
-    page = (Path(config.__file__).parents[1] / "docs" / "cut.md").read_text()
-    for line in page.partition("## Settings")[2].partition("\n## ")[0].splitlines():
-        if line.startswith("| `"):
-            names, *columns = (cell.strip() for cell in line.strip("|").split("|"))
-            names = [name.strip("` ") for name in names.split(",")]
-            yield names, [eval(f"({cell},)" if len(names) > 1 else f"[{cell}]", {}) for cell in columns[:3]]
-
-
-def test_the_settings_of_cut_are_told_with_their_defaults():
-    told = {method: {} for method in ("cut", "fastcut", "sincut")}
-    for names, columns in table_of_settings():
-        for defaults, values in zip(told.values(), columns, strict=True):
-            defaults.update(zip(names, values, strict=True))
-    for method, defaults in told.items():
-        assert defaults == config.method_defaults(method)
-    recipes = {"cut": "configs/cut.py", "fastcut": "configs/cut.py:fastcut", "sincut": "configs/sincut.py"}
-    for method, recipe in recipes.items():
-        assert config.resolve(recipe).method.to_dict() == told[method] | {"name": method}
+def test_pages_name_settings_that_there_are():
+    """Wherever a page or a docstring writes --config.KEY=VALUE, some method has that key."""
+    root = Path(config.__file__).parents[1]
+    keys = {key for name in methods.METHODS for key in config.known(name)} | {"key", "KEY"}
+    pages = [root / "README.md", *root.glob("docs/*.md"), *root.glob("configs/*.py"), *root.glob("experiments/*.py")]
+    for page in pages:
+        told = re.findall(r"--config\.([\w.]+)=", page.read_text())
+        assert [key for key in told if key not in keys and key != "method.NAME"] == [], page

@@ -4,39 +4,76 @@ Its style is an image's mean colour, its pseudo domain the brightest channel, it
 to the style's colour. Every number can be checked by hand.
 """
 
+import dataclasses
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
 import jax
 import jax.numpy as jnp
 
-from uit_jax.types import Method
+from uit_jax.method import Method, Side
 
 
-def method(multiple: int = 4, traced: list | None = None) -> Method:
-    """Build the toy; `traced` collects the content shape of every compiled translation."""
+# Each is a method of its own: what one has compiled, another does not share.
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Toy(Method):
+    """`traced` collects the content shape of every compiled translation."""
 
-    def style(variables, images):
+    traced: ClassVar[list | None] = None
+    stride: ClassVar[int] = 4
+
+    @property
+    def sides(self):
+        return (Side("image", self.channels, labelled=True),)
+
+    @property
+    def classes(self):
+        return self.channels
+
+    @property
+    def multiple(self):
+        return self.stride
+
+    def style(self, variables, images):
         return images.mean((1, 2)) * variables["scale"]
 
-    def translate(variables, inputs):
+    def cluster(self, variables, images):
+        return jax.nn.softmax(10 * self.style(variables, images))
+
+    @property
+    def readouts(self):
+        return {"style": self.style, "cluster": self.cluster}
+
+    def variables(self, state):
+        return {"scale": state.scale}
+
+    def translate(self, variables, inputs):
         content = inputs["content"]
-        assert content.shape[1] % multiple == 0 and content.shape[2] % multiple == 0
-        if traced is not None:
-            traced.append(content.shape)
-        codes = inputs["style"] if "style" in inputs else style(variables, inputs["reference"])
+        assert content.shape[1] % self.multiple == 0 and content.shape[2] % self.multiple == 0
+        if self.traced is not None:
+            self.traced.append(content.shape)
+        codes = inputs["style"] if "style" in inputs else self.style(variables, inputs["reference"])
         return content - content.mean((1, 2), keepdims=True) + codes[:, None, None]
 
-    return Method(
-        init=None,
-        phase=lambda step: "joint",
-        stream=lambda phase: "all",
-        batch_size=lambda phase, size: size,
-        views=None,
-        update=None,
-        variables=lambda state: state,
-        translate=translate,
-        readouts={"style": style, "cluster": lambda variables, images: jax.nn.softmax(10 * style(variables, images))},
-        multiple=multiple,
-    )
+
+def method(multiple: int = 4, traced: list | None = None, **settings: Any) -> Toy:
+    """Build the toy; `traced` collects the content shape of every compiled translation."""
+    return altered(Toy(**settings), stride=multiple, traced=traced)
+
+
+def altered(method: Method, **attributes: Any) -> Method:
+    """Return a method with some of its functions and properties, or constants in their place, replaced."""
+    kind = type(method)
+    values = {field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
+    functions = {name: staticmethod(value) if callable(value) else value for name, value in attributes.items()}
+    return type(kind.__name__, (kind,), functions)(**values)
 
 
 def variables() -> dict:
     return {"scale": jnp.ones(())}
+
+
+def config(size: int, **data: Any) -> SimpleNamespace:
+    """Return what inference asks of a run's config."""
+    known = dict(source="", test_source="", depth=8, resample="bilinear") | data
+    return SimpleNamespace(seed=0, data=SimpleNamespace(image_size=size, **known))

@@ -4,70 +4,94 @@ It halves the image, doubles it again, and needs no style; where it is asked to,
 place alone.
 """
 
+import dataclasses
+import functools
+from typing import Any, ClassVar
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uit_jax.nn.layers import instance_norm
-from uit_jax.types import Method, Stage
+from tests import toy
+from uit_jax.method import Method, Side
+from uit_jax.nn.norms import instance_norm
+from uit_jax.types import Stage
 
 HALO = 2  # of either stage, in pixels of its input
 NORMS = (2, 1)
 TEMPERATURE = 0.07
 
 
-def method(
-    *, channels: int = 3, target_channels: int = 3, placed: bool = False, traced: list | None = None, halo: int = HALO
-) -> Method:
-    """Build the toy; `traced` collects the shapes that each tracing of a stage sees."""
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Translator(Method):
+    """`placed` adds what depends on a pixel's place; `traced` collects the shapes that each tracing of a stage sees."""
 
-    def note(name, maps):
-        if traced is not None:
-            traced.append((name, *maps.shape[1:]))
+    placed: ClassVar[bool] = False
+    traced: ClassVar[list | None] = None
+    halo: ClassVar[int] = HALO
+    multiple: ClassVar[int] = 2
 
-    def encode(variables, maps, normalize, origin):
-        note("encode", maps)
+    target_channels: int = 3
+
+    @property
+    def sides(self):
+        return Side("a", self.channels), Side("b", self.target_channels)
+
+    def note(self, name, maps):
+        if self.traced is not None:
+            self.traced.append((name, *maps.shape[1:]))
+
+    def encode(self, variables, maps, normalize, origin):
+        self.note("encode", maps)
         x = normalize(_conv(jnp.pad(maps, ((0, 0), (1, 1), (1, 1), (0, 0)), "reflect"), variables["stem"]))
         x = jnp.pad(jax.nn.relu(x), ((0, 0), (1, 1), (1, 1), (0, 0)))
         return jax.nn.relu(normalize(_conv(x, variables["down"], stride=2)))
 
-    def decode(variables, maps, normalize, origin):
-        note("decode", maps)
+    def decode(self, variables, maps, normalize, origin):
+        self.note("decode", maps)
         x = normalize(_conv(maps, variables["inner"], padding="SAME"))
-        if placed:
+        if self.placed:
             rows, columns = (origin[axis] + jnp.arange(side) for axis, side in enumerate(x.shape[1:3]))
             x = x + jnp.sin(0.7 * rows)[None, :, None, None] * jnp.cos(0.3 * columns)[None, None, :, None]
         x = jax.nn.relu(x).repeat(2, 1).repeat(2, 2)
         return jnp.tanh(_conv(x, variables["image"], padding="SAME"))
 
-    stages = (Stage(encode, 0.5, halo), Stage(decode, 2.0, halo))
+    @functools.cached_property
+    def stages(self):
+        return Stage(self.encode, 0.5, self.halo), Stage(self.decode, 2.0, self.halo)
 
-    def translate(variables, inputs):
+    def translate(self, variables, inputs):
         maps = inputs["content"]
         assert maps.shape[1] % 2 == maps.shape[2] % 2 == 0
-        for stage in stages:
-            maps = stage.run(variables, maps, instance_norm, jnp.zeros(2, jnp.int32))
+        for run in (self.encode, self.decode):
+            maps = run(variables, maps, instance_norm, jnp.zeros(2, jnp.int32))
         return maps
 
-    def patch_codes(variables, images):
-        codes = encode(variables, images, instance_norm, None)
+    def patch_codes(self, variables, images):
+        codes = self.encode(variables, images, instance_norm, None)
         first = jnp.concatenate([images, jnp.ones_like(images[..., :1])], -1)
         return {n: c / jnp.linalg.norm(c, axis=-1, keepdims=True).clip(1e-6) for n, c in ((0, first), (3, codes))}
 
-    return Method(
-        init=None,
-        phase=lambda step: "joint",
-        stream=lambda phase: "all",
-        batch_size=lambda phase, size: size,
-        views=None,
-        update=None,
-        variables=lambda state: state.variables,
-        translate=translate,
-        readouts={"patch_codes": patch_codes},
-        multiple=2,
-        layout="pair",
-        stages=stages,
-    )
+    @property
+    def readouts(self):
+        return {"patch_codes": self.patch_codes}
+
+    def variables(self, state):
+        return state.variables
+
+
+def method(
+    *,
+    channels: int = 3,
+    target_channels: int = 3,
+    placed: bool = False,
+    traced: list | None = None,
+    halo: int = HALO,
+    **settings: Any,
+) -> Method:
+    """Build the toy; `traced` collects the shapes that each tracing of a stage sees."""
+    made = Translator(channels=channels, target_channels=target_channels, **settings)
+    return toy.altered(made, placed=placed, traced=traced, halo=halo)
 
 
 def variables(channels: int = 3, target_channels: int = 3, width: int = 6) -> dict:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +19,12 @@ Item = TypeVar("Item")
 
 
 def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]) -> None:
-    """Write a file under a temporary name beside its own, then rename it: whole or not at all; folders are made.
+    """Write a file or a folder under a temporary name beside its own, then rename it: whole or not at all.
+
+    The folders it lies in are made.
 
     Args:
-      content: its bytes, or what writes them to the path it is given, whose suffix is that of `path`.
+      content: its bytes, or what writes it to the path it is given, whose suffix is that of `path`.
 
     Raises:
       UserError: it cannot be written; nothing is left of it.
@@ -30,6 +33,7 @@ def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]
     partial = path.with_name(f".partial_{path.name}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove(partial)
         if isinstance(content, bytes):
             partial.write_bytes(content)
         else:
@@ -39,7 +43,15 @@ def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
     finally:
         with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
+            _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, if there is one."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:

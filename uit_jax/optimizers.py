@@ -25,6 +25,15 @@ def rmsprop(
     )
 
 
+def build(name: str, learning_rate: float, *, b1: float, b2: float, weight_decay: float):
+    """Return the named optimiser ("adam", or "rmsprop", whose decay is `b2`); unknown names are a ValueError."""
+    if name == "adam":
+        return adam(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)
+    if name == "rmsprop":
+        return rmsprop(learning_rate, decay=b2, weight_decay=weight_decay)
+    raise ValueError(f"optimizer must be 'adam' or 'rmsprop', not {name!r}")
+
+
 def linear_decay(
     learning_rate: float, *, constant_steps: int, decay_steps: int, lead: int = 0
 ) -> Callable[[Array], Array]:

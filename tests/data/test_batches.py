@@ -12,6 +12,7 @@ from tests.data.image_files import encode, picture
 from uit_jax.data import batches, open_source
 from uit_jax.data.order import Order, permutation, stream_members
 from uit_jax.errors import UserError
+from uit_jax.method import Stream
 
 PIPELINES = ("tf.data", "threads")
 
@@ -35,12 +36,12 @@ def test_the_order_is_frozen():
 
 
 def test_every_image_once_an_epoch():
-    order = Order(np.arange(24), 8, seed=1)
+    order = Order(np.arange(24), 24, False, 8, seed=1)
     first, second = (np.concatenate([order.rows(t) for t in range(e * 3, e * 3 + 3)]) for e in (0, 1))
     assert sorted(first) == sorted(second) == list(range(24)) and list(first) != list(second)
-    uneven = np.concatenate([Order(np.arange(10), 4, seed=1).rows(t) for t in range(5)])
+    uneven = np.concatenate([Order(np.arange(10), 10, False, 4, seed=1).rows(t) for t in range(5)])
     assert sorted(uneven[:10]) == sorted(uneven[10:]) == list(range(10))
-    assert list(Order(np.arange(24), 8, seed=2).rows(0)) != list(order.rows(0))
+    assert list(Order(np.arange(24), 24, False, 8, seed=2).rows(0)) != list(order.rows(0))
 
 
 def test_orders_are_spread_evenly():
@@ -51,7 +52,7 @@ def test_orders_are_spread_evenly():
 
 def test_both_pipelines_give_the_decoded_images_and_their_labels(class_folders):
     source = open_source(str(class_folders), size=16)
-    order = Order(np.arange(24), 8, seed=3)
+    order = Order(np.arange(24), 24, False, 8, seed=3)
     expected = [
         {"image": np.stack([source.image(i) for i in order.rows(t)]), "label": source.labels[order.rows(t)]}
         for t in range(7)
@@ -83,7 +84,7 @@ def test_both_pipelines_agree_on_every_format(tmp_path):
     for channels in (1, 3):
         source = open_source(str(tmp_path), size=16, channels=channels)
         (by_tf,), (by_threads,) = (_take(source, [0], batch_size=len(files), pipeline=p) for p in PIPELINES)
-        rows = Order(np.arange(len(files)), len(files), seed=3).rows(0)
+        rows = Order(np.arange(len(files)), len(files), False, len(files), seed=3).rows(0)
         for row, index in enumerate(rows):
             np.testing.assert_array_equal(by_tf["image"][row], by_threads["image"][row], source.names[index])
         assert not source.unreadable
@@ -134,7 +135,7 @@ def test_unreadable_files_are_named_once_and_replaced_alike_everywhere(class_fol
         options = {**options, "pipeline": pipeline, "process_count": 2}
         shares = [_take(fresh, range(9), process_index=p, **options) for p in (0, 1)]
         _equal([{k: np.concatenate([a[k], b[k]]) for k in a} for a, b in zip(*shares, strict=True)], whole)
-    rows, good = Order(np.arange(24), 8, seed=3).rows, open_source(spec, size=16)
+    rows, good = Order(np.arange(24), 24, False, 8, seed=3).rows, open_source(spec, size=16)
     for t in range(9):
         for row, index in enumerate(rows(t)):
             np.testing.assert_array_equal(whole[t]["image"][row], good.image({3: 4, 7: 8}.get(index, index)))
@@ -158,14 +159,14 @@ def test_a_file_that_vanishes_is_unreadable(class_folders, pipeline):
 
 def test_streams(class_folders):
     source = open_source(str(class_folders), size=16)
-    labelled, shown = stream_members(source, "labelled", 0.3)
+    labelled, shown = stream_members(source, Stream("labelled", 0.3))
     assert labelled.tolist() == [0, 1, 2, 12, 13, 20]  # int(12 * .3), int(8 * .3), at least one of 4
     np.testing.assert_array_equal(shown[labelled], source.labels[labelled])
-    unlabelled, hidden = stream_members(source, "unlabelled", 0.3)
+    unlabelled, hidden = stream_members(source, Stream("unlabelled", 0.3))
     assert sorted([*labelled, *unlabelled]) == list(range(24)) and (hidden == -1).all()
-    drawn = _take(source, range(6), stream="labelled", labelled_share=0.3)
+    drawn = _take(source, range(6), stream=Stream("labelled", 0.3))
     assert {int(label) for batch in drawn for label in batch["label"]} == {0, 1, 2}
-    rest = _take(source, range(3), stream="unlabelled", labelled_share=0.3)
+    rest = _take(source, range(3), stream=Stream("unlabelled", 0.3))
     assert all((batch["label"] == -1).all() for batch in rest)
     images = {image.tobytes() for batch in drawn for image in batch["image"]}
     assert images == {source.image(i).tobytes() for i in labelled}
@@ -174,19 +175,17 @@ def test_streams(class_folders):
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_partly_labelled_holds_everything_and_shows_the_labels_of_labelled(class_folders, share):
     source = open_source(str(class_folders), size=16)
-    members, shown = stream_members(source, "partly_labelled", share)
+    members, shown = stream_members(source, Stream("partly_labelled", share))
     assert members.tolist() == list(range(24)) and shown.dtype == np.int32
-    labelled = stream_members(source, "labelled", share)[0] if share else np.array([], np.int64)
+    labelled = stream_members(source, Stream("labelled", share))[0] if share else np.array([], np.int64)
     assert len(labelled) == {0.0: 0, 0.1: 3, 1.0: 24}[share]
     np.testing.assert_array_equal(np.flatnonzero(shown >= 0), labelled)
     np.testing.assert_array_equal(shown[labelled], source.labels[labelled])
     rest = np.setdiff1d(members, labelled)
     assert (shown[rest] == -1).all()
     # The images come in the order of the stream "all"; only labels are withheld.
-    drawn, whole = (
-        _take(source, range(6), stream=stream, labelled_share=share) for stream in ("partly_labelled", "all")
-    )
-    order = Order(np.arange(24), 8, seed=3)
+    drawn, whole = (_take(source, range(6), stream=Stream(stream, share)) for stream in ("partly_labelled", "all"))
+    order = Order(np.arange(24), 24, False, 8, seed=3)
     for step, (part, every) in enumerate(zip(drawn, whole, strict=True)):
         np.testing.assert_array_equal(part["image"], every["image"])
         np.testing.assert_array_equal(part["label"], shown[order.rows(step)])
@@ -194,15 +193,15 @@ def test_partly_labelled_holds_everything_and_shows_the_labels_of_labelled(class
 
 def test_partly_labelled_needs_no_classes(class_folders):
     flat = open_source(str(class_folders / "cat"), size=16)
-    members, shown = stream_members(flat, "partly_labelled", 0.5)
+    members, shown = stream_members(flat, Stream("partly_labelled", 0.5))
     assert len(members) == 12 and (shown == -1).all()
     with pytest.raises(UserError, match="labelled_share is -0.1; .* between 0 and 1"):
-        stream_members(flat, "partly_labelled", -0.1)
+        stream_members(flat, Stream("partly_labelled", -0.1))
 
 
 def test_arrays_and_files_share_the_order():
     source = open_source("procedural:count=24", size=16)
-    found, order = _take(source, range(4)), Order(np.arange(24), 8, seed=3)
+    found, order = _take(source, range(4)), Order(np.arange(24), 24, False, 8, seed=3)
     for t in range(4):
         np.testing.assert_array_equal(found[t]["image"], source.images(order.rows(t)))
         np.testing.assert_array_equal(found[t]["label"], source.labels[order.rows(t)])
@@ -223,16 +222,16 @@ def test_bad_requests(class_folders):
     for options, line in [
         ({"batch_size": 25}, "24 images .*batch_size=25"),
         ({"process_count": 3}, "does not divide among 3"),
-        ({"stream": "other"}, "unknown stream"),
-        ({"stream": "labelled"}, "labelled stream is empty"),
-        ({"stream": "unlabelled", "labelled_share": 1.0}, "unlabelled stream is empty"),
-        ({"stream": "labelled", "labelled_share": 1.5}, "between 0 and 1"),
+        ({"stream": Stream("other")}, "unknown stream"),
+        ({"stream": Stream("labelled")}, "labelled stream is empty"),
+        ({"stream": Stream("unlabelled", 1.0)}, "unlabelled stream is empty"),
+        ({"stream": Stream("labelled", 1.5)}, "between 0 and 1"),
         ({"pipeline": "magic"}, "unknown pipeline"),
     ]:
         with pytest.raises(UserError, match=line):
             batches(source, **{"batch_size": 8, "seed": 0, **options})
     with pytest.raises(UserError, match="no classes"):
-        batches(flat, batch_size=4, seed=0, stream="labelled", labelled_share=0.5)
+        batches(flat, batch_size=4, seed=0, stream=Stream("labelled", 0.5))
     with pytest.raises(UserError, match="no image files"):
         batches(open_source("procedural:count=24", size=16), batch_size=8, seed=0, pipeline="tf.data")
 

@@ -99,7 +99,7 @@ def test_procedural_world():
 @pytest.mark.parametrize(
     "spec, line",
     [
-        ("procedural:specis=3", "nearest is 'species'"),
+        ("procedural:specis=3", "did you mean species?"),
         ("procedural:count", "not key=value"),
         ("procedural:count=many", "count=many"),
         ("procedural:count=2.5", "count=2.5"),

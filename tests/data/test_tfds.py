@@ -5,8 +5,9 @@ import pytest
 
 tfds = pytest.importorskip("tensorflow_datasets")
 
+from tests.data.domains import open_domains, open_test_domains  # noqa: E402
 from tests.data.image_files import picture  # noqa: E402
-from uit_jax.data import batches, open_pair, open_source, open_test_pair, pair_batches, splits  # noqa: E402
+from uit_jax.data import batches, open_source, side_batches, splits  # noqa: E402
 from uit_jax.data.sources.tfds import parse  # noqa: E402
 from uit_jax.errors import UserError  # noqa: E402
 
@@ -103,21 +104,21 @@ def test_splits_and_slices():
 
 def test_a_builder_of_two_domains():
     spec = "tfds:tiny_pair/one2two"
-    pair, test = (opened(spec, size=16, channels=1, depth=16) for opened in (open_pair, open_test_pair))
-    assert [len(side) for side in (pair.a, pair.b, test.a, test.b)] == [9, 5, 3, 2]
+    pair, test = (opened(spec, size=16, channels=1, depth=16) for opened in (open_domains, open_test_domains))
+    assert [len(side) for side in (pair["a"], pair["b"], test["a"], test["b"])] == [9, 5, 3, 2]
     expected = {_deep(100 + i).tobytes() for i in range(5)}
-    assert {pair.b.image(i).tobytes() for i in range(5)} == expected
+    assert {pair["b"].image(i).tobytes() for i in range(5)} == expected
     drawn = []
     for pipeline in ("tf.data", "threads"):
-        with pair_batches(pair, batch_size=4, seed=2, pipeline=pipeline) as loader:
+        with side_batches(pair, batch_size=4, seed=2, pipeline=pipeline) as loader:
             drawn.append([loader.batch(step) for step in range(4)])
     for one, other in zip(*drawn, strict=True):
         assert one["a"].dtype == np.uint16 and one["a"].shape == (4, 16, 16, 1)
         np.testing.assert_array_equal(one["a"], other["a"])
         np.testing.assert_array_equal(one["b"], other["b"])
     # The high byte of 16 bits, and two splits as two sources.
-    two = open_pair(f"{spec}:trainA", f"{spec}:testB", size=16, channels=1)
-    assert len(two.b) == 2 and two.a.image(0).tobytes() in {
+    two = open_domains(f"{spec}:trainA", f"{spec}:testB", size=16, channels=1)
+    assert len(two["b"]) == 2 and two["a"].image(0).tobytes() in {
         (_deep(i) >> 8).astype(np.uint8).tobytes() for i in range(9)
     }
     with pytest.raises(UserError, match="holds image pairs"):
@@ -125,17 +126,17 @@ def test_a_builder_of_two_domains():
 
 
 def test_classes_of_a_builder_are_domains():
-    pair = open_pair("tfds:tiny_shapes#a", "tfds:tiny_shapes#b", size=16)
-    for label, side in enumerate((pair.a, pair.b)):
+    pair = open_domains("tfds:tiny_shapes#a", "tfds:tiny_shapes#b", size=16)
+    for label, side in enumerate((pair["a"], pair["b"])):
         assert len(side) == 12 and set(side.labels) == {0}
         assert {side.image(i).tobytes() for i in range(12)} == {picture(i).tobytes() for i in range(label, 24, 2)}
-    held_out = open_test_pair("tfds:tiny_shapes#a", "tfds:tiny_shapes#1", size=16)
-    assert len(held_out.a) == len(held_out.b) == 3
-    assert len(open_pair("tfds:tiny_shapes:train[:10]#a", "tfds:tiny_shapes#b", size=16).a) < 10
-    with pytest.raises(UserError, match="no such class; the nearest of 2 is"):
-        open_pair("tfds:tiny_shapes#c", "tfds:tiny_shapes#b", size=16)
+    held_out = open_test_domains("tfds:tiny_shapes#a", "tfds:tiny_shapes#1", size=16)
+    assert len(held_out["a"]) == len(held_out["b"]) == 3
+    assert len(open_domains("tfds:tiny_shapes:train[:10]#a", "tfds:tiny_shapes#b", size=16)["a"]) < 10
+    with pytest.raises(UserError, match="#c: no such class; there are: a, b"):
+        open_domains("tfds:tiny_shapes#c", "tfds:tiny_shapes#b", size=16)
     with pytest.raises(UserError, match="one set of images"):
-        open_pair("tfds:tiny_shapes", size=16)
+        open_domains("tfds:tiny_shapes", size=16)
 
 
 def test_specs():

@@ -7,12 +7,15 @@ import pytest
 import tifffile
 from PIL import Image
 
+from tests.data.domains import open_domains
 from tests.data.image_files import encode, picture
-from uit_jax.data import batches, examples, open_pair, open_source, pair_batches, write
+from uit_jax.data import batches, describe, examples, open_source, side_batches
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
 from uit_jax.images.decode import Unreadable, WrongChannels, decode, dimensions, resize, to_channels, to_depth
+from uit_jax.images.encode import write
+from uit_jax.images.rasters import file_dimensions
 
 WHITE = 65535
 
@@ -115,16 +118,35 @@ def test_gray_pages_are_channels_where_as_many_are_wanted():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_tiffs_are_turned_upright_alike(orientation):
+def test_tiffs_are_turned_upright_alike(tmp_path, orientation):
     array = _deep(3).astype(np.uint8)
     tag = [(274, "H", 1, orientation, True)]
     by_pillow = decode(_tiff(array, photometric="rgb", extratags=tag), channels=3)
     for data in (_tiff(array, photometric="minisblack", planarconfig="contig", extratags=tag),
                  _tiff(array.astype(np.uint16) << 8, photometric="rgb", extratags=tag)):  # fmt: skip
         np.testing.assert_array_equal(decode(data, channels=3), by_pillow)
-        assert dimensions(data) == by_pillow.shape[:2]
+        (tmp_path / "file").write_bytes(data)
+        assert dimensions(data) == file_dimensions(tmp_path / "file") == by_pillow.shape[:2]
     deep = decode(_tiff(array.astype(np.uint16) * 257, photometric="rgb", extratags=tag), channels=3, depth=16)
     np.testing.assert_array_equal(deep, by_pillow.astype(np.uint16) * 257)
+
+
+def test_the_size_of_a_file_is_that_of_its_image(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for data, size in (
+        (_npy(_deep(7)), (12, 10)),
+        (encode(Image.fromarray(picture(0, 14, 20)), "JPEG"), (14, 20)),
+        (encode(Image.fromarray(picture(0, 14, 20)), "PNG", exif=turned), (20, 14)),
+        (_tiff(_deep(5), photometric="minisblack", planarconfig="contig"), (12, 10)),
+    ):
+        (tmp_path / "file").write_bytes(data)
+        assert file_dimensions(tmp_path / "file") == size
+    (tmp_path / "file").write_bytes(b"junk")
+    with pytest.raises(Unreadable):
+        file_dimensions(tmp_path / "file")
+    with pytest.raises(OSError):
+        file_dimensions(tmp_path / "absent")
 
 
 def test_white_may_be_zero():
@@ -270,19 +292,19 @@ def _fill(folder, count, channels, *, suffix=".npy", dtype=np.uint16, size=(16, 
 
 def test_domains_of_other_channels(tmp_path):
     a, b = _fill(tmp_path / "a", 5, 7), _fill(tmp_path / "b", 6, 1, suffix=".tif")
-    pair = open_pair(a, b, size=16, channels=7, target_channels=1, depth=16)
-    assert "7 channels of 16 bits" in pair.describe() and pair.b.shape == (16, 16, 1)
-    with pair_batches(pair, batch_size=4, seed=0) as loader:
+    pair = open_domains(a, b, size=16, channels=7, target_channels=1, depth=16)
+    assert "7 channels of 16 bits" in describe(pair) and pair["b"].shape == (16, 16, 1)
+    with side_batches(pair, batch_size=4, seed=0) as loader:
         batch = loader.batch(0)
         assert loader.pipelines == ("threads", "threads")
     assert batch["a"].shape == (4, 16, 16, 7) and batch["b"].shape == (4, 16, 16, 1)
     assert batch["a"].dtype == batch["b"].dtype == np.uint16
     known = {_deep(7, i, 16, 16).tobytes() for i in range(5)}
     assert all(image.tobytes() in known for image in batch["a"])
-    with pair_batches(pair, batch_size=4, seed=0, pipeline="tf.data") as loader:
+    with side_batches(pair, batch_size=4, seed=0, pipeline="tf.data") as loader:
         np.testing.assert_array_equal(loader.batch(0)["a"], batch["a"])
-    back = open_pair(a, b, size=16, direction="BtoA", channels=1, target_channels=7)
-    assert back.a.channels == 1 and back.b.image(0).dtype == np.uint8
+    back = open_domains(a, b, size=16, direction="BtoA", channels=1, target_channels=7)
+    assert back["a"].channels == 1 and back["b"].image(0).dtype == np.uint8
 
 
 def test_wrong_channels_are_a_matter_of_settings_not_of_a_file(tmp_path):
@@ -293,17 +315,17 @@ def test_wrong_channels_are_a_matter_of_settings_not_of_a_file(tmp_path):
         ({"channels": 5, "target_channels": 2}, "b/00.npy: has 3 channels, .* set data.target_channels=3"),
     ]:
         with pytest.raises(UserError, match=line):
-            open_pair(a, b, size=16, **options)
+            open_domains(a, b, size=16, **options)
     write(tmp_path / "b" / "03.npy", _deep(2))
-    pair = open_pair(a, b, size=16, channels=5, target_channels=3)
-    with pytest.raises(UserError, match="b/03.npy: has 2 channels"), pair_batches(pair, batch_size=5, seed=0) as loader:
+    pair = open_domains(a, b, size=16, channels=5, target_channels=3)
+    with pytest.raises(UserError, match="b/03.npy: has 2 channels"), side_batches(pair, batch_size=5, seed=0) as loader:
         for step in range(9):
             loader.batch(step)
     with pytest.raises(UserError, match="b/03.npy: has 2 channels"):
-        examples(pair.b, range(5))
-    assert not pair.b.unreadable
+        examples(pair["b"], range(5))
+    assert not pair["b"].unreadable
     with pytest.raises(UserError, match="data.target_channels is 7; the procedural world has 1 or 3"):
-        open_pair(a, "procedural#0", size=16, channels=5, target_channels=7)
+        open_domains(a, "procedural#0", size=16, channels=5, target_channels=7)
 
 
 def test_arrays_are_images_of_a_folder_that_has_no_others(tmp_path):

@@ -7,9 +7,9 @@ import pytest
 import tifffile
 from PIL import Image
 
-from uit_jax.data import decode, write
 from uit_jax.errors import UserError
-from uit_jax.images.encode import holds
+from uit_jax.images.decode import decode
+from uit_jax.images.encode import holds, write
 
 
 def _image(channels, dtype, height=9, width=14):

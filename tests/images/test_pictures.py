@@ -1,13 +1,11 @@
-import jax.numpy as jnp
+"""Pictures show what they are given, each cell in its place, and captions hide none."""
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests import toy
-from uit_jax import augment
 from uit_jax.errors import UserError
 from uit_jax.images import pictures
-from uit_jax.inference import batched as inference
 
 
 def flat(color, size=64, channels=3):
@@ -74,22 +72,22 @@ def test_captions_of_cells_stand_below_them_in_their_width():
 
 def test_small_images_are_enlarged_by_whole_pixels_and_odd_shapes_are_letterboxed():
     checker = np.indices((16, 16)).sum(0) % 2 * 200
-    picture = pictures.strip([np.repeat(checker[..., None], 3, -1).astype(np.uint8)])
+    picture = pictures.table([[np.repeat(checker[..., None], 3, -1).astype(np.uint8)]])
     cell = picture[pictures.MARGIN : -pictures.MARGIN, pictures.MARGIN : -pictures.MARGIN]
     np.testing.assert_array_equal(cell[..., 0], np.kron(checker, np.ones((4, 4))))
 
-    wide = pictures.strip([flat(7)[:32], flat(9)])
+    wide = pictures.table([[flat(7)[:32], flat(9)]])
     cell = wide[pictures.MARGIN : -pictures.MARGIN, pictures.MARGIN : pictures.MARGIN + 64]
     assert (cell[16:48] == 7).all() and (cell[:16] == 255).all() and (cell[48:] == 255).all()
 
 
 def test_large_images_are_shrunk():
-    assert pictures.strip([flat(7, size=1000)]).shape[0] == pictures.LARGEST_CELL + 2 * pictures.MARGIN
+    assert pictures.table([[flat(7, size=1000)]]).shape[0] == pictures.LARGEST_CELL + 2 * pictures.MARGIN
 
 
 @pytest.mark.parametrize("channels", [1, 2, 4])
 def test_any_number_of_channels_is_drawn(channels):
-    assert pictures.strip([flat(7, channels=channels)]).shape[-1] == 3
+    assert pictures.table([[flat(7, channels=channels)]]).shape[-1] == 3
 
 
 def test_domains_have_a_row_each_with_their_members():
@@ -119,49 +117,6 @@ def test_a_mosaic_shows_the_first_four():
     assert pictures.mosaic(images, 32).shape == pictures.mosaic(images[:1], 32).shape == (32, 32, 3)
 
 
-def test_training_grids_show_what_the_method_draws():
-    contents, references = np.stack([flat(90), flat(120)]), np.stack([flat((200, 40, 40)), flat((40, 40, 200))])
-    grids = pictures.training_grids(toy.method(), toy.variables(), contents, references)
-    assert set(grids) == {"translations", "domains"}
-    for row in (1, 2):
-        for column, reference in enumerate(references, start=1):
-            # The toy gives the content the reference's mean colour; these contents have nothing else.
-            assert np.abs(at(grids["translations"], row, column).astype(int) - reference).max() <= 1
-    members = pictures.training_grids(toy.method(), toy.variables(), contents, references, references)["domains"]
-    assert colors(members) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
-
-
-def painter(traced=None):
-    """Return a method without styles that moves colours from channel to channel."""
-
-    def translate(variables, inputs):
-        assert inputs["content"].shape[1] % 4 == inputs["content"].shape[2] % 4 == 0
-        if traced is not None:
-            traced.append(inputs["content"].shape)
-        return jnp.roll(inputs["content"], 1, -1) * variables["scale"]
-
-    return toy.method()._replace(translate=translate, readouts={}, layout="pair")
-
-
-def test_pair_grids_show_both_domains_and_what_becomes_of_them():
-    traced = []
-    a = np.stack([flat((10 * i, 0, 0), 30) for i in (1, 2, 3)])
-    b = np.stack([flat((0, 0, 90), 50)])[:, :20]
-    grid = pictures.pair_grids(painter(traced), toy.variables(), a, b)["translations"]
-    assert {(10, 0, 0), (0, 10, 0), (0, 30, 0)} <= colors(grid)
-    # B is shown where there is some, one cell lower than wide.
-    assert {(0, 0, 90), (90, 0, 0)} <= {tuple(int(v) for v in c) for c in np.unique(grid.reshape(-1, 3), axis=0)}
-    assert traced == [(3, 32, 32, 3), (1, 20, 52, 3)]
-    alone = pictures.pair_grids(painter(), toy.variables(), a)["translations"]
-    assert alone.shape[1] < grid.shape[1] and {(20, 0, 0), (0, 20, 0)} <= colors(alone)
-
-
-def test_pair_grids_show_the_upper_bits_of_sixteen():
-    deep = np.full((1, 64, 64, 3), (100 * 257, 0, 200 * 257), np.uint16)
-    grid = pictures.pair_grids(painter(), toy.variables(), deep)["translations"]
-    assert {(100, 0, 200), (200, 100, 0)} <= colors(grid)
-
-
 def test_save_writes_the_format_of_the_name_and_nothing_beside_it(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (9, 7, 3), dtype=np.uint8)
     pictures.save(tmp_path / "new" / "a.png", image)
@@ -179,50 +134,3 @@ def test_save_says_what_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         pictures.save(tmp_path / "file" / "a.png", flat(0))
-
-
-def test_uint8_and_float_are_each_others_inverse():
-    values = np.arange(256, dtype=np.uint8)
-    floats = augment.normalize(values)
-    assert floats.min() == -1 and floats.max() == 1
-    np.testing.assert_array_equal(inference.to_uint8(floats), values)
-    np.testing.assert_array_equal(inference.to_uint8(jnp.array([-1.5, 1.5])), [0, 255])
-
-
-def test_all_sixteen_bits_survive():
-    values = np.arange(65536, dtype=np.uint16)
-    floats = augment.normalize(values)
-    assert floats.min() == -1 and floats.max() == 1
-    np.testing.assert_array_equal(inference.to_uint16(floats), values)
-    np.testing.assert_array_equal(inference.to_uint16(jnp.array([-1.5, 1.5])), [0, 65535])
-
-
-def test_images_of_any_size_are_continued_and_cut_back():
-    traced = []
-    images = np.random.default_rng(0).integers(0, 256, (3, 18, 35, 3), dtype=np.uint8)
-    for dtype in (np.uint8, np.uint16):
-        deep = images.astype(dtype)
-        drawn = inference.redraw_any(painter(traced), toy.variables(), deep, max_pixels=1000)
-        np.testing.assert_array_equal(drawn, np.roll(deep, 1, -1))
-        assert drawn.dtype == dtype
-    # One at a time, for two would have more pixels than allowed at once.
-    assert traced == [(1, 20, 36, 3)] * 2
-    small = inference.redraw_any(painter(traced), toy.variables(), images[:1, :1, :2])
-    np.testing.assert_array_equal(small, np.roll(images[:1, :1, :2], 1, -1))
-    assert traced[-1] == (1, 16, 16, 3)
-    with pytest.raises(UserError, match="36 x 20 px are more than --max_pixels=700"):
-        inference.redraw_any(painter(), toy.variables(), images, max_pixels=700)
-
-
-def test_batches_of_any_number_of_images_give_the_same_and_compile_once():
-    traced = []
-    method = toy.method(traced=traced)
-    images = np.random.default_rng(0).integers(0, 256, (11, 8, 8, 3), dtype=np.uint8)
-    codes = inference.read(method, "style", toy.variables(), images)
-    np.testing.assert_allclose(codes, images.mean((1, 2)) / 127.5 - 1, atol=1e-5)
-    np.testing.assert_allclose(inference.read(method, "style", toy.variables(), images, batch_size=4), codes, atol=1e-6)
-    whole = inference.redraw(method, toy.variables(), images, codes[::-1], batch_size=11)
-    np.testing.assert_array_equal(inference.redraw(method, toy.variables(), images, codes[::-1], batch_size=4), whole)
-    assert traced == [(11, 8, 8, 3), (4, 8, 8, 3)]
-    pairs = inference.redraw_all(method, toy.variables(), images[:2], codes[:3])
-    np.testing.assert_array_equal(pairs[1, 2], inference.redraw(method, toy.variables(), images[1:2], codes[2:3])[0])

@@ -2,26 +2,42 @@
 
 from uit_jax.data.batches import Batches, batches
 from uit_jax.data.opening import open_source, open_test, splits, stored_form
-from uit_jax.data.sides import Pair, PairBatches, open_pair, open_test_pair, pair_batches
-from uit_jax.data.sources.base import Source, examples
+from uit_jax.data.reading import examples
+from uit_jax.data.sides import (
+    SideBatches,
+    Sources,
+    Wanted,
+    check_enough,
+    check_same,
+    describe,
+    fingerprint,
+    open_sides,
+    open_test_sides,
+    side_batches,
+)
+from uit_jax.data.sources.base import Form, Source
 from uit_jax.images.decode import Unreadable, decode
-from uit_jax.images.encode import write
 
 __all__ = [
     "Batches",
-    "Pair",
-    "PairBatches",
+    "Form",
+    "SideBatches",
     "Source",
+    "Sources",
     "Unreadable",
+    "Wanted",
     "batches",
+    "check_enough",
+    "check_same",
     "decode",
+    "describe",
     "examples",
-    "open_pair",
+    "fingerprint",
+    "open_sides",
     "open_source",
     "open_test",
-    "open_test_pair",
-    "pair_batches",
+    "open_test_sides",
+    "side_batches",
     "splits",
     "stored_form",
-    "write",
 ]

@@ -1,6 +1,7 @@
 """Batches by step: read ahead in the background, whichever pipeline reads them."""
 
 import bisect
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -11,19 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from uit_jax.data.order import Order, PairOrder, stream_members
-from uit_jax.data.sources.base import EncodedSource, Reader, Source
+from uit_jax.data.order import ALL, Order, stream_members
+from uit_jax.data.reading import Reader
+from uit_jax.data.sources.base import EncodedSource, Source
 from uit_jax.errors import UserError
-from uit_jax.images.decode import Unreadable, is_plain
+from uit_jax.files import pick_evenly
+from uit_jax.method import Stream
 
 HostBatch = dict[str, np.ndarray]
-AnyOrder = Order | PairOrder
 Plan = Callable[[int], Iterator[int]]  # the steps to read ahead, from a step on
 
 _AHEAD = 3  # batches read before they are asked for
 
 
-class Batches:
+class Batches(contextlib.AbstractContextManager):
     """The batches of one stream, by step: `batch(step)` is a pure function of (seed, step, row).
 
     Steps are read ahead in the order of the plan; another step may be asked for at any time and begins
@@ -59,9 +61,6 @@ class Batches:
             self._reading.close()
             self._reading = None
 
-    def __enter__(self) -> "Batches":
-        return self
-
     def __exit__(self, *_) -> None:
         self.close()
 
@@ -73,8 +72,9 @@ def batches(
     seed: int,
     start_step: int = 0,
     steps: Iterable[int] | None = None,
-    stream: str = "all",
-    labelled_share: float = 0.0,
+    stream: Stream = ALL,
+    length: int = 0,
+    drawn: bool = False,
     process_index: int = 0,
     process_count: int = 1,
     max_unreadable_share: float = 0.01,
@@ -85,31 +85,25 @@ def batches(
     Args:
       batch_size: of all processes together.
       steps: the steps that will be asked for, finite and ascending; by default every one from `start_step` on.
-      stream, labelled_share: see `order.stream_members`.
+      stream: the images that are drawn from, and the labels that are shown; see `order.stream_members`.
+      length: examples of an epoch, where those of a larger side decide; 0 for as many as the stream has images.
+      drawn: whether images are drawn at random, as those of a later side are; see `Order`.
       max_unreadable_share: unreadable images are named, counted and replaced up to this share of the source.
       pipeline: "tf.data" (image files and TFDS), "threads" (Pillow, and arrays), or "auto": tf.data where TensorFlow
         is installed and most files are JPEG or PNG of the wanted size, else threads, which are then faster.
         All give the same batches.
 
-    Raises UserError where the stream has fewer images than a batch (the labelled one may, and then repeats them
-    within a batch), or the batch does not divide among the processes.
+    Raises UserError where the batch does not divide among the processes, or where a stream of its own `length` has
+    fewer images than a batch (the labelled one may, and then repeats them within a batch).
     """
     if batch_size < 1 or batch_size % process_count:
         raise UserError(f"batch_size={batch_size} does not divide among {process_count} processes")
-    members, labels = stream_members(source, stream, labelled_share)
-    if len(members) < batch_size and stream != "labelled":
-        raise UserError(f"{source.spec}: {len(members)} images ({stream}) are fewer than batch_size={batch_size}")
-    order = Order(members, batch_size, seed, process_index, process_count)
+    members, labels = stream_members(source, stream)
+    if len(members) < batch_size and stream.kind != "labelled" and not length:
+        raise UserError(f"{source.spec}: {len(members)} images ({stream.kind}) are fewer than batch_size={batch_size}")
+    order = Order(members, length or len(members), drawn, batch_size, seed, process_index, process_count)
     reader = Reader(source, members, labels, max_unreadable_share=max_unreadable_share)
-    return open_batches(order, reader, start_step=start_step, steps=steps, pipeline=pipeline)
-
-
-def open_batches(
-    order: AnyOrder, reader: Reader, *, start_step: int, steps: Iterable[int] | None, pipeline: str
-) -> Batches:
-    """Give the batches that an order draws; the arguments are those of `batches`."""
-    plan = _plan(start_step, steps)
-    pipeline = _choose(pipeline, reader.source)
+    plan, pipeline = _plan(start_step, steps), _choose(pipeline, source)
     if pipeline == "tf.data":
         from uit_jax.data.tf_pipeline import tf_batches
 
@@ -139,12 +133,7 @@ def _mostly_plain(source: Source, sample: int = 32) -> bool:
     """Tell from a sample whether most images are TensorFlow's to decode; where they are not, it only costs time."""
     if not isinstance(source, EncodedSource) or source.is_handful or source.form.depth != 8:
         return False
-    plain = []
-    for index in np.linspace(0, len(source) - 1, sample).astype(int):
-        try:
-            plain.append(is_plain(source.encoded(int(index)), size=source.size, channels=source.channels))
-        except Unreadable:
-            continue
+    plain = [source.is_plain(int(index)) for index in pick_evenly(len(source), sample)]
     return sum(plain) * 2 > len(plain)
 
 
@@ -162,7 +151,7 @@ def _plan(start_step: int, steps: Iterable[int] | None) -> Plan:
     return plan
 
 
-def _read_batches(order: AnyOrder, reader: Reader, steps: Iterator[int]) -> Iterator[tuple[int, HostBatch]]:
+def _read_batches(order: Order, reader: Reader, steps: Iterator[int]) -> Iterator[tuple[int, HostBatch]]:
     """Read with Pillow and threads, or gather from arrays."""
     if not isinstance(reader.source, EncodedSource):
         for step in steps:

@@ -6,15 +6,18 @@ A source that is one whole (a folder without train and test folders, a packed se
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from uit_jax.data.sources.base import EncodedSource, FileSource, Form, Source
-from uit_jax.data.sources.folders import PAIR_FOLDERS, folder_splits, list_images, list_split, pair_folders
+from uit_jax.data.sources.base import DOMAINS, EncodedSource, FileSource, Form, Source
+from uit_jax.data.sources.folders import folder_splits, list_images, list_split, pair_folders
 from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
-from uit_jax.images.decode import ARRAYS, SUFFIXES
+from uit_jax.files import ARRAYS, PICTURES
+
+Place = tuple[str, str]  # a spec and the part of it
 
 
 def splits(spec: str) -> tuple[str, ...]:
@@ -46,29 +49,37 @@ def is_pair(found: tuple[str, ...]) -> bool:
     return any(part.endswith(("A", "B")) for part in found)
 
 
-def open_source(
-    spec: str,
-    *,
-    split: str = "train",
-    size: int,
-    channels: int = 3,
-    depth: int = 8,
-    resample: str = "bilinear",
-    seed: int = 0,
-) -> Source:
+def open_source(spec: str, *, split: str = "train", seed: int = 0, **form: Any) -> Source:
     """Open a split of a source as images [S, S, C], uint8 (depth 8) or uint16 (depth 16).
 
-    Without a size (0), images are read at their own, which must be one for all of them. Gray and colour become each
-    other as `data.decoding` says; any other number of channels must be that of the files. `resample` is "bilinear"
-    or "bicubic"; `seed` is that of the procedural world.
+    Args:
+      split: "train" or "test".
+      seed: of the procedural world.
+      form: the fields of `Form`; without a size (0), images are read at their own, which must be one for all of them.
+
     Raises UserError in one line for whatever is wrong with the source.
     """
+    return open_part(*single(spec, split), Form(**form), seed=seed)
+
+
+def open_test(spec: str, test_spec: str = "", *, seed: int = 0, **form: Any) -> Source:
+    """Open the held-out images, as `open_source` does. Raises UserError, also where there is nothing held out."""
+    return open_part(*held_out(spec, test_spec), Form(**form), seed=seed)
+
+
+def single(spec: str, split: str) -> Place:
+    """Return where the images of a split lie, of a source that is one set of images. Raises UserError."""
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}; there are 'train' and 'test'")
     if _kind(spec) == "folder" and Path(spec).expanduser().is_file():
         raise UserError(f"{spec}: is a file; a data source is a folder")
     splits(spec)
-    return open_part(spec, split, Form(size, channels, depth, resample), seed=seed)
+    return spec, split
+
+
+def held_out(spec: str, test_spec: str = "") -> Place:
+    """Return where held-out images lie: the test split of `test_spec`, or all of it if it has none; else of `spec`."""
+    return single(test_spec or spec, "train" if test_spec and not splits(test_spec) else "test")
 
 
 def open_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
@@ -90,25 +101,6 @@ def find_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
     else:
         source = _open_path(Path(base).expanduser(), part, form)
     return source.of_class(chosen) if chosen else source
-
-
-def open_test(
-    spec: str,
-    test_spec: str = "",
-    *,
-    size: int,
-    channels: int = 3,
-    depth: int = 8,
-    resample: str = "bilinear",
-    seed: int = 0,
-) -> Source:
-    """Open the held-out images: the test split of `test_spec`, or all of it where it has no splits; else of `spec`.
-
-    Raises UserError, also where there is nothing held out.
-    """
-    split = "train" if test_spec and not splits(test_spec) else "test"
-    form = dict(size=size, channels=channels, depth=depth, resample=resample)
-    return open_source(test_spec or spec, split=split, seed=seed, **form)
 
 
 def stored_form(spec: str, part: str = "train") -> Form | None:
@@ -133,12 +125,12 @@ def split_class(spec: str) -> tuple[str, str]:
 
 def _open_path(root: Path, part: str, form: Form) -> Source:
     if root.is_file():
-        if root.suffix.lower() not in SUFFIXES | ARRAYS:
-            raise UserError(f"{root}: is not an image file ({', '.join(sorted(SUFFIXES | ARRAYS))})")
+        if root.suffix.lower() not in PICTURES | ARRAYS:
+            raise UserError(f"{root}: is not an image file ({', '.join(sorted(PICTURES | ARRAYS))})")
         if part != "train":
             raise UserError(f"{root}: is one file and has no {part} split; name another source for it")
         return FileSource(str(root), form, names=[str(root)], labels=np.full(1, -1, np.int32), classes=())
-    splits_of = pair_folders if part in PAIR_FOLDERS else folder_splits
+    splits_of = pair_folders if part in DOMAINS else folder_splits
     found = {} if is_packed(root) else splits_of(root)
     if part not in found and (found or part != "train"):
         raise UserError(f"{root}: has no {part} split (no folder {root / part}); name another source for it")

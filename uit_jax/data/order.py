@@ -7,7 +7,9 @@ import numpy as np
 
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
+from uit_jax.method import Stream
 
+ALL = Stream()
 STREAMS = ("all", "labelled", "unlabelled", "partly_labelled")
 
 
@@ -23,28 +25,6 @@ def permutation(seed: int, epoch: int, count: int) -> np.ndarray:
     return order
 
 
-class Order(NamedTuple):
-    """The order of a stream: its members, the global batch size, the seed, and this process's share of the rows."""
-
-    members: np.ndarray
-    batch_size: int
-    seed: int
-    process_index: int = 0
-    process_count: int = 1
-
-    def rows(self, step: int) -> np.ndarray:
-        """Return the image indices of this process's rows of a step, int64 [B_local].
-
-        Steps follow each other through the epochs without a gap, so every image is drawn equally often;
-        a batch that begins in one epoch may end in the next.
-        """
-        share = self.batch_size // self.process_count
-        positions = step * self.batch_size + self.process_index * share + np.arange(share)
-        epochs, offsets = np.divmod(positions, len(self.members))
-        drawn = [permutation(self.seed, int(e), len(self.members))[o] for e, o in zip(epochs, offsets, strict=True)]
-        return self.members[np.array(drawn, np.int64)]
-
-
 @functools.lru_cache(maxsize=8)
 def draws(seed: int, epoch: int, count: int, limit: int) -> np.ndarray:
     """Return `count` numbers below `limit`, each drawn by itself and uniformly, int64 [count], of one epoch."""
@@ -54,20 +34,24 @@ def draws(seed: int, epoch: int, count: int, limit: int) -> np.ndarray:
     return drawn
 
 
-class PairOrder(NamedTuple):
-    """The order of one side of an unpaired pair of domains.
+class Order(NamedTuple):
+    """The order of one side of a method's data.
 
-    An epoch is as many examples as the larger side has images. Side A is gone through in an order of its own for
-    each epoch, again and again where it is the smaller one; side B is drawn at random, an image for each example.
+    Steps follow each other through the epochs without a gap; a batch that begins in one epoch may end in the next.
+    An epoch is as many examples as the largest side has images. The first side is gone through in an order of its own
+    for each epoch, again and again where it is the smaller one, so that every image is seen equally often; an image of
+    a later side is drawn at random for each example.
 
     Attributes:
-      count: images of this side.
+      members: indices of the side's images, int64 [m].
       length: examples of an epoch.
-      drawn: whether this is side B.
-      batch_size, seed, process_index, process_count: as in `Order`.
+      drawn: whether this is a later side.
+      batch_size: of the global batch.
+      seed: of the order.
+      process_index, process_count: whose share of the rows this is.
     """
 
-    count: int
+    members: np.ndarray
     length: int
     drawn: bool
     batch_size: int
@@ -79,15 +63,15 @@ class PairOrder(NamedTuple):
         """Return the image indices of this process's rows of a step, int64 [B_local]."""
         share = self.batch_size // self.process_count
         positions = step * self.batch_size + self.process_index * share + np.arange(share)
-        return np.array([self._index(*divmod(int(p), self.length)) for p in positions], np.int64)
+        return self.members[[self._place(*divmod(int(position), self.length)) for position in positions]]
 
-    def _index(self, epoch: int, offset: int) -> int:
+    def _place(self, epoch: int, offset: int) -> int:
         if self.drawn:
-            return int(draws(self.seed, epoch, self.length, self.count)[offset])
-        return int(permutation(self.seed, epoch, self.length)[offset]) % self.count
+            return int(draws(self.seed, epoch, self.length, len(self.members))[offset])
+        return int(permutation(self.seed, epoch, self.length)[offset]) % len(self.members)
 
 
-def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[np.ndarray, np.ndarray]:
+def stream_members(source: Source, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Return a stream's image indices, ascending int64 [m], and the labels it shows, int32 [n] over the source.
 
     "labelled" holds the first int(count * share) images of each class, at least one; "unlabelled" holds the
@@ -95,24 +79,25 @@ def stream_members(source: Source, stream: str, labelled_share: float) -> tuple[
     the labels of "labelled" alone.
     Raises UserError where the stream is empty or unknown.
     """
-    if stream not in STREAMS:
-        raise UserError(f"unknown stream {stream!r}; there are {', '.join(STREAMS)}")
-    if stream == "all":
+    kind, share = stream.kind, stream.labelled_share
+    if kind not in STREAMS:
+        raise UserError(f"unknown stream {kind!r}; there are {', '.join(STREAMS)}")
+    if kind == "all":
         return np.arange(len(source)), source.labels
-    if not 0.0 <= labelled_share <= 1.0:
-        raise UserError(f"labelled_share is {labelled_share:g}; it must lie between 0 and 1")
+    if not 0.0 <= share <= 1.0:
+        raise UserError(f"labelled_share is {share:g}; it must lie between 0 and 1")
     labelled = np.zeros(len(source), bool)
-    if labelled_share > 0:
+    if share > 0:
         for label in np.unique(source.labels[source.labels >= 0]):
             of_class = np.flatnonzero(source.labels == label)
-            labelled[of_class[: max(1, int(len(of_class) * labelled_share))]] = True
+            labelled[of_class[: max(1, int(len(of_class) * share))]] = True
     hidden = np.full(len(source), -1, np.int32)
-    if stream == "partly_labelled":
+    if kind == "partly_labelled":
         return np.arange(len(source)), np.where(labelled, source.labels, hidden)
-    members = np.flatnonzero(labelled if stream == "labelled" else ~labelled)
+    members = np.flatnonzero(labelled if kind == "labelled" else ~labelled)
     if not len(members):
         raise UserError(
-            f"{source.spec}: the {stream} stream is empty with labelled_share={labelled_share:g}"
+            f"{source.spec}: the {kind} stream is empty with labelled_share={share:g}"
             + ("" if source.classes else "; its images have no classes (class folders give them)")
         )
-    return members, (source.labels if stream == "labelled" else hidden)
+    return members, (source.labels if kind == "labelled" else hidden)

@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,9 +12,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from uit_jax.data.opening import open_part, parts
-from uit_jax.data.sources.base import Form, Source, check_unreadable
+from uit_jax.data.reading import check_unreadable
+from uit_jax.data.sources.base import Form, Source
 from uit_jax.data.sources.packed import ARRAY, FORMAT, META
 from uit_jax.errors import UserError
+from uit_jax.files import write_whole
 from uit_jax.images.decode import Unreadable
 
 _BLOCK = 256  # images decoded ahead of the file
@@ -36,7 +37,7 @@ def pack(
     """Pack every split of a source below `out`; return the names of the unreadable images left out.
 
     `size` 0 packs images at their own size; `target_channels` is that of domain B of a pair, 0 for `channels`.
-    All is written to a folder beside `out` and renamed at the end, so `out` exists whole or not at all.
+    `out` exists whole or not at all in the end.
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where `out` exists, the disk is too small, or too many images are unreadable.
     """
@@ -48,22 +49,19 @@ def pack(
     names = parts(spec) or ("",)
     sources = {name: open_part(spec, name or "train", target if name.endswith("B") else form) for name in names}
     need = sum(len(s) * math.prod(s.shape) * s.dtype.itemsize for s in sources.values())
-    partial = out.with_name(f"{out.name}.partial-{os.getpid()}")
     skipped: list[str] = []
-    try:
-        partial.mkdir(parents=True)
-        free = shutil.disk_usage(partial).free
+
+    def write(partial: Path) -> None:
+        free = shutil.disk_usage(partial.parent).free
         if free < need:
             raise UserError(f"{out}: takes {need / 1e9:.2f} GB and the disk has {free / 1e9:.2f} GB left")
         for name, source in sources.items():
             folder = partial / name
-            folder.mkdir(exist_ok=True)
-            skipped += _write(source, folder, max_unreadable_share, functools.partial(progress, desc=name or "images"))
-        partial.rename(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+            folder.mkdir(parents=True)
+            told = functools.partial(progress, desc=name or "images")
+            skipped.extend(_write(source, folder, max_unreadable_share, told))
+
+    write_whole(out, write)
     return skipped
 
 

@@ -1,184 +1,197 @@
-"""Unpaired pairs of domains: two sources, opened together, and batches of images of both.
+"""A method's data: the source of each of its sides, where these lie, and the batches of all of them.
 
-A pair is named by one spec that holds both domains (a folder with trainA and trainB, a TFDS builder with these splits,
-the procedural world, of which classes 0 and 1 are taken), or by two specs, each of any kind: a folder, one image
-file, a class "SPEC#CLASS".
+One side is one set of images. Two are the domains of an unpaired pair, named by one spec that holds both (a folder with
+trainA and trainB, a TFDS builder with these splits, the procedural world, of which classes 0 and 1 are taken), or by
+two specs, each of any kind: a folder, one image file, a class "SPEC#CLASS".
 """
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+import contextlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from uit_jax.data.batches import Batches, HostBatch, open_batches
-from uit_jax.data.opening import is_procedural, open_part, parts, split_class
-from uit_jax.data.order import PairOrder
-from uit_jax.data.sources.base import Form, Reader, Source
-from uit_jax.data.sources.folders import PAIR_FOLDERS, pair_folders
+from uit_jax.data.batches import Batches, HostBatch, batches
+from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class
+from uit_jax.data.order import ALL
+from uit_jax.data.sources.base import DOMAINS, Form, Source
+from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
+from uit_jax.method import Side, Stream
 
-Place = tuple[str, str]  # a spec and the part of it
+Sources = dict[str, Source]  # by the names of the sides, in the method's order
+
 _PROCEDURAL = ("0", "1")  # the classes that are the domains where none are named
 
 
-@dataclasses.dataclass(frozen=True)
-class Pair:
-    """The images of two domains; `b` is None where only A is held out."""
+class Wanted(NamedTuple):
+    """What is to be opened, as `config.data` names it.
 
-    a: Source
-    b: Source | None
-
-    def __len__(self) -> int:
-        """Return the examples of an epoch."""
-        return max(len(side) for side in (self.a, self.b) if side is not None)
-
-    def describe(self) -> str:
-        """Say in one line what both sides hold."""
-        return f"A {self.a.describe()}; B {self.b.describe() if self.b is not None else 'none'}"
-
-
-class PairBatches:
-    """The batches of a pair, by step: `batch(step)` is a pure function of (seed, step, row). Close it after use.
-
-    `pipelines` tells what reads A and B: "tf.data" or "threads".
+    Attributes:
+      source: the images, both domains of a pair, or its domain A where there is a `target`.
+      target: domain B.
+      direction: "AtoB", or "BtoA", which exchanges the two: what would be B is the first side.
+      test_source, test_target: held-out images, where they are not the test splits of the former.
+      depth, resample: see `Form`.
     """
 
-    def __init__(self, a: Batches, b: Batches):
-        self._sides = {"a": a, "b": b}
+    source: str
+    target: str = ""
+    direction: str = "AtoB"
+    test_source: str = ""
+    test_target: str = ""
+    depth: int = 8
+    resample: str = "bilinear"
+
+
+def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", size: int, seed: int = 0) -> Sources:
+    """Open the "train" or "test" images of a method's sides.
+
+    Args:
+      wanted: where they lie, `config.data` or any other object with the fields of `Wanted`.
+      size: the side to which images are resized; 0 for their own size, which is one for all of a side.
+      seed: of the procedural world.
+
+    Raises UserError in one line for whatever is wrong with any of them.
+    """
+    return _open(sides, wanted, places(len(sides), wanted, split), size, seed)
+
+
+def open_test_sides(sides: Sequence[Side], wanted: Wanted, *, size: int, seed: int = 0) -> Sources:
+    """Open the held-out images of a method's sides: of the first at least, and of the others that have any.
+
+    They are the test images of `test_source` and `test_target`, or all of these where they are one whole; else those of
+    `source` and `target`. A `test_source` that holds both domains gives both.
+    Raises UserError, also where nothing is held out.
+    """
+    return _open(sides, wanted, places(len(sides), wanted, "held out"), size, seed)
+
+
+def describe(sources: Sources) -> str:
+    """Say in one line what all sides hold."""
+    if len(sources) == 1:
+        return next(iter(sources.values())).describe()
+    return "; ".join(f"{name.upper()} {source.describe()}" for name, source in sources.items())
+
+
+def fingerprint(sources: Sources) -> dict[str, Any]:
+    """Return what tells the images of a run from others: how many there are, and what the labels of one side mean."""
+    counts = {f"{'target_' * place}images": len(source) for place, source in enumerate(sources.values())}
+    first = next(iter(sources.values()))
+    return counts if len(sources) > 1 else {**counts, "classes": list(first.classes)}
+
+
+def check_same(record: Mapping[str, Any], sources: Sources) -> None:
+    """Raise a UserError for other images than a run began with, whose fingerprint is in `record`.
+
+    The order of the data is that of the sources the run began with.
+    """
+    for what, value in fingerprint(sources).items():
+        if value != record.get(what):
+            raise UserError(
+                f"the source now has {what} {value}, the run began with {record.get(what)}: continue on the same"
+                " images, or begin a new run in another --workdir"
+            )
+
+
+def check_enough(name: str, sources: Sources, batch_size: int) -> None:
+    """Raise a UserError that begins with `name` where one side alone has fewer images than a batch.
+
+    Of several, a batch may hold images twice.
+    """
+    count = max(map(len, sources.values()))
+    if len(sources) == 1 and count < batch_size:
+        raise UserError(f"{name}: {count} images are fewer than batch_size={batch_size}")
+
+
+class SideBatches(contextlib.AbstractContextManager):
+    """The batches of all sides, by step: `batch(step)` is a pure function of (seed, step, row). Close it after use.
+
+    `pipelines` tells what reads each side: "tf.data" or "threads".
+    """
+
+    def __init__(self, sides: Mapping[str, Batches], labelled: Collection[str]):
+        self._sides, self._labelled = sides, labelled
 
     @property
-    def pipelines(self) -> tuple[str, str]:
+    def pipelines(self) -> tuple[str, ...]:
         return tuple(side.pipeline for side in self._sides.values())
 
     def batch(self, step: int) -> HostBatch:
-        """Return this process's rows: "a" and "b", uint8 or uint16 [B_local, H, W, C], each of its own H, W and C.
+        """Return this process's rows: by the name of each side uint8 or uint16 [B_local, H, W, C], of its own H, W, C.
 
+        Beside them is "label", int32 [B_local], -1 unknown, where there is a labelled side.
         Raises UserError once too many images are unreadable.
         """
-        return {name: side.batch(step)["image"] for name, side in self._sides.items()}
+        found = {}
+        for name, side in self._sides.items():
+            rows = side.batch(step)
+            found[name] = rows["image"]
+            if name in self._labelled:
+                found["label"] = rows["label"]
+        return found
 
     def close(self) -> None:
         """Stop reading ahead."""
         for side in self._sides.values():
             side.close()
 
-    def __enter__(self) -> "PairBatches":
-        return self
-
     def __exit__(self, *_) -> None:
         self.close()
 
 
-def open_pair(
-    source: str,
-    target: str = "",
+def side_batches(
+    sources: Sources,
     *,
-    split: str = "train",
-    direction: str = "AtoB",
-    size: int,
-    channels: int = 3,
-    target_channels: int = 0,
-    depth: int = 8,
-    resample: str = "bilinear",
-    seed: int = 0,
-) -> Pair:
-    """Open the "train" or "test" images of a pair.
+    labelled: Collection[str] = (),
+    stream: Stream = ALL,
+    steps: Iterable[int] | None = None,
+    **how: Any,
+) -> SideBatches:
+    """Give the batches of a method's sides, unpaired: see `Order` for their order.
+
+    Of one side, a batch holds each image once (`batches` tells when not); of several, perhaps twice.
 
     Args:
-      source: both domains, or domain A where there is a `target`.
-      target: domain B.
-      direction: "BtoA" exchanges the two: what would be B is A of the pair.
-      size: the side to which images are resized; 0 for their own size, which is one for each domain.
-      channels, target_channels: of A and B of the pair; 0: of B as many as of A.
-      depth, resample, seed: as in `open_source`.
+      labelled: names of the sides whose labels a batch holds, one at most.
+      how: batch_size, seed, start_step, process_index, process_count, max_unreadable_share and pipeline of `batches`.
 
-    Raises UserError in one line for whatever is wrong with either.
+    Raises UserError as `batches` does.
     """
-    places = _places(source, target, split)
-    return _open(places, direction, _forms(size, channels, target_channels, depth, resample), seed)
+    steps = steps if steps is None or isinstance(steps, range) else tuple(steps)  # for all sides
+    length = max(map(len, sources.values())) if len(sources) > 1 else 0
+    opened = {
+        name: batches(source, stream=stream, length=length, drawn=place > 0, steps=steps, **how)
+        for place, (name, source) in enumerate(sources.items())
+    }
+    return SideBatches(opened, labelled)
 
 
-def open_test_pair(
-    source: str,
-    target: str = "",
-    test_source: str = "",
-    test_target: str = "",
-    *,
-    direction: str = "AtoB",
-    size: int,
-    channels: int = 3,
-    target_channels: int = 0,
-    depth: int = 8,
-    resample: str = "bilinear",
-    seed: int = 0,
-) -> Pair:
-    """Open the held-out images of a pair: of A at least, and of B where there are any.
+def places(count: int, wanted: Wanted, split: str) -> tuple[Place | None, ...]:
+    """Return where the images of each of `count` sides lie; here alone one side and two differ.
 
-    They are the test images of `test_source` and `test_target`, or all of these where they are one whole; else those of
-    `source` and `target`. A `test_source` that holds both domains gives both.
-    Raises UserError, also where nothing is held out.
+    `split` is "train", "test", or "held out", for the test images wherever they are, None where a later side has none.
+    Raises UserError.
     """
-    if test_source and not test_target and _holds_both(test_source, alone=not target):
-        split = "test" if {"test", "testA"} & set(_pair_parts(test_source)) else "train"
-        places = _places(test_source, "", split)
-    else:
-        places = [_held_out("data.test_source", test_source), _held_out("data.test_target", test_target)]
-        if None in places:
-            inner = _places(source, target, "test")
-            places = [named or place for named, place in zip(places, inner, strict=True)]
-    first, second = places if direction == "AtoB" else reversed(places)
-    if not _exists(second):
-        second = None
-    places = (first, second) if direction == "AtoB" else (second, first)
-    return _open(places, direction, _forms(size, channels, target_channels, depth, resample), seed)
+    if count == 1:
+        return (held_out(wanted.source, wanted.test_source) if split == "held out" else single(wanted.source, split),)
+    found = _held_out_domains(wanted) if split == "held out" else _domains(wanted.source, wanted.target, split)
+    if wanted.direction not in ("AtoB", "BtoA"):
+        raise UserError(f"data.direction is {wanted.direction!r}; it is 'AtoB' or 'BtoA'")
+    first, second = found if wanted.direction == "AtoB" else reversed(found)
+    return first, second if split != "held out" or _exists(second) else None
 
 
-def pair_batches(
-    pair: Pair,
-    *,
-    batch_size: int,
-    seed: int,
-    start_step: int = 0,
-    steps: Iterable[int] | None = None,
-    process_index: int = 0,
-    process_count: int = 1,
-    max_unreadable_share: float = 0.01,
-    pipeline: str = "auto",
-) -> PairBatches:
-    """Give the batches of a pair, unpaired: see `PairOrder` for their order; the arguments are those of `batches`.
-
-    A batch may be larger than the pair, and holds images twice then.
-    Raises UserError where the batch does not divide among the processes.
-    """
-    if batch_size < 1 or batch_size % process_count:
-        raise UserError(f"batch_size={batch_size} does not divide among {process_count} processes")
-    steps = steps if steps is None or isinstance(steps, range) else tuple(steps)  # for both sides
-
-    def side(source: Source, drawn: bool) -> Batches:
-        order = PairOrder(len(source), len(pair), drawn, batch_size, seed, process_index, process_count)
-        reader = Reader(source, np.arange(len(source)), source.labels, max_unreadable_share=max_unreadable_share)
-        return open_batches(order, reader, start_step=start_step, steps=steps, pipeline=pipeline)
-
-    return PairBatches(side(pair.a, drawn=False), side(pair.b, drawn=True))
+def _open(sides: Sequence[Side], wanted: Wanted, found: Sequence[Place | None], size: int, seed: int) -> Sources:
+    sources = {}
+    for index, (side, place) in enumerate(zip(sides, found, strict=True)):
+        key = "data.target_channels" if index else "data.channels"
+        form = Form(size, side.channels, wanted.depth, wanted.resample, key)
+        if place is not None:
+            sources[side.name] = open_part(*place, form, seed=seed)
+    return sources
 
 
-def _forms(size: int, channels: int, target_channels: int, depth: int, resample: str) -> tuple[Form, Form]:
-    if target_channels < 0:
-        raise UserError(f"data.target_channels is {target_channels}; give their number, or 0 for that of domain A")
-    a = Form(size, channels, depth, resample)
-    return a, a._replace(channels=target_channels or channels, channels_key="data.target_channels")
-
-
-def _open(places: Sequence[Place | None], direction: str, forms: tuple[Form, Form], seed: int) -> Pair:
-    if direction not in ("AtoB", "BtoA"):
-        raise UserError(f"data.direction is {direction!r}; it is 'AtoB' or 'BtoA'")
-    places = places if direction == "AtoB" else places[::-1]
-    sides = (place and open_part(*place, form, seed=seed) for place, form in zip(places, forms, strict=True))
-    return Pair(*sides)
-
-
-def _places(source: str, target: str, split: str) -> tuple[Place, Place]:
+def _domains(source: str, target: str, split: str) -> tuple[Place, Place]:
     """Return where the two domains are."""
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}; there are 'train' and 'test'")
@@ -202,6 +215,27 @@ def _places(source: str, target: str, split: str) -> tuple[Place, Place]:
     return (source, f"{split}A"), (source, f"{split}B")
 
 
+def _held_out_domains(wanted: Wanted) -> tuple[Place, Place]:
+    """Return where the held-out images of the two domains are, if they are anywhere."""
+    if wanted.test_source and not wanted.test_target and _holds_both(wanted.test_source, alone=not wanted.target):
+        split = "test" if {"test", "testA"} & set(_pair_parts(wanted.test_source)) else "train"
+        return _domains(wanted.test_source, "", split)
+    named = _named("data.test_source", wanted.test_source), _named("data.test_target", wanted.test_target)
+    if None not in named:
+        return named
+    own = _domains(wanted.source, wanted.target, "test")
+    return tuple(mine or place for mine, place in zip(named, own, strict=True))
+
+
+def _named(key: str, spec: str) -> Place | None:
+    """Return the held-out part of a source that is named for it, None where none is named."""
+    if not spec:
+        return None
+    if _holds_both(spec, alone=False):
+        raise UserError(f"{key}={spec}: holds both domains; leave data.test_target empty, or name one of them here")
+    return spec, "test" if parts(spec) else "train"
+
+
 def _holds_both(spec: str, *, alone: bool) -> bool:
     """Tell whether a spec names both domains; the procedural world does where it stands `alone`."""
     found = _pair_parts(spec)
@@ -216,21 +250,12 @@ def _pair_parts(spec: str) -> tuple[str, ...]:
     if is_procedural(base):
         return parts(base)
     found = parts(base) if base.startswith("tfds:") else pair_folders(Path(base).expanduser())
-    return tuple(part for part in found if part in PAIR_FOLDERS)
-
-
-def _held_out(key: str, spec: str) -> Place | None:
-    """Return the held-out part of a source that is named for it, None where none is named."""
-    if not spec:
-        return None
-    if _holds_both(spec, alone=False):
-        raise UserError(f"{key}={spec}: holds both domains; leave data.test_target empty, or name one of them here")
-    return spec, "test" if parts(spec) else "train"
+    return tuple(part for part in found if part in DOMAINS)
 
 
 def _exists(place: Place) -> bool:
     spec, part = place
-    if part in PAIR_FOLDERS:
+    if part in DOMAINS:
         return part in _pair_parts(spec)
     found = parts(spec)
     return part in found or (not found and part == "train")

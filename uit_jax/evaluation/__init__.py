@@ -1,1 +1,25 @@
-"""Evaluators: one file each, over metrics."""
+"""Evaluators: one file each, over metrics; `evaluate` runs them on a trained run."""
+
+from uit_jax.evaluation.clusters import Clusters
+from uit_jax.evaluation.context import Context, Evaluator, Scores
+from uit_jax.evaluation.judge import Judge
+from uit_jax.evaluation.kmeans import KMeans
+from uit_jax.evaluation.oracle import Oracle
+from uit_jax.evaluation.report import EVALUATORS, USUAL, choose, evaluate, table
+from uit_jax.evaluation.retrieval import Retrieval
+
+__all__ = [
+    "EVALUATORS",
+    "USUAL",
+    "Clusters",
+    "Context",
+    "Evaluator",
+    "Judge",
+    "KMeans",
+    "Oracle",
+    "Retrieval",
+    "Scores",
+    "choose",
+    "evaluate",
+    "table",
+]

@@ -5,6 +5,8 @@ must tell a species by shape and texture: a translation that has only the right 
 """
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -13,19 +15,78 @@ import numpy as np
 import optax
 
 from uit_jax.data import world as worlds
+from uit_jax.evaluation.context import Context, Evaluator, Scores
+from uit_jax.files import pick_evenly
 from uit_jax.losses import clustering
-from uit_jax.nn.oracle import Oracle
-from uit_jax.types import Method, PyTree
+from uit_jax.method import Method
+from uit_jax.nn import oracle as network_of
+from uit_jax.types import PyTree
+
+PROTOCOL = "{count} pairs of test images of different species, compared with the true translation of each"
+DOMAIN_PROTOCOL = (
+    "{count} test images of A translated by the weights kept for inference; species and place judged by a network that"
+    " was trained on true images and labels of the procedural world"
+)
+_UNKNOWN = "what translations should be is known of the procedural world's images in RGB alone"
 
 
-class Judge(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Oracle(Evaluator):
+    """Translations of the procedural world compared with the true ones.
+
+    A method with styles translates `pairs` of test images of different species; one from a domain to another as many
+    test images of the first.
+    """
+
+    name = "oracle"
+    scores = {
+        "translation_oracle_accuracy": "accuracy of the oracle on true images",
+        "translation_species": "translations of the wanted species",
+        "translation_position": "position error / that of random pairs",
+        "translation_color": "colour error (RGB distance)",
+        "translation_object": "  of the object",
+        "translation_ground": "  of the ground",
+        "translation_follows_reference": "colours nearer to reference than content",
+        "translation_ground_follows_reference": "  of the ground alone",
+        "translation_error": "pixel error against the true translation",
+    }
+
+    pairs: int = 600
+
+    def needs(self, context: Context) -> str:
+        if not self.pairs:
+            return "no translations are asked for (--pairs=0)"
+        sides = [side.channels for side in context.trained.method.sides]
+        if (len(sides) == 1) != context.trained.styled:
+            return "translations are neither to a reference nor from one domain to another"
+        worlds_of = [getattr(source, "world", None) for source in context.sources.values()]
+        return _UNKNOWN if len(worlds_of) < len(sides) or None in worlds_of or set(sides) != {3} else ""
+
+    def run(self, context: Context) -> Scores:
+        method, variables, source = context.trained.method, context.trained.variables, context.source
+        if context.trained.styled:
+            found = score(method, variables, source.world, count=self.pairs)
+            protocol, facts = PROTOCOL.format(count=self.pairs), {}
+        else:
+            target = context.sources[method.sides[1].name].scenes.species[0]
+            few = len(context.chosen) <= self.pairs
+            chosen = context.chosen if few else pick_evenly(len(source), self.pairs)
+            found = score_domain(method, variables, source.world, source.scenes[chosen], int(target))
+            protocol = DOMAIN_PROTOCOL.format(count=len(chosen))
+            facts = {"images": len(chosen), "labelled_images": len(chosen)}
+        scores = {f"translation_{name}": float(value) for name, value in found.items()}
+        return Scores(scores, {"translations": protocol}, facts)
+
+
+class Reader(NamedTuple):
     """A trained oracle: `read(images) -> (species int [n], position [n, 2])`, and its accuracy on held-out scenes."""
 
-    read: object
+    read: Callable
     accuracy: float
 
 
-def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: int = 0) -> Judge:
+@functools.lru_cache(maxsize=1)
+def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: int = 0) -> Reader:
     """Train an oracle on scenes of `world` and measure it on the world's test set.
 
     Half of its scenes have the world's colours, half any hue, and all a little noise.
@@ -35,7 +96,7 @@ def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: 
     images = np.concatenate([world.render(each) for each in scenes])
     species = np.concatenate([each.species for each in scenes])
     position = np.concatenate([each.position for each in scenes]).astype(np.float32)
-    network, tx = Oracle(world.species), optax.adam(optax.cosine_decay_schedule(2e-3, steps))
+    network, tx = network_of.Oracle(world.species), optax.adam(optax.cosine_decay_schedule(2e-3, steps))
     key = jax.random.key(seed)
     params = network.init(key, _to_float(images[:1]))["params"]
 
@@ -64,7 +125,7 @@ def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: 
         params, opt_state = step(params, opt_state, number, images[rows], species[rows], position[rows])
     test = world.scenes("test")
     found, _ = read(_to_float(world.render(test)))
-    return Judge(read, float((found == test.species).mean()))
+    return Reader(read, float((found == test.species).mean()))
 
 
 def pairs(scenes: worlds.Scenes, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +139,7 @@ def pairs(scenes: worlds.Scenes, count: int, seed: int = 0) -> tuple[np.ndarray,
 
 
 def score(
-    method: Method, variables: PyTree, world: worlds.World, *, count: int = 600, judge: Judge | None = None
+    method: Method, variables: PyTree, world: worlds.World, *, count: int = 600, reader: Reader | None = None
 ) -> dict[str, float]:
     """Translate pairs of test scenes of different species and compare with the true translations.
 
@@ -94,7 +155,7 @@ def score(
       error: mean absolute difference of pixels from the true translation, in [-1, 1] units.
     """
     scenes = world.scenes("test")
-    judge = judge or train(world)
+    reader = reader or train(world)
     content, reference = pairs(scenes, count)
     images = _to_float(world.render(scenes))
     translate = jax.jit(method.translate)
@@ -102,7 +163,7 @@ def score(
     for rows in np.array_split(np.arange(count), max(1, count // 100)):
         inputs = {"content": images[content[rows]], "reference": images[reference[rows]]}
         outputs.append(np.asarray(translate(variables, inputs)))
-    return compare(np.concatenate(outputs), scenes[content], scenes[reference], world, judge)
+    return compare(np.concatenate(outputs), scenes[content], scenes[reference], world, reader)
 
 
 def score_domain(
@@ -112,7 +173,7 @@ def score_domain(
     scenes: worlds.Scenes,
     species: int,
     *,
-    judge: Judge | None = None,
+    reader: Reader | None = None,
 ) -> dict[str, float]:
     """Translate scenes by a method without styles, which was to learn to draw them as another species.
 
@@ -122,41 +183,41 @@ def score_domain(
       position: mean distance of the translated object from where it was, divided by that of a random pairing.
       ground: mean distance in RGB (0 to sqrt 3) of the ground's colour, which no species owns, from what it was.
     """
-    judge = judge or train(world)
+    reader = reader or train(world)
     translate = jax.jit(method.translate)
     outputs = []
     for part in np.array_split(np.arange(len(scenes)), max(1, len(scenes) // 100)):
         content = _to_float(world.render(scenes[part]))
         outputs.append(np.asarray(translate(variables, {"content": content})))
-    return compare_domain(np.concatenate(outputs), scenes, species, world, judge)
+    return compare_domain(np.concatenate(outputs), scenes, species, world, reader)
 
 
-def compare_domain(outputs: np.ndarray, scenes: worlds.Scenes, species: int, world, judge: Judge) -> dict:
+def compare_domain(outputs: np.ndarray, scenes: worlds.Scenes, species: int, world, reader: Reader) -> dict:
     """Compare translations [n, S, S, 3] in [-1, 1] with what they should be; see `score_domain` for the numbers."""
-    found, position = judge.read(outputs)
+    found, position = reader.read(outputs)
     truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, species))
     # Where there is ground before and after.
     ground = worlds.masks(scenes, world.size)[..., 2] * worlds.masks(truth, world.size)[..., 2]
     seen = np.einsum("nhwc,nhw->nc", outputs / 2 + 0.5, ground) / ground.sum((1, 2))[:, None]
     return {
-        "oracle_accuracy": judge.accuracy,
+        "oracle_accuracy": reader.accuracy,
         "species": float((found == species).mean()),
         "position": _displacement(position, scenes.position),
         "ground": float(_distances(seen, scenes.colors[:, 2]).mean()),
     }
 
 
-def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scenes, world, judge: Judge) -> dict:
+def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scenes, world, reader: Reader) -> dict:
     """Compare translations [n, S, S, 3] in [-1, 1] with the true ones; see `score` for the numbers."""
     truth = worlds.translation(content, reference)
-    species, position = judge.read(outputs)
+    species, position = reader.read(outputs)
     parts = worlds.masks(truth, world.size)
     seen = _mean_colors(outputs / 2 + 0.5, parts)
     to_reference = _distances(seen, _mean_colors(world.render(truth) / 255, parts))
     kept = dataclasses.replace(truth, colors=content.colors)
     to_content = _distances(seen, _mean_colors(world.render(kept) / 255, parts))
     return {
-        "oracle_accuracy": judge.accuracy,
+        "oracle_accuracy": reader.accuracy,
         "species": float((species == reference.species).mean()),
         "position": _displacement(position, content.position),
         "color": float(to_reference.mean()),

@@ -23,31 +23,10 @@ from PIL import Image
 
 from uit_jax.errors import UserError
 from uit_jax.images import rasters
-from uit_jax.images.rasters import ARRAYS, PICTURES, Unreadable, open_image, upright
+from uit_jax.images.rasters import Unreadable, open_image, upright
 
-SUFFIXES = PICTURES
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-__all__ = [
-    "ARRAYS",
-    "FILTERS",
-    "SUFFIXES",
-    "Facts",
-    "Unreadable",
-    "WrongChannels",
-    "decode",
-    "dimensions",
-    "facts",
-    "is_plain",
-    "open_image",
-    "pixels",
-    "resize",
-    "to_channels",
-    "to_depth",
-    "upright",
-]
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_PLAIN_CHUNKS = frozenset(b"IHDR IDAT IEND sRGB gAMA cHRM pHYs tEXt iCCP tIME bKGD".split())
 _JPEG_SIZES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive frames, Huffman coded
 _JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
@@ -221,7 +200,7 @@ def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
 
 def _png_header(data: bytes) -> tuple[int, int, int] | None:
     """Return (width, height, components) of a plain PNG; transparency, EXIF or animation chunks make it not plain."""
-    if data[:8] != _PNG:
+    if data[:8] != rasters.PNG:
         return None
     width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
     components = {0: 1, 2: 3}.get(colour)

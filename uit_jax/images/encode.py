@@ -1,43 +1,31 @@
 """From an array to an image file: what Pillow writes, and 16-bit colour and images of any number of channels."""
 
-import contextlib
 import io
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from uit_jax.errors import UserError
+from uit_jax.files import write_whole
+from uit_jax.images.rasters import PNG
 
-
-class _Held(NamedTuple):
-    """What files of a suffix hold: numbers of channels (() for any), and bits."""
-
-    channels: tuple[int, ...]
-    depths: tuple[int, ...]
-
-
+# What files of a suffix hold: numbers of channels (() for any), and bits.
 _HELD = {
-    ".png": _Held((1, 2, 3, 4), (8, 16)),
-    ".jpg": _Held((1, 3), (8,)),
-    ".jpeg": _Held((1, 3), (8,)),
-    ".webp": _Held((1, 3), (8,)),
-    ".bmp": _Held((1, 3), (8,)),
-    ".tif": _Held((), (8, 16)),
-    ".tiff": _Held((), (8, 16)),
-    ".npy": _Held((), (8, 16)),
+    ".png": ((1, 2, 3, 4), (8, 16)),
+    **dict.fromkeys((".jpg", ".jpeg", ".webp", ".bmp"), ((1, 3), (8,))),
+    **dict.fromkeys((".tif", ".tiff", ".npy"), ((), (8, 16))),
 }
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray and opacity, RGB, RGBA
 
 
 def holds(suffix: str, channels: int, depth: int) -> bool:
     """Tell whether `write` can write such images to files of a suffix, such as ".png"."""
-    held = _HELD.get(suffix.lower())
-    return held is not None and (not held.channels or channels in held.channels) and depth in held.depths
+    counts, depths = _HELD.get(suffix.lower(), ((), ()))
+    return depth in depths and (not counts or channels in counts)
 
 
 def write(path: str | os.PathLike, image: np.ndarray) -> None:
@@ -60,16 +48,7 @@ def write(path: str | os.PathLike, image: np.ndarray) -> None:
         able = [known for known in (".png", ".tif", ".npy") if holds(known, channels, depth)]
         count = f"{channels} channel{'s' * (channels != 1)}"
         raise UserError(f"{path}: {suffix} cannot hold {count} of {depth} bits; write {' or '.join(able)}")
-    data = _encoded(np.ascontiguousarray(image), suffix)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
+    write_whole(path, _encoded(np.ascontiguousarray(image), suffix))
 
 
 def _encoded(image: np.ndarray, suffix: str) -> bytes:
@@ -101,7 +80,7 @@ def _deep_png(image: np.ndarray) -> bytes:
     filtered = np.concatenate([np.full((height, 1), 2, np.uint8), rows - above], axis=1)
     header = struct.pack(">IIBBBBB", width, height, 16, _PNG_COLOURS[channels], 0, 0, 0)
     body = zlib.compress(filtered.tobytes(), 6)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
+    return PNG + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

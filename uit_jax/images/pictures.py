@@ -1,8 +1,5 @@
-"""Labelled pictures of what a model does: translation grids, the members of pseudo domains, strips."""
+"""Labelled pictures of what a model does: grids of translations, the members of pseudo domains, any table of images."""
 
-import contextlib
-import io
-import itertools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +8,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from uit_jax.errors import UserError
-from uit_jax.images import decode as decoding
-from uit_jax.inference import batched as inference
-from uit_jax.types import Method, PyTree
+from uit_jax.files import ARRAYS, picked
+from uit_jax.images import encode
+from uit_jax.images.decode import to_depth
 
 WHITE, INK, MUTED = (255, 255, 255), (32, 33, 36), (95, 99, 104)
 GAP, MARGIN, FRAME = 4, 12, 10  # pixels: between cells, around the picture, between headers and body
@@ -29,7 +26,7 @@ def reference_grid(
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
 ) -> np.ndarray:
-    """Draw sources x references: references on top, contents on the left, a white corner: uint8 [H, W, 3].
+    """Render sources x references: references on top, contents on the left, a white corner: uint8 [H, W, 3].
 
     Args:
       contents: m images uint8 [H, W, C], of any sizes.
@@ -46,27 +43,22 @@ def reference_grid(
 def domain_grid(
     images: np.ndarray, domains: np.ndarray, count: int, *, members: int = 10, rows: int = 20, title: str = ""
 ) -> np.ndarray:
-    """Draw members of each pseudo domain, one row a domain with its number and count: uint8 [H, W, 3].
+    """Render members of each pseudo domain, one row a domain with its number and count: uint8 [H, W, 3].
 
     Args:
       images: uint8 [n, H, W, C].
       domains: int [n], the pseudo domain of each image, in 0 to count - 1.
       count: the number of pseudo domains; empty ones get an empty row.
-      members: images drawn of each domain, evenly spread among its own.
-      rows: where there are more domains, the largest of them are drawn.
+      members: images shown of each domain, evenly spread among its own.
+      rows: where there are more domains, the largest of them are shown.
     """
     sizes = np.bincount(domains, minlength=count)
     shown = np.sort(np.argsort(-sizes, kind="stable")[:rows])
-    cells = [[images[i] for i in _spread(np.flatnonzero(domains == domain), members)] for domain in shown]
+    cells = [[images[i] for i in picked(np.flatnonzero(domains == domain), members)] for domain in shown]
     width = max(map(len, cells))
     cells = [row + [None] * (width - len(row)) for row in cells]
     labels = [f"domain {domain}\n{sizes[domain]} {'image' if sizes[domain] == 1 else 'images'}" for domain in shown]
     return table(cells, title=title, row_labels=labels)
-
-
-def strip(images: Sequence[np.ndarray], labels: Sequence[str] = (), *, title: str = "") -> np.ndarray:
-    """Draw images side by side with a caption above each: uint8 [H, W, 3]."""
-    return table([list(images)], title=title, column_labels=labels)
 
 
 def table(
@@ -138,52 +130,6 @@ def mosaic(images: Sequence[np.ndarray], side: int | None = None) -> np.ndarray:
     return np.concatenate([np.concatenate(tiles[:2], 1), np.concatenate(tiles[2:], 1)])
 
 
-def training_grids(
-    method: Method,
-    variables: PyTree,
-    contents: np.ndarray,
-    references: np.ndarray,
-    members: np.ndarray | None = None,
-) -> dict[str, np.ndarray]:
-    """Draw the pictures that a training run writes: name -> uint8 [H, W, 3].
-
-    Args:
-      variables: of `method`, on any devices.
-      contents, references: uint8 [m, S, S, C] and [n, S, S, C], for the translation grid.
-      members: uint8 [k, S, S, C], sorted into pseudo domains; by default contents and references.
-    """
-    variables = inference.local(variables)
-    styles = inference.read(method, "style", variables, references)
-    translations = inference.redraw_all(method, variables, contents, styles)
-    grids = {"translations": reference_grid(contents, references, translations)}
-    if "cluster" in method.readouts:
-        members = np.concatenate([contents, references]) if members is None else members
-        probabilities = inference.read(method, "cluster", variables, members)
-        grids["domains"] = domain_grid(members, probabilities.argmax(-1), probabilities.shape[-1])
-    return grids
-
-
-def pair_grids(method: Method, variables: PyTree, a: np.ndarray, b: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Draw the pictures that a training run on pairs of domains writes: name -> uint8 [H, W, 3].
-
-    Each row has an image of A and its translation, and beside them an image of B and its own, which should be
-    itself: B is what the method translates to.
-
-    Args:
-      variables: of `method`, on any devices.
-      a: [n, H, W, C] of any size, uint8 or uint16.
-      b: the same of B, as many or not.
-    """
-    variables = inference.local(variables)
-    columns, labels = [], []
-    for name, images in (("A", a), ("B", b)):
-        if images is not None:
-            columns += [images, inference.redraw_any(method, variables, images)]
-            labels += [name, f"translation of {name}"]
-    rows = itertools.zip_longest(*columns)
-    return {"translations": table(list(rows), column_labels=labels)}
-
-
 def thumbnail(image: np.ndarray) -> np.ndarray:
     """Shrink an image [H, W, C] to what a cell of a table shows of it: uint8 [h, w, 3]."""
     scale = LARGEST_CELL / max(image.shape[:2])
@@ -192,7 +138,7 @@ def thumbnail(image: np.ndarray) -> np.ndarray:
 
 def as_rgb(image: np.ndarray) -> np.ndarray:
     """Show an image uint8 or uint16 [H, W, C] as uint8 [H, W, 3]: one channel as grey, of many the first three."""
-    image = decoding.to_depth(image, 8)
+    image = to_depth(image, 8)
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3])
 
 
@@ -200,29 +146,12 @@ def save(path: str | os.PathLike, image: np.ndarray) -> None:
     """Write an image uint8 [H, W, C] in the format of the name's ending, whole or not at all.
 
     Raises:
-      UserError: the ending is no image format, or the file cannot be written.
+      UserError: the ending is no format of pictures, or the file cannot be written.
     """
-    path = Path(path)
-    partial = path.with_name(f".{path.name}.partial")
-    image = image[..., 0] if image.shape[-1] == 1 else image
-    encoded = io.BytesIO()
-    try:
-        Image.fromarray(image).save(encoded, Image.registered_extensions()[path.suffix.lower()], quality=95)
-    except (KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: pictures are written as .png, .jpg, .webp, .bmp or .tif") from error
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(encoded.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-
-
-def _spread(items: np.ndarray, count: int) -> np.ndarray:
-    """Return at most `count` of some items, evenly spread: neighbours in a folder are often alike."""
-    return items[np.linspace(0, len(items) - 1, min(count, len(items))).astype(int)]
+    suffix = Path(path).suffix.lower()
+    if suffix in ARRAYS or not encode.holds(suffix, image.shape[-1], 8):
+        raise UserError(f"{path}: pictures are written as .png, .jpg, .webp, .bmp or .tif")
+    encode.write(path, image)
 
 
 def _cell_size(images: Sequence[np.ndarray]) -> tuple[int, int]:

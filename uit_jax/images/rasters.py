@@ -11,15 +11,13 @@ import io
 import struct
 import sys
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-ARRAYS = frozenset({".npy"})
-
-_PNG, _NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
+PNG, _NPY = b"\x89PNG\r\n\x1a\n", b"\x93NUMPY"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _ORIENTATION, _SAMPLES, _BITS, _PHOTOMETRIC = 274, 277, 258, 262  # tags of TIFF, the first of EXIF too
 # Pillow's decoders keep the high byte of each 16-bit number, by its order in memory: the order that keeps the low one.
@@ -92,6 +90,21 @@ def dimensions(data: bytes) -> tuple[int, int]:
         if data[:4] not in _TIFF:
             raise
         return _tiff(data, 0).pixels.shape[:2]
+
+
+def file_dimensions(path: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image in a file, by its header alone where Pillow knows it.
+
+    Raises Unreadable, and OSError.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            if not (turned and image.format == "TIFF"):  # Pillow may have turned its size, not that of other formats
+                return image.size if turned else image.size[::-1]
+    except Exception:  # its parsers raise nearly any type on corrupt bytes
+        pass
+    return dimensions(path.read_bytes())
 
 
 def odd(data: bytes) -> tuple[str, Raster] | None:
@@ -207,7 +220,7 @@ def whole_numbers(values: np.ndarray) -> np.ndarray:
 
 def _sixteen_bits(data: bytes) -> Raster | None:
     """Read 16-bit gray or colour with Pillow; None for what has 8 bits."""
-    if data[:8] == _PNG and data[24:26] == b"\x10\x04":
+    if data[:8] == PNG and data[24:26] == b"\x10\x04":
         # Gray and opacity of 16 bits lie in the file as four channels of 8 do: its filters work on bytes.
         header = data[12:24] + b"\x08\x06" + data[26:29]
         data = data[:12] + header + struct.pack(">I", zlib.crc32(header)) + data[33:]

@@ -3,6 +3,7 @@
 Images are uint8, or uint16 where all 16 bits count; translations come back with as many bits.
 """
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable
@@ -15,7 +16,8 @@ import numpy as np
 from uit_jax.augment import normalize
 from uit_jax.errors import UserError
 from uit_jax.inference import tiling
-from uit_jax.types import Array, Method, PyTree
+from uit_jax.method import Method
+from uit_jax.types import Array, PyTree
 
 MAX_PIXELS = 2**20
 """Larger images are drawn in tiles."""
@@ -46,7 +48,17 @@ def read(
     method: Method, name: str, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
 ) -> np.ndarray:
     """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D])."""
-    run = _reader(method.readouts[name])
+    return apply(_Readout(method, name), variables, images, batch_size=batch_size)
+
+
+def apply(
+    function: Callable[[PyTree, Array], Array], variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
+) -> np.ndarray:
+    """Apply `(variables, images float32 [B, H, W, C] in [-1, 1]) -> [B, ...]` to images uint8 [n, H, W, C]: [n, ...].
+
+    It is compiled once for functions that are equal.
+    """
+    run = _reader(function)
     return _in_batches(lambda chunk: run(variables, chunk), images, batch_size=batch_size or min(64, len(images)))
 
 
@@ -55,7 +67,7 @@ def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size
     return read(method, "cluster", variables, images, batch_size=batch_size).argmax(-1)
 
 
-def redraw(
+def translate(
     method: Method,
     variables: PyTree,
     contents: np.ndarray,
@@ -64,18 +76,18 @@ def redraw(
     batch_size: int | None = None,
 ) -> np.ndarray:
     """Translate contents [n, H, W, C], each to its own style [n, D] if the method reads styles: [n, H, W, C']."""
-    run = _translator(method.translate)
+    run = _translator(method)
     batch_size = batch_size or min(16, len(contents))
     inputs = (contents,) if styles is None else (contents, styles)
     return _in_batches(lambda *chunk: run(variables, *chunk), *inputs, batch_size=batch_size)
 
 
-def redraw_all(
+def translate_all(
     method: Method, variables: PyTree, contents: np.ndarray, styles: np.ndarray, *, batch_size: int | None = None
 ) -> np.ndarray:
     """Translate every content [m, H, W, C] to every style [n, D]: uint8 [m, n, H, W, C]."""
     rows, columns = len(contents), len(styles)
-    pairs = redraw(
+    pairs = translate(
         method,
         variables,
         np.repeat(contents, columns, axis=0),
@@ -85,7 +97,7 @@ def redraw_all(
     return pairs.reshape(rows, columns, *pairs.shape[1:])
 
 
-def redraw_any(
+def translate_any(
     method: Method,
     variables: PyTree,
     contents: np.ndarray,
@@ -95,7 +107,7 @@ def redraw_any(
     max_pixels: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> np.ndarray:
-    """Translate contents [n, H, W, C] of any size as `redraw` does: continued by reflection, and cut back.
+    """Translate contents [n, H, W, C] of any size as `translate` does: continued by reflection, and cut back.
 
     Images of more than `max_pixels` pixels, by default `MAX_PIXELS`, are drawn in tiles; `progress` is told of these.
     A method that cannot do that draws them whole if no `max_pixels` is given.
@@ -110,9 +122,9 @@ def redraw_any(
     fitting = limit // (size[0] * size[1])
     if fitting or not method.stages:
         batch_size = min(batch_size or len(contents), 16, max(1, fitting))
-        drawn = redraw(method, variables, padded, styles, batch_size=batch_size)
+        drawn = translate(method, variables, padded, styles, batch_size=batch_size)
     else:
-        drawn = np.stack([_redraw_tiled(method, variables, image, limit, progress) for image in padded])
+        drawn = np.stack([_translate_tiled(method, variables, image, limit, progress) for image in padded])
     return drawn[:, :height, :width]
 
 
@@ -137,7 +149,9 @@ def pad(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.pad(images, [(0, 0)] * (images.ndim - 3) + more + [(0, 0)], "reflect")
 
 
-def _redraw_tiled(method: Method, variables: PyTree, image: np.ndarray, limit: int, progress: Callable) -> np.ndarray:
+def _translate_tiled(
+    method: Method, variables: PyTree, image: np.ndarray, limit: int, progress: Callable[[int, int], None]
+) -> np.ndarray:
     """Translate an image in tiles that need no more memory than one of `limit` pixels would whole."""
     tile, budget = min(tiling.TILE, math.isqrt(limit)), tiling.BUDGET * limit // MAX_PIXELS
     content = np.asarray(normalize(image))
@@ -145,17 +159,28 @@ def _redraw_tiled(method: Method, variables: PyTree, image: np.ndarray, limit: i
     return np.asarray(to_whole(drawn, image.dtype))
 
 
-# A new program for every call would be compiled anew, so the programs are kept by the function they run.
+@dataclasses.dataclass(frozen=True)
+class _Readout:
+    """A read-out of a method, equal to that of an equal method, which bound methods are not."""
+
+    method: Method
+    name: str
+
+    def __call__(self, variables: PyTree, images: Array) -> Array:
+        return self.method.readouts[self.name](variables, images)
+
+
+# A new program for every call would be compiled anew, so they are kept: equal methods share them.
 @functools.lru_cache(maxsize=8)
-def _reader(readout: Callable) -> Callable:
-    return jax.jit(lambda variables, images: readout(variables, normalize(images)))
+def _reader(function: Callable) -> Callable:
+    return jax.jit(lambda variables, images: function(variables, normalize(images)))
 
 
 @functools.lru_cache(maxsize=8)
-def _translator(translate: Callable) -> Callable:
+def _translator(method: Method) -> Callable:
     def run(variables, contents, *styles):
         inputs = {"content": normalize(contents), **dict(zip(("style",), styles, strict=False))}
-        return to_whole(translate(variables, inputs), contents.dtype)
+        return to_whole(method.translate(variables, inputs), contents.dtype)
 
     return jax.jit(run)
 

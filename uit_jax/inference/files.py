@@ -1,107 +1,224 @@
-"""What a trained run makes of image files and of frames: decoded, grouped by size, translated, cut back."""
+"""What a trained method makes of images of any sizes and of frames: read, grouped by size, translated, cut back."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from uit_jax.errors import UserError
-from uit_jax.images import decode as decoding
-from uit_jax.images import pictures
-from uit_jax.inference import batched as inference
-from uit_jax.inference.styles import Look, Trained
+from uit_jax.images import decode, pictures
+from uit_jax.inference import batched, inputs
+from uit_jax.inference.inputs import Given
+from uit_jax.inference.styles import Look
+from uit_jax.method import Method
+from uit_jax.types import PyTree
 
-_DECODERS = 4
-_ORIENTATION = 0x0112
+_READERS = 4
 
 
 class Job(NamedTuple):
-    """What a run shall do with the images that it is given.
+    """What a method shall do with the images that it is given.
 
     Attributes:
+      form: what they are brought to: channels, depth and resample, as `images.decode` has them.
       look: the styles to draw in; None for a method without any.
       keep: draw images at their own size (continued by reflection, and cut back), not at the model's.
       batch_size: images drawn at once at the model's size; of larger images fewer.
-      max_pixels: images with more are drawn in tiles; by default as `inference.redraw_any` has it.
+      max_pixels: images with more are drawn in tiles; by default as `batched.translate_any` has it.
     """
 
-    run: Trained
+    method: Method
+    variables: PyTree
+    form: dict[str, Any]
     look: Look | None = None
     keep: bool = False
     batch_size: int = 8
     max_pixels: int | None = None
 
-    def codes(self, images: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the styles to draw images [H, W, C] of any sizes in: float32 [m, n, D]."""
-        run, look, size = self.run, self.look, self.run.config.data.image_size
+    @property
+    def side(self) -> int:
+        """The model's size."""
+        return self.method.image_size
+
+    def codes(self, images: Sequence[np.ndarray], indices: Sequence[int]) -> np.ndarray:
+        """Return the styles to draw images [H, W, C] of any sizes in: float32 [m, n, D]; `indices` are theirs."""
+        look = self.look
+        if look.codes.ndim == 3:
+            return look.codes[list(indices)]
         if look.own is None:
             return np.broadcast_to(look.codes, (len(images), *look.codes.shape))
         # Seen as references are: at the model's size.
-        small = np.stack([decoding.resize(image, (size, size), run.form["resample"]) for image in images])
-        return look.mixed(inference.read(run.method, "style", run.variables, small, batch_size=self.batch_size))
+        small = np.stack([decode.resize(image, (self.side,) * 2, self.form["resample"]) for image in images])
+        return look.mixed(batched.read(self.method, "style", self.variables, small, batch_size=self.batch_size))
 
     def together(self, size: tuple[int, int]) -> int:
         """Return how many images of a height and width are drawn at once."""
-        height, width = inference.drawn_size(*size, self.run.method.multiple)
-        return max(1, self.batch_size * self.run.config.data.image_size**2 // (height * width))
+        height, width = batched.drawn_size(*size, self.method.multiple)
+        return max(1, self.batch_size * self.side**2 // (height * width))
 
-    def read(self, encoded: bytes) -> np.ndarray:
-        """Decode an image file to what is drawn. Raises Unreadable, UserError."""
-        return decoding.decode(encoded, size=None if self.keep else self.run.config.data.image_size, **self.run.form)
+    def read(self, item: Any) -> np.ndarray:
+        """Read an image of any kind to what is drawn. Raises what `inputs.UNREADABLE` holds."""
+        return inputs.pixels(item, size=None if self.keep else self.side, **self.form)
 
-    def adapt(self, frame: np.ndarray) -> np.ndarray:
-        """Bring a frame of a video, uint8 RGB, to what is drawn. Raises UserError where no channels fit."""
-        form, size = self.run.form, self.run.config.data.image_size
-        frame = decoding.to_depth(decoding.to_channels(frame, form["channels"]), form["depth"])
-        return frame if self.keep else decoding.resize(frame, (size, size), form["resample"])
+    def draw(
+        self,
+        images: Sequence[np.ndarray],
+        indices: Sequence[int],
+        size: tuple[int, int],
+        together: int,
+        progress: Callable[[int, int], None],
+    ) -> list[np.ndarray]:
+        """Translate images [H, W, C], continued to a size, to n styles or to one result: of each [n, H, W, C']."""
+        model, limits = (self.method, self.variables), dict(max_pixels=self.max_pixels, progress=progress)
+        padded = np.stack([batched.pad(image, size) for image in images])
+        if self.look is None:
+            drawn = batched.translate_any(*model, padded, batch_size=together, **limits)[:, None]
+        else:
+            codes = self.codes(images, indices)
+            columns = codes.shape[1]
+            pairs = np.repeat(padded, columns, axis=0), codes.reshape(-1, codes.shape[-1])
+            # Always as many pairs: fewer in the last batch would be another program to compile.
+            drawn = batched.translate(*model, *pairs, batch_size=max(1, min(together * columns, 32)))
+            drawn = drawn.reshape(len(images), columns, *drawn.shape[1:])
+        return [frames[:, : image.shape[0], : image.shape[1]] for image, frames in zip(images, drawn, strict=True)]
 
 
-def translations(
-    job: Job, sources: Sequence[Path], *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Iterator[tuple[int, Any, list[np.ndarray] | None]]:
-    """Translate image files to every style of the job, or without one, those of one size together.
+class Translation(NamedTuple):
+    """What became of one of the images that were handed in.
 
-    Yields:
-      (index of the file, its image [H, W, C], its translations), or (index, reason, None) if it cannot be drawn.
+    Attributes:
+      index: which it is.
+      image: as it was drawn from, uint8 or uint16 [H, W, C]; None where it cannot be translated.
+      frames: its translations [H, W, C'], one for each style.
+      reason: why it cannot be translated.
     """
-    groups = {(job.run.config.data.image_size,) * 2: range(len(sources))}
-    if job.keep:
-        groups, bad = _by_size(job, sources)
-        yield from ((index, reason, None) for index, reason in bad.items())
 
-    def decode(index):
+    index: int
+    image: np.ndarray | None
+    frames: list[np.ndarray]
+    reason: Exception | None = None
+
+
+Progress = Callable[[int, int], None]
+"""Told how many tiles are done, and of how many, of an image that is drawn in tiles."""
+
+
+def translations(job: Job, given: Given, *, progress: Progress | None = None) -> Iterator[Translation]:
+    """Translate images to every style of the job, or without one, those of one size together, as they are asked for.
+
+    Raises:
+      UserError: none of them can be read.
+    """
+    done, why = 0, ""
+    for each in _translations(job, given, progress or _quiet):
+        done += each.reason is None
+        why = why or ("" if each.reason is None else f" ({given.called(each.index)}: {each.reason})")
+        yield each
+    if not done:
+        raise UserError(f"{given.name}: none of its {len(given.items)} images can be read{why}")
+
+
+def collect(job: Job, given: Given, *, progress: Callable[[float, int], None] | None = None) -> list[list[np.ndarray]]:
+    """Translate all images to every style, in their order; one that cannot be translated is a UserError.
+
+    Args:
+      progress: told how many images are done, tiles of one as a part of it, and of how many.
+    """
+    total, tell = len(given.items), progress or _quiet
+    found: dict[int, list[np.ndarray]] = {}
+
+    def tiles(part: int, parts: int) -> None:
+        tell(len(found) + part / (parts + 1), total)
+
+    for each in translations(job, given, progress=tiles):
+        if each.reason is None:
+            found[each.index] = each.frames
+            tell(len(found), total)
+        elif total > 1:
+            raise UserError(f"content {given.told(each.index)}: {each.reason}")
+    return [found[index] for index in range(total)]
+
+
+def _translations(job: Job, given: Given, progress: Progress) -> Iterator[Translation]:
+    groups = {(job.side,) * 2: list(range(len(given.items)))}
+    if job.keep:
+        groups, bad = _by_size(job, given)
+        yield from (Translation(index, None, [], reason) for index, reason in bad.items())
+
+    def read(index):
         try:
-            return job.read(sources[index].read_bytes()), None
-        except (decoding.Unreadable, UserError, OSError) as error:
+            return job.read(given.items[index]), None
+        except inputs.UNREADABLE as error:
             return None, error
 
-    with ThreadPoolExecutor(_DECODERS) as pool:
+    with ThreadPoolExecutor(_READERS) as pool:
         for size, members in groups.items():
             together = min(job.together(size), len(members))
             for start in range(0, len(members), together):
                 chunk = members[start : start + together]
                 images = {}
-                for index, (image, error) in zip(chunk, pool.map(decode, chunk), strict=True):
+                for index, (image, error) in zip(chunk, pool.map(read, chunk), strict=True):
                     if error is None:
                         images[index] = image
                     else:
-                        yield index, error, None
+                        yield Translation(index, None, [], error)
                 if images:
-                    drawn = _draw(job, list(images.values()), size, together, progress)
+                    drawn = job.draw(list(images.values()), list(images), size, together, progress)
                     for (index, image), frames in zip(images.items(), drawn, strict=True):
-                        yield index, image, list(frames)
+                        yield Translation(index, image, list(frames))
 
 
 def film(
-    job: Job, frames: Iterable[np.ndarray], *, progress: Callable[[int, int], None] = lambda done, total: None
+    job: Job,
+    frames: Iterable[Any],
+    *,
+    skipped: Callable[[Any, Exception], None] | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[np.ndarray]:
-    """Translate frames as they come, a few at a time: [H, W, C] -> for each [n, H, W, C'], n styles or one result."""
-    for chunk in _alike(job, frames):
-        size = inference.drawn_size(*chunk[0].shape[:2], job.run.method.multiple)
-        yield from _draw(job, chunk, size, job.together(size), progress)
+    """Translate frames of any kind as they come, a few at a time: for each [n, H, W, C'], n styles or one result.
+
+    Args:
+      skipped: told of a frame that cannot be read, and why; it is left out.
+
+    Raises:
+      UserError: a frame cannot be read, and nobody is to be told.
+    """
+    count = 0
+    for chunk in _alike(job, _read(job, frames, skipped)):
+        size = batched.drawn_size(*chunk[0].shape[:2], job.method.multiple)
+        yield from job.draw(chunk, range(count, count + len(chunk)), size, job.together(size), progress or _quiet)
+        count += len(chunk)
+
+
+def _read(job: Job, frames: Iterable[Any], skipped: Callable[[Any, Exception], None] | None) -> Iterator[np.ndarray]:
+    for frame in frames:
+        try:
+            image = job.read(frame)
+        except inputs.UNREADABLE as error:
+            if skipped is None:
+                raise UserError(f"a frame cannot be read: {error}") from error
+            skipped(frame, error)
+        else:
+            yield image
+
+
+def render(
+    look: Look | None, rows: Sequence[tuple[np.ndarray, Sequence[np.ndarray], str]], *, title: str
+) -> np.ndarray:
+    """Render contents x styles with their captions: uint8 [H, W, 3]; `rows` are (content, translations, name)."""
+    contents, drawn, names = zip(*rows, strict=True)
+    if look is None:
+        pairs = [[content, *frames] for content, frames in zip(contents, drawn, strict=True)]
+        return pictures.table(pairs, title=title, row_labels=names, column_labels=["input", "translation"])
+    title = ", ".join(filter(None, (look.title, title)))
+    return pictures.reference_grid(
+        contents, look.images, drawn, title=title, row_labels=names, column_labels=look.labels
+    )
+
+
+def _quiet(done: float, total: int) -> None:
+    """Tell nobody of progress."""
 
 
 def _alike(job: Job, frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]:
@@ -116,60 +233,15 @@ def _alike(job: Job, frames: Iterable[np.ndarray]) -> Iterator[list[np.ndarray]]
         yield chunk
 
 
-def draw_grid(job: Job, rows: Sequence[tuple[np.ndarray, list[np.ndarray], str]]) -> np.ndarray:
-    """Draw contents x styles with their captions: uint8 [H, W, 3]; `rows` are (content, translations, name)."""
-    contents, drawn, names = zip(*rows, strict=True)
-    if job.look is None:
-        pairs = [[content, *frames] for content, frames in zip(contents, drawn, strict=True)]
-        labels = ["input", "translation"]
-        return pictures.table(pairs, title=f"step {job.run.step}", row_labels=names, column_labels=labels)
-    return pictures.reference_grid(
-        contents, job.look.images, drawn, title=job.look.title, row_labels=names, column_labels=job.look.labels
-    )
-
-
-def _draw(
-    job: Job,
-    images: Sequence[np.ndarray],
-    size: tuple[int, int],
-    together: int,
-    progress: Callable[[int, int], None],
-) -> list[np.ndarray]:
-    """Translate images [H, W, C], continued to a size, to n styles or to one result: of each [n, H, W, C']."""
-    run, limits = job.run, dict(max_pixels=job.max_pixels, progress=progress)
-    padded = np.stack([inference.pad(image, size) for image in images])
-    if job.look is None:
-        drawn = inference.redraw_any(run.method, run.variables, padded, batch_size=together, **limits)[:, None]
-    else:
-        codes = job.codes(images)
-        columns = codes.shape[1]
-        pairs = np.repeat(padded, columns, axis=0), codes.reshape(-1, codes.shape[-1])
-        # Always as many pairs: fewer in the last batch would be another program to compile.
-        batch_size = max(1, min(together * columns, 32))
-        drawn = inference.redraw(run.method, run.variables, *pairs, batch_size=batch_size)
-        drawn = drawn.reshape(len(images), columns, *drawn.shape[1:])
-    return [frames[:, : image.shape[0], : image.shape[1]] for image, frames in zip(images, drawn, strict=True)]
-
-
-def _by_size(job: Job, sources: Sequence[Path]) -> tuple[dict[tuple[int, int], list[int]], dict[int, Any]]:
+def _by_size(job: Job, given: Given) -> tuple[dict[tuple[int, int], list[int]], dict[int, Exception]]:
     """Group images by the height and width they are drawn at, and say why some cannot be."""
-    groups, bad, method = {}, {}, job.run.method
-    for index, path in enumerate(sources):
+    groups: dict[tuple[int, int], list[int]] = {}
+    bad: dict[int, Exception] = {}
+    for index, item in enumerate(given.items):
         try:
-            size = inference.drawn_size(*_own_size(path), method.multiple)
-            inference.check_fits(method, size, job.max_pixels)
+            size = batched.drawn_size(*inputs.own_size(item), job.method.multiple)
+            batched.check_fits(job.method, size, job.max_pixels)
             groups.setdefault(size, []).append(index)
-        except (decoding.Unreadable, UserError, OSError) as error:
+        except inputs.UNREADABLE as error:
             bad[index] = error
     return groups, bad
-
-
-def _own_size(path: Path) -> tuple[int, int]:
-    """Return height and width of an upright image, from its header if Pillow knows it. Raises Unreadable."""
-    try:
-        with Image.open(path) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) >= 5
-            return image.size if turned else image.size[::-1]
-    # Pillow's parsers raise nearly any type on corrupt bytes.
-    except Exception:
-        return decoding.dimensions(path.read_bytes())

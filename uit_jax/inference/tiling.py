@@ -18,8 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uit_jax.nn.layers import instance_norm
-from uit_jax.types import Array, Method, PyTree, Stage
+from uit_jax.method import Method
+from uit_jax.nn.norms import instance_norm
+from uit_jax.types import Array, PyTree
 
 TILE = 512
 BUDGET = 2**29
@@ -57,12 +58,17 @@ class Moments(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """How a stage is drawn: the spans of its rows and columns (None: whole), its norms, its output [h, w, C]."""
+    """How a method's stage is drawn: the spans of its rows and columns (None: whole), its norms, output [h, w, C]."""
 
-    stage: Stage
+    method: Method
+    index: int
     spans: tuple[list[Span], list[Span]] | None
     norms: int
     output: jax.ShapeDtypeStruct
+
+    @property
+    def scale(self) -> float:
+        return self.method.stages[self.index].scale
 
     @property
     def runs(self) -> int:
@@ -95,10 +101,11 @@ def translate_tiled(
         raise ValueError(f"{image.shape} cannot be drawn in tiles of {len(method.stages)} stages")
     variables = jax.device_put(variables)  # once for all tiles
     plans, maps, scale = [], jax.ShapeDtypeStruct(image.shape, np.float32), Fraction(1)
-    for stage in method.stages:
+    for index, stage in enumerate(method.stages):
         # What the strides still to come divide must begin where it does in the whole.
         grain = math.lcm(max(1, math.ceil(method.multiple * scale)), Fraction(stage.scale).denominator)
-        plans.append(_plan(stage, variables, maps, grain, math.ceil(tile / max(1, stage.scale)), budget))
+        length = math.ceil(tile / max(1, stage.scale))
+        plans.append(_plan(method, index, variables, maps, grain=grain, length=length, budget=budget))
         maps, scale = plans[-1].output, scale * Fraction(stage.scale)
     done, total = itertools.count(1), sum(plan.runs for plan in plans)
     for plan in plans:
@@ -120,9 +127,11 @@ def spans(side: int, length: int, halo: int) -> list[Span]:
     return found
 
 
-def _plan(stage: Stage, variables: PyTree, maps: jax.ShapeDtypeStruct, grain: int, length: int, budget: int) -> _Plan:
+def _plan(
+    method: Method, index: int, variables: PyTree, maps: jax.ShapeDtypeStruct, *, grain: int, length: int, budget: int
+) -> _Plan:
     """Decide how to apply a stage to maps [h, w, C]; tiles begin and end at multiples of `grain`."""
-    norms = []
+    stage, norms = method.stages[index], []
 
     def whole(variables, maps):
         return stage.run(variables, maps, lambda x: norms.append(x.shape) or instance_norm(x), jnp.zeros(2, jnp.int32))
@@ -134,7 +143,7 @@ def _plan(stage: Stage, variables: PyTree, maps: jax.ShapeDtypeStruct, grain: in
     length = max(-(-length // grain) * grain, 4 * halo)
     cuts = tuple(spans(side, length, halo) for side in maps.shape[:2])
     fits = _largest(program.jaxpr) <= budget or max(map(len, cuts)) == 1
-    return _Plan(stage, None if fits else cuts, len(norms), output)
+    return _Plan(method, index, None if fits else cuts, len(norms), output)
 
 
 def _largest(program: Any) -> int:
@@ -149,9 +158,9 @@ def _largest(program: Any) -> int:
 
 def _run(plan: _Plan, variables: PyTree, maps: Any, report: Callable[[], None]) -> Any:
     """Apply a stage to maps [h, w, C]; what was drawn in tiles is on the host, what was drawn whole on the device."""
-    run, scale = plan.stage.run, plan.stage.scale
+    stage, scale = (plan.method, plan.index), plan.scale
     if plan.spans is None:
-        drawn = _whole(run)(variables, maps)
+        drawn = _whole(*stage)(variables, maps)
         report()
         return drawn
     maps = np.asarray(maps)
@@ -160,13 +169,14 @@ def _run(plan: _Plan, variables: PyTree, maps: Any, report: Callable[[], None]) 
         found = None
         for tile, origin, cuts in _tiles(plan.spans, maps):
             core = np.array([cut.core for cut in cuts], np.int32)
-            moments = Moments(*(np.asarray(m, np.float64) for m in _moments(run)(variables, tile, known, origin, core)))
+            gathered = _moments(*stage)(variables, tile, known, origin, core)
+            moments = Moments(*(np.asarray(each, np.float64) for each in gathered))
             found = moments if found is None else found.merge(moments)
             report()
         known += ((found.mean.astype(np.float32), (found.deviation / found.count).astype(np.float32)),)
     drawn = np.empty(plan.output.shape, plan.output.dtype)
     for tile, origin, cuts in _tiles(plan.spans, maps):
-        part = np.asarray(_drawn(run)(variables, tile, known, origin)[0])
+        part = np.asarray(_drawn(*stage)(variables, tile, known, origin)[0])
         place, core = ([slice(int(a * scale), int(b * scale)) for a, b in ends] for ends in _ends(cuts))
         drawn[*place] = part[*core]
         report()
@@ -185,15 +195,17 @@ def _tiles(cuts: tuple[list[Span], list[Span]], maps: np.ndarray) -> Iterator[tu
         yield tile, np.array([rows.start, columns.start], np.int32), (rows, columns)
 
 
-# A new program for every call would be compiled anew, so the programs are kept by the stage they run.
-@functools.lru_cache(maxsize=16)
-def _whole(run: Callable) -> Callable:
+# A new program for every call would be compiled anew, so they are kept: equal methods share them.
+@functools.lru_cache(maxsize=32)
+def _whole(method: Method, index: int) -> Callable:
+    run = method.stages[index].run
     return jax.jit(lambda variables, maps: run(variables, maps[None], instance_norm, jnp.zeros(2, jnp.int32))[0])
 
 
-@functools.lru_cache(maxsize=16)
-def _moments(run: Callable) -> Callable:
+@functools.lru_cache(maxsize=32)
+def _moments(method: Method, index: int) -> Callable:
     """Return the program of the pass for the norm behind those that are known."""
+    run = method.stages[index].run
 
     def moments(variables, tile, known, origin, core):
         seen: list[Array] = []
@@ -214,8 +226,10 @@ def _moments(run: Callable) -> Callable:
     return jax.jit(moments)
 
 
-@functools.lru_cache(maxsize=16)
-def _drawn(run: Callable) -> Callable:
+@functools.lru_cache(maxsize=32)
+def _drawn(method: Method, index: int) -> Callable:
+    run = method.stages[index].run
+
     def drawn(variables, tile, known, origin):
         left = iter(known)
         return run(variables, tile, lambda x: _normalized(x, *next(left)), origin)

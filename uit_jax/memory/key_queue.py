@@ -39,7 +39,7 @@ def check_divides(queue_size: int, batch_size: int, setting: str = "method.queue
 def push(queue: KeyQueue, keys: Array, axis_name: str | None = None) -> KeyQueue:
     """Append the global batch of keys [B, D] and drop as many of the oldest."""
     joined = jnp.concatenate([queue.keys, collectives.gather(keys, axis_name)])
-    return KeyQueue(joined[-queue.keys.shape[0] :])
+    return queue._replace(keys=joined[-queue.keys.shape[0] :])
 
 
 def negatives(queue: KeyQueue) -> Array:

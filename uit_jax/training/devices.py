@@ -10,6 +10,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from uit_jax.errors import UserError
+from uit_jax.method import Phase
 from uit_jax.types import Batch, PyTree
 
 AXIS = "data"
@@ -79,7 +80,7 @@ def lift(step: Callable, how: str, devices: list[jax.Device]) -> Lifted:
     raise UserError(f"parallel={how!r} must be 'pmap', 'shard_map' or 'jit'")
 
 
-def _by_phase(make: Callable[[str], Callable]):
+def _by_phase(make: Callable[[Phase], Callable]):
     """Make one program per phase, and `step` and `compiled` that pick it."""
     programs = functools.cache(make)
 

@@ -1,20 +1,26 @@
-"""A training run between its steps: what is measured, drawn, saved and restored."""
+"""The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import os
+import signal
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint, data, methods
+from uit_jax import checkpoint, data, evaluation
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.images import pictures
-from uit_jax.inference import batched as inference
-from uit_jax.metrics import clusters
-from uit_jax.training import devices as parallel
-from uit_jax.training import feed
+from uit_jax.evaluation import Context, Evaluator
+from uit_jax.files import pick_evenly
+from uit_jax.inference import batched
+from uit_jax.method import Phase, phase_size, training_step
+from uit_jax.runs import Trained
+from uit_jax.settings import nearest
+from uit_jax.training import devices, feed, grids
 from uit_jax.training.progress import Progress
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
@@ -23,8 +29,38 @@ from uit_jax.types import PyTree
 # Steps the host may run ahead of the devices: enough to keep them busy, few enough to stop soon.
 _AHEAD = 4
 _EVALUATED = 2_000
-_PICTURED = 8
-_MEMBERS = 64
+
+
+def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
+    """Train until `config.steps` or until the process is told to stop; return the state.
+
+    Raises:
+      UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
+    """
+    with _Stop() as stop, Run(config, Path(workdir)) as run:
+        state, step = run.begin()
+        while step < config.steps:
+            step += 1
+            state = run.advance(state, step)
+            last = step == config.steps
+            stopped = stop.requested(step)
+            improved = run.report(state, step, last=last)
+            if last or stopped or improved or due(config.checkpoint_every, step):
+                run.save(state, step)
+            if stopped:
+                break
+        run.checkpoints.wait()
+        again = "" if step >= config.steps else "; the same command continues"
+        run.progress.note(f"{workdir} holds {step} of {config.steps} steps{again}")
+    return state
+
+
+def join_hosts(coordinator: str | None, num_processes: int | None, process_id: int | None) -> None:
+    """Join the processes of a run on several hosts; to be called before any computation. Raises UserError."""
+    try:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the processes of the run could not be joined: {' '.join(str(error).split())}") from error
 
 
 class Run:
@@ -32,22 +68,22 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config, self.workdir = config, workdir
-        devices = parallel.devices_for(config.devices)
-        self.method = config_module.build_method(config)
+        used = devices.devices_for(config.devices)
+        self.method = config_module.method_of(config)
         for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
-            size = self.method.batch_size(phase, config.batch_size)
-            parallel.check_batch(size, devices, self.method.batch_multiple)
-        self.source, self.test = feed.open_sources(config, self.method)
-        self.lifted = parallel.lift(methods.training_step(self.method), config.parallel, devices)
+            devices.check_batch(phase_size(phase, config.batch_size), used, self.method.batch_multiple)
+        evaluators = _chosen(config)
+        self.sources, self.test = feed.open_sources(config, self.method)
+        self.lifted = devices.lift(training_step(self.method), config.parallel, used)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
         _prepare(workdir, config, self.shapes)
         first = jax.process_index() == 0
-        self.streams = feed.Streams(config, self.method, self.source)
+        self.streams = feed.Streams(config, self.method, self.sources)
+        self.evaluators = self._able(evaluators)
         self.window = Window()
         self.best: dict[str, float] = {}
         self.scores: dict[str, float] = {}
-        self.compiled: set[str] = set()
-        self.evaluates = "cluster" in self.method.readouts and self.test is not None and (self.test.labels >= 0).any()
+        self.compiled: set[Phase] = set()
         self.progress = Progress(config.steps, active=first)
         self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
         self.checkpoints = checkpoint.Checkpoints(
@@ -65,7 +101,7 @@ class Run:
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
-        self.progress.note(self.source.describe())
+        self.progress.note(data.describe(self.sources))
         if self.config.tensorboard and not self.writers.tensorboard:
             self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
         restored = self.checkpoints.restore(self.shapes)
@@ -73,7 +109,7 @@ class Run:
             step, state = 0, config_module.initial_state(self.config, self.method)
         else:
             step, state, record = restored
-            feed.check_source(record["data"], self.source)
+            data.check_same(record["data"], self.sources)
             self.checkpoints.drop_after(step)
             self.window.restore(record["window"])
             self.best = record["best"]
@@ -95,7 +131,7 @@ class Run:
             self.compiled.add(phase)
             self.progress.exclude(time.monotonic() - began)
         self.window.add(step, metrics, ahead=_AHEAD)
-        self.progress.advance(phase, self.method.batch_size(phase, self.config.batch_size))
+        self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
         return state
 
     def report(self, state: PyTree, step: int, *, last: bool) -> bool:
@@ -103,19 +139,18 @@ class Run:
         config, record, began = self.config, {}, time.monotonic()
         self.scores = {}
         if due(config.log_every, step):
-            record |= {"phase": self.method.phase(step - 1), **self._finite(self.window.mean)}
+            record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.scalars(step, {"images_per_second": self.progress.lap(step, record)})
             began = time.monotonic()
-        evaluates = self.evaluates and due(config.evaluate_every, step)
+        evaluates = self.evaluators and due(config.evaluate_every, step)
         draws = config.image_every > 0 and (last or step % config.image_every == 0)
         if evaluates or draws:
-            variables = inference.local(self.method.variables(state))
+            variables = batched.local(self.method.variables(state))
             if evaluates:
-                self.scores = {"cluster_accuracy": self._accuracy(variables)}
+                self.scores = self._evaluate(variables, step)
                 record |= self.scores
-                self.progress.note(f"step {step}  cluster_accuracy {self.scores['cluster_accuracy']:.4f}")
-            if draws:
-                self._draw(variables, step)
+            if draws and jax.process_index() == 0:
+                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources))
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
@@ -131,7 +166,7 @@ class Run:
         record = {
             "step": step,
             "config": self.config.to_dict(),
-            "data": {"next_step": step, **feed.fingerprint(self.source)},
+            "data": {"next_step": step, **data.fingerprint(self.sources)},
             "window": self._finite(self.window.record),
             "best": self.best,
         }
@@ -144,39 +179,72 @@ class Run:
         except UserError as error:
             raise UserError(f"{error}: training stopped; {self.checkpoints.last_good()}") from error
 
-    def _accuracy(self, variables: PyTree) -> float:
-        """Return the clustering accuracy on test images, on some of them where there are very many."""
-        labelled = np.flatnonzero(self.test.labels >= 0)
-        chosen = labelled[_spread(len(labelled), _EVALUATED)]
-        domains = inference.domains(self.method, variables, data.examples(self.test, chosen))
-        return float(clusters.accuracy(domains, self.test.labels[chosen]))
+    def _able(self, evaluators: Iterable[Evaluator]) -> tuple[Evaluator, ...]:
+        """Return the evaluators that there are test images, and where they compare with labels also labels, for."""
+        if not self.test:
+            return ()
+        context = self._context(evaluators)
+        labelled = (context.labels >= 0).any()
+        able = (each for each in evaluators if labelled or not each.compares_labels)
+        return tuple(each for each in able if not each.needs(context))
 
-    def _draw(self, variables: PyTree, step: int) -> None:
-        if jax.process_index() == 0:
-            draw = self._draw_pairs if self.method.layout == "pair" else self._draw_styles
-            self.writers.pictures(step, draw(variables))
+    def _evaluate(self, variables: PyTree, step: int) -> dict[str, float]:
+        """Score the weights kept for inference on the test images."""
+        context, scores = self._context(self.evaluators, variables, step), {}
+        for each in self.evaluators:
+            scores |= each.run(context).scores
+        self.progress.note(f"step {step}  " + "  ".join(f"{name} {value:.4f}" for name, value in scores.items()))
+        return scores
 
-    def _draw_styles(self, variables: PyTree) -> dict[str, np.ndarray]:
-        source = self.test or self.source
-        members = data.examples(source, _spread(len(source), _MEMBERS))
-        # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
-        rows, columns = (members[_spread(len(members), _PICTURED + more)] for more in (0, 1))
-        return pictures.training_grids(self.method, variables, rows, columns, members)
-
-    def _draw_pairs(self, variables: PyTree) -> dict[str, np.ndarray]:
-        pair = self.test or self.source
-        sides = (side and data.examples(side, _spread(len(side), _PICTURED)) for side in (pair.a, pair.b))
-        return pictures.pair_grids(self.method, variables, *sides)
+    def _context(self, evaluators: Iterable[Evaluator], variables: PyTree = None, step: int = 0) -> Context:
+        """Return what evaluators see: the test images, the labelled ones if any are, some where they are very many."""
+        trained = Trained(self.workdir, self.config, self.method, variables, step)
+        labels = next(iter(self.test.values())).labels
+        labelled = np.flatnonzero(labels >= 0)
+        chosen = labelled if len(labelled) else np.arange(len(labels))
+        chosen = chosen[pick_evenly(len(chosen), _EVALUATED)]
+        reads = [name for each in evaluators for name in each.reads]
+        return Context(trained, self.test, chosen, seed=self.config.seed, reads=reads, shown=False)
 
 
-def _spread(count: int, wanted: int) -> np.ndarray:
-    """Return at most `wanted` indices spread evenly over `count` things."""
-    return np.linspace(0, count - 1, min(count, wanted)).astype(int)
+class _Stop:
+    """Whether the process was asked to stop (SIGTERM, or one Ctrl-C); on several hosts all agree on the step."""
+
+    def __enter__(self) -> "_Stop":
+        self._asked = False
+        # On several hosts JAX itself listens for SIGTERM and tells the others.
+        caught = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ()
+        self._before = {number: signal.signal(number, self._ask) for number in caught}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def requested(self, step: int) -> bool:
+        return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+
+    def _ask(self, number, frame) -> None:
+        if self._asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self._asked = True
 
 
 def due(every: int, step: int) -> bool:
     """Say whether something done every so many steps (0: never) is due after `step` of them."""
     return every > 0 and step % every == 0
+
+
+def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
+    """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
+    evaluators = evaluation.choose(config.evaluators)
+    scores = [name for each in evaluators for name in each.scores]
+    if config.best_metric and config.best_metric not in scores:
+        raise UserError(
+            f"best_metric={config.best_metric!r} is no score of evaluators={tuple(config.evaluators)}"
+            f"{nearest(config.best_metric, scores)}; leave it empty to keep no best checkpoint"
+        )
+    return evaluators
 
 
 def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from uit_jax.files import write_whole
 from uit_jax.images import pictures
 
 
@@ -37,9 +38,7 @@ class Writers:
             except ValueError:
                 break
             kept.append(line + "\n")
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(kept))
-        partial.replace(path)
+        write_whole(path, "".join(kept).encode())
 
     def metrics(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""

@@ -1,6 +1,11 @@
-"""Types of command-line arguments."""
+"""Arguments that verbs share: their types, where results go, and the run that is asked."""
 
 import argparse
+import os
+from pathlib import Path
+
+from uit_jax.errors import UserError
+from uit_jax.images import encode
 
 
 def positive(text: str) -> int:
@@ -15,3 +20,32 @@ def natural(text: str) -> int:
     if not text.isdigit():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 0")
     return int(text)
+
+
+def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
+    """Return the parser of a verb that asks a trained run, with the arguments --workdir and --checkpoint."""
+    parser = argparse.ArgumentParser(
+        prog=f"uit {verb}",
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
+    parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    return parser
+
+
+def picture_path(option: str, name: str | os.PathLike) -> Path:
+    """Return the path of a picture to write. Raises UserError where its name is that of none."""
+    path = Path(name)
+    if not encode.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
+        raise UserError(f"{option}={path}: give the name of a picture, such as {path}.png")
+    return path
+
+
+def json_path(option: str, name: str | os.PathLike) -> Path:
+    """Return the path of a JSON file to write. Raises UserError where it is a folder's."""
+    path = Path(name)
+    if path.is_dir():
+        raise UserError(f"{option}={path} is a folder; give the name of a .json file")
+    return path

@@ -1,155 +1,84 @@
-"""`uit bench`: measure the training step of a config on the device at hand, with random images and no data source."""
+"""`uit bench`: measure the training step of a config with random images, or with --data how fast a source is read."""
 
 import argparse
 import json
-import statistics
 import sys
-import time
-from collections import Counter
 from pathlib import Path
-from typing import Any
-
-import jax
-import numpy as np
-from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax import methods
+from uit_jax.data import benchmark
 from uit_jax.errors import UserError
-from uit_jax.training import devices as parallel
-from uit_jax.types import Batch, Method
-
-COLUMNS = (
-    ("phase", "{phase}"),
-    ("share", "{share:.0%}"),
-    ("steps/s", "{steps_per_second:.3g}"),
-    ("images/s", "{images_per_second:.4g}"),
-    ("compile s", "{compile_seconds:.1f}"),
-    ("GFLOP/step", "{gflop_per_step:.4g}"),
-    ("GFLOP/s", "{gflop_per_second:.4g}"),
-    ("MiB", "{mib:.0f}"),
-)
+from uit_jax.files import write_whole
+from uit_jax.images.decode import FILTERS
+from uit_jax.training import measure
+from uit_jax.verbs.arguments import positive
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="uit bench",
-        description=__doc__,
-        epilog="A table on stderr, JSON on stdout. Any setting: --config.key=value.",
-    )
-    parser.add_argument("--config", action="append", required=True, help="configs/NAME.py[:preset]; may be repeated")
-    parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
-    parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
-    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
     rest, overrides = config_module.split(argv)
-    args = parser.parse_args(rest)
+    args = _parser().parse_args(rest)
     if args.steps < 1 or args.windows < 1:
         raise UserError("--steps and --windows must be 1 at least")
     if args.out is not None and not args.out.parent.is_dir():
         raise UserError(f"--out={args.out}: there is no folder {args.out.parent}")
-    configs = [(spec, config_module.resolve(spec, overrides)) for spec in args.config]
-    results = []
-    for spec, config in configs:
-        results.append({"config": spec, "overrides": overrides, **measure(config, args.steps, args.windows)})
-        print(table(results[-1]), file=sys.stderr, flush=True)
-    text = json.dumps(results, indent=2)
+    if args.data:
+        if overrides:
+            raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
+        found = _measure_source(args)
+    else:
+        found = _measure_configs(args, overrides)
+    text = json.dumps(found, indent=2)
     print(text)
     if args.out is not None:
-        args.out.write_text(text + "\n")
+        write_whole(args.out, f"{text}\n".encode())
     return 0
 
 
-def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
-    """Compile and time each phase of a config's training step; transfers of the batches are part of a step."""
-    devices = parallel.devices_for(config.devices)
-    method = config_module.build_method(config)
-    lifted = parallel.lift(methods.training_step(method), config.parallel, devices)
-    state = lifted.put_state(config_module.initial_state(config, method))
-    counts = Counter(method.phase(step) for step in range(config.steps))
-    phases = []
-    for phase, count in counts.items():
-        size = method.batch_size(phase, config.batch_size)
-        parallel.check_batch(size, devices, method.batch_multiple)
-        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
-        began = time.perf_counter()
-        program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
-        compiled = time.perf_counter() - began
-        rates = []
-        for window in range(windows + 1):
-            began = time.perf_counter()
-            for step in range(steps if window else 1):
-                state, metrics = program(state, lifted.put_batch(batches[step % len(batches)]))
-            jax.block_until_ready((state, metrics))
-            rates.append(steps / (time.perf_counter() - began))
-        # The first window warms up.
-        rate = statistics.median(rates[1:])
-        gflop = _flops(program) / 1e9
-        phases.append(
-            {
-                "phase": phase,
-                "share": count / config.steps,
-                "steps_per_second": rate,
-                "images_per_second": rate * size,
-                "windows": rates[1:],
-                "compile_seconds": compiled,
-                "gflop_per_step": gflop,
-                "gflop_per_second": gflop * rate,
-                **_memory(program),
-            }
-        )
-    return {
-        "device": devices[0].device_kind,
-        "platform": devices[0].platform,
-        "devices": len(devices),
-        "processes": jax.process_count(),
-        "jax": jax.__version__,
-        "parallel": config.parallel,
-        "precision": config.precision,
-        "batch_size": config.batch_size,
-        "image_size": config.data.image_size,
-        "parameters": _parameters(state),
-        "phases": phases,
-    }
+def _measure_configs(args: argparse.Namespace, overrides: list[str]) -> list[dict]:
+    """Measure the steps of configs, and lay each out on stderr as soon as it is known."""
+    configs = [(spec, config_module.resolve(spec, overrides)) for spec in args.config]
+    results = []
+    for spec, config in configs:
+        measured = measure.measure(config, args.steps, args.windows)
+        results.append({"config": spec, "overrides": overrides, **measured})
+        print(measure.table(results[-1]), file=sys.stderr, flush=True)
+    return results
 
 
-def table(result: dict[str, Any]) -> str:
-    """Lay one result out for people; work and memory are those of one device."""
-    head = (
-        "{config} {overrides}: {devices} x {device}, {parallel}, {precision}, batch {batch_size},"
-        " {image_size} px, {millions:.1f} M parameters"
-    ).format(**{**result, "overrides": " ".join(result["overrides"])}, millions=result["parameters"] / 1e6)
-    rows = [[name for name, _ in COLUMNS]]
-    rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
+def _measure_source(args: argparse.Namespace) -> dict:
+    """Measure how fast a source is read, and say it on stderr."""
+    names = ("size", "channels", "depth", "resample", "batch_size", "images", "windows", "pipeline")
+    found = benchmark.measure_source(args.data, args.target, **{name: getattr(args, name) for name in names})
+    told = (
+        "{source}\n{images_per_second:8.0f} images/s on {cores} core(s)   {images_per_cpu_second:8.0f} images per CPU"
+        " second   (median of {windows})"
+    )
+    print(told.format(**found), file=sys.stderr, flush=True)
+    return found
 
 
-def _random_batch(config: ConfigDict, method: Method, phase: str, seed: int) -> Batch:
-    """Draw this process's rows of a phase's batch."""
-    draw, batch = np.random.default_rng(seed), {}
-    for name, like in config_module.batch_shapes(config, method, phase).items():
-        shape = (like.shape[0] // jax.process_count(), *like.shape[1:])
-        limit = config.method.get("domains", 1) if name == "label" else np.iinfo(like.dtype).max + 1
-        batch[name] = draw.integers(0, limit, shape, like.dtype)
-    return batch
-
-
-def _flops(program) -> float:
-    """Return the floating-point operations of a step on one device, as XLA counts them; 0 where it does not."""
-    costs = program.cost_analysis() or {}
-    costs = costs[0] if isinstance(costs, list) else costs
-    return max(costs.get("flops", 0.0), 0.0)
-
-
-def _memory(program) -> dict[str, float]:
-    """Return MiB of one device that a step needs, in all and of each kind; 0 where XLA does not tell."""
-    found = program.memory_analysis()
-    names = ("argument", "output", "temp", "alias")
-    kinds = {name: getattr(found, f"{name}_size_in_bytes", 0) / 2**20 for name in names}
-    # A donated argument's memory is the output's too.
-    total = kinds["argument"] + kinds["output"] + kinds["temp"] - kinds["alias"]
-    return {"mib": total, **{f"mib_{kind}": size for kind, size in kinds.items()}}
-
-
-def _parameters(state) -> int:
-    return sum(leaf.size for learner in state.learners.values() for leaf in jax.tree.leaves(learner.params))
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="uit bench",
+        description=__doc__,
+        epilog="A table on stderr, JSON on stdout. Any setting of a config: --config.key=value.",
+        allow_abbrev=False,
+    )
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--config", action="append", help="configs/NAME.py[:preset]; may be repeated")
+    what.add_argument("--data", metavar="SRC", help="a source of images, as in data.source, whose reading is measured")
+    parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
+    parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
+    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    images = parser.add_argument_group("with --data; for the figure of one core run it under `taskset -c 0`")
+    images.add_argument("--target", default="", help="domain B of a pair, where SRC does not hold both")
+    images.add_argument("--size", type=int, default=128, help="side of the images; 0: their own (default 128)")
+    images.add_argument("--channels", type=positive, default=3, help="of the images (default 3)")
+    images.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel (default 8)")
+    images.add_argument("--resample", default="bilinear", choices=sorted(FILTERS), help="(default bilinear)")
+    images.add_argument("--batch_size", type=positive, default=32, help="(default 32)")
+    images.add_argument("--images", type=positive, default=4096, help="images in a window (default 4096)")
+    images.add_argument(
+        "--pipeline", default="auto", choices=("auto", "tf.data", "threads"), help="what reads them (default auto)"
+    )
+    return parser

@@ -4,6 +4,7 @@ import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,35 +21,32 @@ _SOURCE = (
 def main(argv: list[str]) -> int:
     """Run one of the two; return 0, or 1 for a source that `check` finds unusable. Raises UserError."""
     parser = argparse.ArgumentParser(prog="uit data", description="Check a source of images, or pack it into arrays.")
-    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs = parser.add_subparsers(required=True)
     looking = verbs.add_parser("check", help="report counts, sizes, modes, classes, unreadable files and duplicates")
     packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
-    for verb in (looking, packing):
+    for verb, run in ((looking, _check), (packing, _pack)):
         verb.add_argument("source", metavar="SRC", help=_SOURCE)
         verb.add_argument("--max_unreadable_share", type=float, default=0.01, help="share of unreadable images allowed")
+        verb.set_defaults(run=run)
     packing.add_argument("out", metavar="OUT", type=Path, help="the folder to make")
     packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
     packing.add_argument("--channels", type=int, default=3, help="1 (gray), 3 (colour), or what the files have")
     packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
     packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
     packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
-    args = parser.parse_args(argv)
-    if args.verb == "check":
-        report = check(args.source, max_unreadable_share=args.max_unreadable_share, progress=_progress)
-        print(report)
-        return 0 if report.usable else 1
-    skipped = pack(
-        args.source,
-        args.out,
-        size=args.size,
-        channels=args.channels,
-        target_channels=args.target_channels,
-        depth=args.depth,
-        resample=args.resample,
-        max_unreadable_share=args.max_unreadable_share,
-        progress=_progress,
-    )
-    print(f"packed {args.source} into {args.out}, {len(skipped)} unreadable images left out")
+    options = vars(parser.parse_args(argv))
+    return options.pop("run")(**options)
+
+
+def _check(source: str, **options: Any) -> int:
+    report = check(source, progress=_progress, **options)
+    print(report)
+    return 0 if report.usable else 1
+
+
+def _pack(source: str, out: Path, **options: Any) -> int:
+    skipped = pack(source, out, progress=_progress, **options)
+    print(f"packed {source} into {out}, {len(skipped)} unreadable images left out")
     return 0
 
 
@@ -58,7 +56,3 @@ def _progress(blocks: list[range], *, desc: str) -> Iterable[range]:
         for block in blocks:
             yield block
             bar.update(len(block))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -9,27 +9,24 @@ import argparse
 import contextlib
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from uit_jax import files as outputs
+from uit_jax import runs
 from uit_jax.errors import UserError
-from uit_jax.images import decode as decoding
-from uit_jax.images import encode as encoding
-from uit_jax.images import pictures, video
-from uit_jax.inference import batched as inference
+from uit_jax.files import check_writable, find_images
+from uit_jax.images import encode, pictures, video
+from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
-from uit_jax.inference import styles
 from uit_jax.inference.files import Job
-from uit_jax.inference.styles import Trained
-from uit_jax.verbs.arguments import positive
+from uit_jax.runs import Trained
+from uit_jax.verbs.arguments import parser_of_run, picture_path, positive
 
 _GRID_ROWS = 8
-_STYLES = ("reference", "domain", "interpolate")
 _OWN = "own"
 
 
@@ -40,52 +37,55 @@ def main(argv: list[str]) -> int:
 
 
 def _translate_images(args: argparse.Namespace) -> int:
-    """Translate image files each to its place, and draw the grid."""
+    """Translate image files each to its place, and render the grid."""
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
-    sources = styles.find_images(args.content)
-    run = styles.open_run(args.workdir, args.checkpoint)
-    targets = place(sources, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
+    given = inputs.gather(args.content, "content")
+    run = runs.load(args.workdir, args.checkpoint)
+    targets = place(given.items, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
     grid = _grid_path(args.grid, Path(args.out), targets)
     for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
-        outputs.check_writable(folder, "--out or --grid")
-    job = _job(run, args, keep=not run.styled)
-    rows, done, why = [], 0, ""
-    with tqdm(total=len(sources), unit="image", disable=None) as bar:
-        for index, image, drawn in drawing.translations(job, sources, progress=_told(bar)):
+        check_writable(folder, "--out or --grid")
+    job, total = _job(run, args), len(given.items)
+    rows, done = [], 0
+    with tqdm(total=total, unit="image", disable=None) as bar:
+        for each in drawing.translations(job, given, progress=_told(bar)):
             bar.update()
-            if drawn is None:
-                bar.write(f"skipped {sources[index]}: {image}", file=sys.stderr)
-                why = why or f" ({sources[index].name}: {image})"
+            if each.reason is not None:
+                bar.write(f"skipped {given.told(each.index)}: {each.reason}", file=sys.stderr)
                 continue
-            encoding.write(targets[index], np.concatenate(drawn, axis=1))
+            encode.write(targets[each.index], np.concatenate(each.frames, axis=1))
             done += 1
             if len(rows) < _GRID_ROWS:
-                small = [pictures.thumbnail(frame) for frame in drawn]
-                rows.append((pictures.thumbnail(image), small, sources[index].name))
-    if not done:
-        raise UserError(f"--content={args.content}: none of its {len(sources)} images can be read{why}")
+                small = [pictures.thumbnail(frame) for frame in each.frames]
+                rows.append((pictures.thumbnail(each.image), small, given.called(each.index)))
     if grid is not None:
-        pictures.save(grid, drawing.draw_grid(job, rows))
-    skipped = f", skipped {len(sources) - done} unreadable" if done < len(sources) else ""
-    print(f"translated {done} of {len(sources)} images to {args.out}{skipped}")
+        pictures.save(grid, drawing.render(job.look, rows, title=f"step {run.step}"))
+    skipped = f", skipped {total - done} unreadable" if done < total else ""
+    print(f"translated {done} of {total} images to {args.out}{skipped}")
     return 0
 
 
 def _translate_film(args: argparse.Namespace) -> int:
     """Translate a video, or the images of a folder in the order of their numbers, to a video."""
     content, rate, target = Path(args.content), args.fps, _place_film(args)
-    sources = styles.find_images(content) if args.video else None
+    sources = sorted(find_images(content), key=_numbered) if args.video else None
     total = len(sources or ())
     if sources is None:
         rate, total = video.facts(content)
-    outputs.check_writable(target.parent, "--out or --video")
-    run = styles.open_run(args.workdir, args.checkpoint)
+    check_writable(target.parent, "--out or --video")
+    run = runs.load(args.workdir, args.checkpoint)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
-        frames = _frames_of(job, content) if sources is None else _read_frames(job, sorted(sources, key=_numbered), bar)
+
+        def skipped(frame: Path | np.ndarray, error: Exception) -> None:
+            if sources is None:
+                raise UserError(f"{content} {error}") from error
+            bar.write(f"skipped {frame}: {error}", file=sys.stderr)
+
+        frames = video.frames(content) if sources is None else (path for path in sources)
         with video.Writer(target, rate) as writer, contextlib.closing(frames):
-            for drawn in drawing.film(job, frames, progress=_told(bar)):
+            for drawn in drawing.film(job, frames, skipped=skipped, progress=_told(bar)):
                 writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
                 bar.update()
                 count += 1
@@ -95,21 +95,14 @@ def _translate_film(args: argparse.Namespace) -> int:
     return 0
 
 
-def _job(run: Trained, args: argparse.Namespace, *, keep: bool) -> Job:
+def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) -> Job:
     """Gather what shall be drawn and how; `keep` is for where no size is asked for. Raises UserError."""
-    given = [f"--{name}" for name in _STYLES if getattr(args, name) is not None]
-    if run.styled and not given:
-        raise UserError("give --reference, --domain or --interpolate: the method of this run draws in a style")
-    if given and not run.styled:
-        raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
-    look = None
-    if args.interpolate is not None:
-        look = styles.interpolation(run, _split_pair(args.interpolate), args.frames)
-    elif args.domain is not None:
-        look = styles.domain_look(run, args.domain, references=args.references, limit=args.domain_images)
-    elif args.reference is not None:
-        look = styles.reference_look(run, [path for name in args.reference for path in styles.find_images(name)])
-    return Job(run, look, args.size == "keep" if args.size else keep, args.batch_size, args.max_pixels)
+    ends = args.interpolate
+    if ends is not None and run.styled:
+        ends = _split_pair(ends)
+    places = dict(references=args.references, domain_images=args.domain_images)
+    look = run.look(args.reference, args.domain, interpolate=ends, frames=args.frames, **places)
+    return run.job(look, size=args.size, keep=keep, batch_size=args.batch_size, max_pixels=args.max_pixels)
 
 
 def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, depth: int = 8) -> list[Path]:
@@ -122,7 +115,7 @@ def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, 
     """
     other = ".png" if channels in (1, 3) else ".tif"
     if content.is_file() and not out.is_dir() and _is_picture(out):
-        if not encoding.holds(out.suffix, channels, depth):
+        if not encode.holds(out.suffix, channels, depth):
             kind = f"{channels} channel{'s' * (channels != 1)} of {depth} bits"
             raise UserError(f"--out={out}: {out.suffix} cannot hold {kind}; give {out.with_suffix(other)}")
         targets = [out]
@@ -131,30 +124,12 @@ def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, 
             raise UserError(f"--out={out} is a file; give a folder" + ("" if content.is_dir() else ", or a name.png"))
         root = content if content.is_dir() else content.parent
         relative = [source.relative_to(root) for source in sources]
-        fits = [encoding.holds(path.suffix, channels, depth) for path in relative]
+        fits = [encode.holds(path.suffix, channels, depth) for path in relative]
         targets = [out / (p if fit else p.with_name(p.name + other)) for p, fit in zip(relative, fits, strict=True)]
     taken = content.resolve()
     if taken in (out.resolve(), *out.resolve().parents) or any(path.resolve() == taken for path in targets):
         raise UserError(f"--out={out} lies where the images to translate are: name another place")
     return targets
-
-
-def _frames_of(job: Job, path: Path) -> Iterator[np.ndarray]:
-    with contextlib.closing(video.frames(path)) as frames:
-        for frame in frames:
-            try:
-                yield job.adapt(frame)
-            except decoding.WrongChannels as error:
-                raise UserError(f"{path} {error}") from error
-
-
-def _read_frames(job: Job, paths: Sequence[Path], bar: tqdm) -> Iterator[np.ndarray]:
-    """Yield the images of a folder; unreadable ones are named and left out."""
-    for path in paths:
-        try:
-            yield job.read(path.read_bytes())
-        except (decoding.Unreadable, UserError, OSError) as error:
-            bar.write(f"skipped {path}: {error}", file=sys.stderr)
 
 
 def _told(bar: tqdm) -> Callable[[int, int], None]:
@@ -184,7 +159,7 @@ def _split_pair(text: str) -> list[Path | None]:
 
 
 def _is_picture(path: Path) -> bool:
-    return any(encoding.holds(path.suffix, channels, 8) for channels in (1, 3))
+    return any(encode.holds(path.suffix, channels, 8) for channels in (1, 3))
 
 
 def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | None:
@@ -194,7 +169,7 @@ def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | N
     path = out / "grid.png" if grid is None else Path(grid)
     if path in targets:
         raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
-    return outputs.picture_path("--grid", path)
+    return picture_path("--grid", path)
 
 
 def _place_film(args: argparse.Namespace) -> Path:
@@ -238,9 +213,7 @@ def _rate(text: str) -> Fraction:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="uit translate", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
-    parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    parser = parser_of_run("translate", __doc__)
     parser.add_argument("--content", required=True, help="the image, folder of images or video to redraw")
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
@@ -268,6 +241,6 @@ def _parser() -> argparse.ArgumentParser:
         "--max_pixels",
         type=positive,
         help="larger images are drawn in tiles, in less memory and more time"
-        f" (default: {inference.MAX_PIXELS}; no limit for methods that cannot)",
+        f" (default: {batched.MAX_PIXELS}; no limit for methods that cannot)",
     )
     return parser

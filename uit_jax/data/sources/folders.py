@@ -19,11 +19,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uit_jax.data.sources.base import first
+from uit_jax.data.sources.base import DOMAINS, first
 from uit_jax.errors import UserError
-from uit_jax.images.rasters import ARRAYS, PICTURES
+from uit_jax.files import ARRAYS, PICTURES
 
-PAIR_FOLDERS = {"trainA": ("trainA",), "trainB": ("trainB",), "testA": ("testA", "valA"), "testB": ("testB", "valB")}
 _SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 _LOOKED_FOR = ", ".join(sorted(PICTURES | ARRAYS))
 _SPLIT_NAMES = frozenset(name for names in _SPLIT_FOLDERS.values() for name in names)
@@ -58,7 +57,7 @@ def folder_splits(root: Path) -> dict[str, Path]:
 
 def pair_folders(root: Path) -> dict[str, Path]:
     """Return those of the folders of a pair of domains that there are; {} for a path that is no folder."""
-    return _found(root, PAIR_FOLDERS, set(_folders(root))) if root.is_dir() else {}
+    return _found(root, DOMAINS, set(_folders(root))) if root.is_dir() else {}
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:

@@ -13,18 +13,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from uit_jax.data.sources.base import EncodedSource, Form, Numbered, first
+from uit_jax.data.sources.base import DOMAINS, EncodedSource, Form, Numbered, first
 from uit_jax.errors import UserError
 from uit_jax.images.decode import Unreadable
 
-SPLITS = {
-    "train": ("train",),
-    "test": ("test", "validation"),
-    "trainA": ("trainA",),
-    "trainB": ("trainB",),
-    "testA": ("testA", "valA"),
-    "testB": ("testB", "valB"),
-}
+_SPLITS = {"train": ("train",), "test": ("test", "validation"), **DOMAINS}
 
 
 class TFDSSource(EncodedSource):
@@ -83,7 +76,7 @@ def splits(spec: str) -> dict[str, str]:
     if chosen:
         return {}
     available = _builder(spec, name).info.splits
-    return {split: found for split, options in SPLITS.items() if (found := first(options, available))}
+    return {split: found for split, options in _SPLITS.items() if (found := first(options, available))}
 
 
 def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
@@ -93,7 +86,7 @@ def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
     available = builder.info.splits
     if chosen and split != "train":
         raise UserError(f"{spec}: names one split and so has no {split} split; name another source for it")
-    found = chosen or first(SPLITS[split], available)
+    found = chosen or first(_SPLITS[split], available)
     try:
         if not found or not builder.info.splits[found].num_examples:
             raise KeyError(split)

@@ -1,0 +1,152 @@
+"""What an evaluator is, and what several share: a trained run, its test images, what was read of them in one pass."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+from tqdm import tqdm
+
+from uit_jax import data
+from uit_jax.data.sources.base import Source
+from uit_jax.files import pick_evenly
+from uit_jax.inference import batched
+from uit_jax.runs import Trained
+
+_CHUNK = 256
+
+
+class Scores(NamedTuple):
+    """What an evaluator found.
+
+    Attributes:
+      scores: numbers by name.
+      protocol: how they were come by, in a sentence, by the name of a group of them.
+      facts: what else belongs into the record of an evaluation.
+    """
+
+    scores: dict[str, float]
+    protocol: dict[str, str]
+    facts: Mapping[str, Any] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """One way to score a trained run; its fields are its options.
+
+    Class attributes:
+      name: what it is called in a config or a command.
+      scores: what it may score, and a caption of each.
+      reads: the read-outs that it needs of every test image.
+      compares_labels: whether its scores are of the images' labels.
+    """
+
+    name: ClassVar[str]
+    scores: ClassVar[Mapping[str, str]]
+    reads: ClassVar[tuple[str, ...]] = ()
+    compares_labels: ClassVar[bool] = False
+
+    def needs(self, context: "Context") -> str:
+        """Say in words what is missing for it to run, "" where nothing is; nothing is read or trained for that."""
+        return ""
+
+    def run(self, context: "Context") -> Scores:
+        """Score a run. Raises UserError."""
+        raise NotImplementedError
+
+
+class Context:
+    """A trained run and its test images, as evaluators see them.
+
+    Attributes:
+      trained: the run.
+      sources: the test images by the method's sides; in messages and counts the first of them stand for all.
+      source: these first ones.
+      chosen: int64 [n], those of them to be used.
+      labels: int32 [n], of the chosen; -1 unknown.
+      seed: of whatever an evaluator draws.
+    """
+
+    def __init__(
+        self,
+        trained: Trained,
+        sources: Mapping[str, Source],
+        chosen: np.ndarray,
+        *,
+        seed: int = 0,
+        reads: Sequence[str] = (),
+        shown: bool = True,
+    ):
+        """Prepare to read; `reads` are the read-outs that will be asked for, `shown` says whether there are bars."""
+        self.trained, self.sources, self.chosen, self.seed = trained, sources, chosen, seed
+        self.source = next(iter(sources.values()))
+        self.labels = self.source.labels[chosen]
+        self._reads, self._shown = reads, shown
+        self._found: dict[str, np.ndarray] = {}
+
+    def clusters(self) -> np.ndarray:
+        """Return the probabilities of the pseudo domains of each chosen image: float32 [n, K]."""
+        return self._read("cluster")
+
+    def codes(self) -> np.ndarray:
+        """Return the style code of each chosen image: float32 [n, D]."""
+        return self._read("style")
+
+    def known(self) -> np.ndarray:
+        """Say which of the chosen images have a label and, as far as they were read, can be: bool [n]."""
+        # What replaces an unreadable image is another one's double.
+        return (self.labels >= 0) & ~np.isin(self.chosen, list(self.source.unreadable))
+
+    @functools.cached_property
+    def training(self) -> Source:
+        """The training images of the first side, at the size of the test images. Raises UserError."""
+        config, method = self.trained.config, self.trained.method
+        how = dict(split="train", size=self.trained.image_size, seed=config.seed)
+        return data.open_sides(method.sides, config.data, **how)[method.sides[0].name]
+
+    def _read(self, name: str) -> np.ndarray:
+        """Return a read-out of the chosen images; all that will be asked for are read in the same pass."""
+        if name not in self._found:
+            method, variables = self.trained.method, self.trained.variables
+            wanted = {name, *self._reads} & set(method.readouts) - set(self._found)
+            parts: dict[str, list] = {each: [] for each in sorted(wanted)}
+            for images in chunks(self.source, self.chosen, "test images", shown=self._shown):
+                for each, found in parts.items():
+                    found.append(batched.read(method, each, variables, images, batch_size=min(64, len(self.chosen))))
+            self._found |= {each: np.concatenate(found) for each, found in parts.items()}
+        return self._found[name]
+
+
+def open_context(
+    trained: Trained,
+    *,
+    source: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+    reads: Sequence[str] = (),
+) -> Context:
+    """Open a run's test images, or those of another source; of more than `limit` that many, evenly spread.
+
+    Raises:
+      UserError: there are none.
+    """
+    wanted, method = trained.config.data, trained.method
+    if source:
+        named = {name: getattr(wanted, name) for name in data.Wanted._fields}
+        wanted = data.Wanted(**named | {"test_source": source})
+    sources = data.open_test_sides(method.sides, wanted, size=trained.image_size, seed=trained.config.seed)
+    first = next(iter(sources.values()))
+    return Context(trained, sources, pick_evenly(len(first), limit), seed=seed, reads=reads)
+
+
+def chunks(source: Source, indices: np.ndarray, what: str, *, shown: bool = True) -> Iterator[np.ndarray]:
+    """Yield some images of a source, uint8 or uint16 [m, S, S, C], a few hundred at a time, behind a progress bar."""
+    for rows in slices(len(indices), _CHUNK, what, shown=shown):
+        yield data.examples(source, indices[rows])
+
+
+def slices(count: int, size: int, what: str, *, shown: bool = True) -> Iterator[slice]:
+    """Yield slices of some rows, behind a progress bar."""
+    for start in tqdm(range(0, count, size), desc=what, unit="batch", disable=None if shown else True, leave=False):
+        yield slice(start, start + size)

@@ -1,0 +1,117 @@
+"""The evaluation of a trained run: which evaluators there are, one record of what they find, and its table."""
+
+import itertools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from uit_jax import __version__, runs, settings
+from uit_jax.errors import UserError
+from uit_jax.evaluation.clusters import Clusters
+from uit_jax.evaluation.context import Context, Evaluator, open_context
+from uit_jax.evaluation.judge import Judge
+from uit_jax.evaluation.kmeans import KMeans
+from uit_jax.evaluation.oracle import Oracle
+from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.runs import Trained
+
+EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in (Clusters, Retrieval, KMeans, Oracle, Judge)}
+"""By name, in the order of a record."""
+
+USUAL = (Clusters(), Retrieval(), Oracle())
+"""What a run is scored by, as far as it can be, where nothing else is said."""
+
+_CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in kind.scores.items()}
+
+
+def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
+    """Return evaluators by their names, with default options. Raises UserError, which names the nearest."""
+    chosen = []
+    for each in wanted:
+        if isinstance(each, str) and each not in EVALUATORS:
+            raise UserError(f"no evaluator is called {each!r}{settings.nearest(each, EVALUATORS)}")
+        chosen.append(EVALUATORS[each]() if isinstance(each, str) else each)
+    return tuple(chosen)
+
+
+def evaluate(
+    trained: Trained | str | os.PathLike,
+    evaluators: Sequence[str | Evaluator] | None = None,
+    *,
+    usual: Sequence[Evaluator] | None = None,
+    source: str | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Score a run on images it has not seen; return a JSON-able record of scores and of how they were come by.
+
+    Args:
+      trained: the run, or its folder.
+      evaluators: names or evaluators, each of which must be able to run.
+      usual: evaluators of which those run that can; by default `USUAL` where no others are named.
+      source: where the test images are; by default the run's own test source.
+      limit: use at most so many of them, evenly spread.
+      seed: of whatever is drawn: the baseline's starts, references.
+
+    Raises:
+      UserError: there are no test images, one of the evaluators cannot run, or none of the usual ones can.
+    """
+    trained = trained if isinstance(trained, Trained) else runs.load(trained)
+    asked = choose(evaluators or ())
+    usual = USUAL if usual is None and not asked else usual or ()
+    reads = {name for each in (*asked, *usual) for name in each.reads}
+    context = open_context(trained, source=source, limit=limit, seed=seed, reads=sorted(reads))
+    missing = {each: each.needs(context) for each in (*asked, *usual)}
+    for each in asked:
+        if missing[each]:
+            raise UserError(f"{each.name}: {missing[each]}")
+    able = [each for each in (*asked, *usual) if not missing[each]]
+    if not able:
+        reasons = "; ".join(f"{each.name}: {reason}" for each, reason in missing.items())
+        raise UserError(
+            f"{context.source.spec}: nothing can be scored ({reasons}); see translations by `uit translate`"
+        )
+    return _record(context, able)
+
+
+def _record(context: Context, evaluators: Sequence[Evaluator]) -> dict[str, Any]:
+    """Run evaluators, those that were asked for before the others, and write down what they find."""
+    # In the order of asking: where one fails, nothing was done in vain.
+    found = {each.name: each.run(context) for each in evaluators}
+    found = [found[name] for name in EVALUATORS if name in found]
+    trained, source = context.trained, context.source
+    record = {
+        "scores": {name: value for each in found for name, value in each.scores.items()},
+        "classes": list(itertools.chain(*(each.classes for each in context.sources.values()))),
+        "images": len(context.chosen),
+        "labelled_images": int((context.labels >= 0).sum()),
+        "unreadable_images": len(source.unreadable),
+    }
+    for each in found:
+        record |= each.facts
+    return record | {
+        "source": source.describe(),
+        "protocol": {name: text for each in found for name, text in each.protocol.items()},
+        "step": trained.step,
+        "seed": context.seed,
+        "training_seed": trained.config.seed,
+        "version": __version__,
+    }
+
+
+def table(record: Mapping[str, Any]) -> str:
+    """Lay a record out for a terminal."""
+    images = f"{record['images']} ({record['labelled_images']} labelled)"
+    rows = [("step", str(record["step"])), ("test images", images)]
+    if sizes := record.get("cluster_sizes"):
+        shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
+        rows += [
+            ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
+            ("images in each", shown),
+        ]
+    rows += [(_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
+    width = max(len(name) for name, _ in rows)
+    lines = [record["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
+    if not record["labelled_images"]:
+        lines.append("the images have no labels, so there is no accuracy")
+    return "\n".join(lines)

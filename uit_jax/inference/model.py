@@ -1,0 +1,279 @@
+"""What a method with its weights does with images that users hand it: translate, encode, cluster, inspect.
+
+Images go in as file names, folders, PIL images or arrays, one or many of any sizes, as `inference.inputs` tells; they
+come out as numpy arrays, uint8, or uint16 at depth 16.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from uit_jax.errors import UserError
+from uit_jax.inference import batched, inputs, inspection, styles
+from uit_jax.inference import files as drawing
+from uit_jax.inference.files import Job
+from uit_jax.inference.inputs import Given, Images
+from uit_jax.inference.inspection import Inspected
+from uit_jax.inference.styles import DomainStyles, Look
+from uit_jax.method import Method
+from uit_jax.types import PyTree
+
+_CHUNK = 256
+
+
+class Model:
+    """A method with its weights. What it cannot do, for the method has it not, is a UserError that says so.
+
+    A subclass says where they come from: `method`, `variables`, `form` and `domain_styles`.
+    """
+
+    method: Method
+    variables: PyTree
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        raise NotImplementedError
+
+    def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
+        """Return what the pseudo domains look like, over a source of images, at most so many of it."""
+        raise NotImplementedError
+
+    @property
+    def styled(self) -> bool:
+        """Whether it draws in a style, which has to come from somewhere."""
+        return "style" in self.method.readouts
+
+    @property
+    def clustered(self) -> bool:
+        """Whether it sorts images into pseudo domains."""
+        return "cluster" in self.method.readouts
+
+    @property
+    def target_channels(self) -> int:
+        """Channels of its translations, which have as many bits as its images."""
+        return self.method.sides[-1].channels
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square images that it was trained on, pixels."""
+        return self.method.image_size
+
+    # --- what it says about images ---
+
+    def encode(self, images: Images, *, batch_size: int | None = None) -> np.ndarray:
+        """Return the style codes of images, read at the model's size: float32 [n, D].
+
+        Raises:
+          UserError: the method has no styles, or an image cannot be read.
+        """
+        if not self.styled:
+            raise UserError("the method of this run has no style codes")
+        return self._read("style", images, batch_size)
+
+    def cluster(self, images: Images, *, batch_size: int | None = None) -> np.ndarray:
+        """Return the probabilities of images, read at the model's size, to be of each pseudo domain: float32 [n, K].
+
+        Raises:
+          UserError: the method knows no pseudo domains, or an image cannot be read.
+        """
+        if not self.clustered:
+            raise UserError("the method of this run knows no pseudo domains")
+        return self._read("cluster", images, batch_size)
+
+    # --- translating ---
+
+    def translate(
+        self,
+        content: Images,
+        *,
+        reference: Images | None = None,
+        domain: int | None = None,
+        style: np.ndarray | None = None,
+        size: str | None = None,
+        batch_size: int = 8,
+        max_pixels: int | None = None,
+        pil: bool = False,
+        progress: Callable[[float, int], None] | None = None,
+    ) -> Any:
+        """Translate images, each to one style where the method has styles.
+
+        Args:
+          content: the images.
+          reference: images, of which the mean style is taken; unreadable ones are named in a warning and left out.
+          domain: a pseudo domain, of which the mean style is taken, over the training images.
+          style: codes [D], or [m, D] of each of m images, as `encode` returns them.
+          size: "resize" to the model's size, or "keep" (by default for methods without styles).
+          batch_size: images drawn at once at the model's size; of larger images fewer.
+          max_pixels: larger images are drawn in tiles, in less memory and more time; by default 2 ** 20, and no limit
+            for methods that cannot.
+          pil: return PIL images.
+          progress: told how many images are done, tiles of one as a part of it, and of how many.
+
+        Returns:
+          An image [H, W, C'], uint8, or uint16 at depth 16, for one image that came alone; an array [m, H, W, C']
+          for an array of many; a list of images for a list or a folder.
+
+        Raises:
+          UserError: an image cannot be read or translated, or the style is missing, or not the method's to have.
+        """
+        given, make = inputs.gather(content, "content"), self._maker(pil)
+        look = self.look(reference, domain, style, contents=len(given.items))
+        job = self.job(look, size=size, batch_size=batch_size, max_pixels=max_pixels)
+        return given.returned([make(frames[0]) for frames in drawing.collect(job, given, progress=progress)])
+
+    def interpolate(
+        self,
+        content: Images,
+        a: Images | None,
+        b: Images | None,
+        frames: int = 8,
+        *,
+        size: str | None = None,
+        batch_size: int = 8,
+        max_pixels: int | None = None,
+        pil: bool = False,
+        progress: Callable[[float, int], None] | None = None,
+    ) -> Any:
+        """Translate images to styles on the straight line from one to another.
+
+        Args:
+          a, b: the two ends: images, of which the mean style is taken, or None for each content's own style.
+          frames: how many styles, the two ends among them.
+          content, size, batch_size, max_pixels, pil, progress: as `translate` has them.
+
+        Returns:
+          As `translate` does, but for each image all its frames [frames, H, W, C'], or a list of PIL images.
+
+        Raises:
+          UserError: as `translate`; or both ends are None, or there are fewer than 2 frames.
+        """
+        given, make = inputs.gather(content, "content"), self._maker(pil)
+        look = self.look(interpolate=(a, b), frames=frames)
+        job = self.job(look, size=size, batch_size=batch_size, max_pixels=max_pixels)
+        drawn = drawing.collect(job, given, progress=progress)
+        return given.returned([[make(frame) for frame in each] if pil else np.stack(each) for each in drawn])
+
+    def job(
+        self,
+        look: Look | None = None,
+        *,
+        size: str | None = None,
+        keep: bool | None = None,
+        batch_size: int = 8,
+        max_pixels: int | None = None,
+    ) -> Job:
+        """Return what is to be drawn, for `inference.files.translations` and `film`, which never have all in memory.
+
+        Args:
+          look: the styles, as `look` returns them; None for a method without any.
+          keep: what `size` is by default: whether to keep the images' own; as `translate` has it if not given.
+          size, batch_size, max_pixels: as `translate` has them.
+        """
+        if size not in (None, "resize", "keep"):
+            raise UserError(f"--size={size}: give resize or keep")
+        for name, value in (("batch_size", batch_size), ("max_pixels", max_pixels)):
+            if value is not None and value < 1:
+                raise UserError(f"--{name}={value} is not a whole number of at least 1")
+        keep = size == "keep" if size else not self.styled if keep is None else keep
+        return Job(self.method, self.variables, self.form, look or self.look(), keep, batch_size, max_pixels)
+
+    # --- where a style comes from ---
+
+    def look(
+        self,
+        reference: Images | None = None,
+        domain: int | None = None,
+        style: np.ndarray | None = None,
+        interpolate: tuple[Images | None, Images | None] | None = None,
+        *,
+        frames: int = 8,
+        references: str | None = None,
+        domain_images: int = 5_000,
+        contents: int = 1,
+    ) -> Look | None:
+        """Return the styles to draw in, for `translations`; None where the method has none and none is asked for.
+
+        Args:
+          reference, domain, style: as `translate` has them; `contents` says how many images there are codes for.
+          interpolate, frames: the two ends of an interpolation, and its frames.
+          references, domain_images: for a domain, as `domain_styles` has them.
+
+        Raises:
+          UserError: not exactly one of the four is given to a method with styles, or it cannot be had.
+        """
+        options = {"reference": reference, "domain": domain, "interpolate": interpolate, "style": style}
+        given = [f"--{name}" for name, value in options.items() if value is not None]
+        if self.styled and not given:
+            raise UserError("give --reference, --domain or --interpolate: the method of this run draws in a style")
+        if given and not self.styled:
+            raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
+        if len(given) > 1:
+            raise UserError(f"{' and '.join(given)}: a style comes from one of them; leave the others out")
+        if reference is not None:
+            return self._mean_look(reference)
+        if style is not None:
+            return styles.given_look(style, contents)
+        if interpolate is not None:
+            ends = [None if end is None else self._mean_look(end) for end in interpolate]
+            return styles.interpolation(ends, frames)
+        if domain is None:
+            return None
+        if not self.clustered:
+            raise UserError(f"--domain={domain}: this run knows no pseudo domains; give a --reference")
+        return styles.domain_look(self.domain_styles(references, limit=domain_images), domain)
+
+    def inspect(
+        self,
+        image: Images,
+        points: Sequence[tuple[float, float]] | None = None,
+        layer: int | None = None,
+        *,
+        longest: int = 512,
+    ) -> Inspected:
+        """Show which patches of an image a patchwise method finds like those at points of its translation.
+
+        Args:
+          image: one image.
+          points: (x, y) in pixels of the image; by default five, spread.
+          layer: whose codes to compare; by default the last there is.
+          longest: an image with a longer side is shrunk to so many pixels.
+
+        Raises:
+          UserError: the image cannot be read, a point lies outside, or the method has no such layer or compares none.
+        """
+        given = inputs.gather(image, "content")
+        if len(given.items) != 1:
+            raise UserError(f"{given.name}: give one image, not {len(given.items)}")
+        try:
+            pixels = inputs.pixels(given.items[0], **self.form)
+        except inputs.UNREADABLE as error:
+            raise UserError(f"{given.name} cannot be read: {error}") from error
+        places = inspection.shares(points, pixels.shape[:2])
+        return inspection.inspect(self.method, self.variables, pixels, places, layer=layer, longest=longest)
+
+    # --- what these are made of ---
+
+    def _mean_look(self, reference: Images) -> Look:
+        given, images = self._readable(inputs.gather(reference, "reference"), "reference")
+        codes = batched.read(self.method, "style", self.variables, images)
+        return styles.reference_look(codes, images, [given.called(index) for index in range(len(images))])
+
+    def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
+        given = inputs.gather(images, "images")
+        size = batch_size or min(64, len(given.items))
+        parts = inputs.in_parts(given, max(1, _CHUNK // size) * size, size=self.image_size, **self.form)
+        return np.concatenate(
+            [batched.read(self.method, readout, self.variables, part, batch_size=size) for part in parts]
+        )
+
+    def _readable(self, given: Given, what: str) -> tuple[Given, np.ndarray]:
+        return inputs.readable(given, what, size=self.image_size, **self.form)
+
+    def _maker(self, pil: bool) -> Callable[[np.ndarray], Any]:
+        """Return what makes an array the image that is returned. Raises UserError where PIL has no such images."""
+        kind = (self.target_channels, self.form["depth"])
+        if pil and kind not in ((1, 8), (3, 8), (4, 8), (1, 16)):
+            raise UserError(f"pil: PIL has no images of {kind[0]} channels of {kind[1]} bits; leave it out")
+        return inputs.to_pil if pil else lambda array: array

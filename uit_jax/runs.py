@@ -1,0 +1,142 @@
+"""Trained runs as a notebook or a verb uses them: `load` one, then translate, encode, cluster, search and inspect.
+
+    run = load("runs/flowers")
+    red = run.translate("cat.jpg", reference="red_cat.jpg")
+
+Images go in as file names, folders, PIL images or arrays, one or many of any sizes, as `inference.inputs` tells; they
+come out as numpy arrays, uint8, or uint16 for runs of depth 16.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from uit_jax import checkpoint as checkpoints
+from uit_jax import data
+from uit_jax.errors import UserError
+from uit_jax.files import pick_evenly, picked, write_whole
+from uit_jax.inference import batched, inputs, search, styles
+from uit_jax.inference.inputs import Images
+from uit_jax.inference.model import Model
+from uit_jax.inference.search import Found, Searched
+from uit_jax.inference.styles import DomainStyles
+from uit_jax.method import Method
+from uit_jax.types import PyTree
+
+
+def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Trained":
+    """Read a trained run back.
+
+    Args:
+      workdir: the folder that training wrote.
+      checkpoint: "latest", "best", or a step.
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    # Onto the device once, and not with every batch.
+    return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Trained(Model):
+    """A trained run: a `Model` with the folder, the settings and the data that it comes from.
+
+    Attributes:
+      workdir: the folder it was read from.
+      config: its settings, a ConfigDict.
+      method: what was trained.
+      variables: its weights, of which `method` knows the parts.
+      step: training iterations behind it.
+    """
+
+    workdir: Path
+    config: Any = dataclasses.field(repr=False)
+    method: Method = dataclasses.field(repr=False)
+    variables: PyTree = dataclasses.field(repr=False)
+    step: int
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        wanted = self.config.data
+        return {"channels": self.method.sides[0].channels, "depth": wanted.depth, "resample": wanted.resample}
+
+    def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
+        """Return what the pseudo domains look like: mean styles, counts and portraits.
+
+        Args:
+          references: a source of the images that stand for them, by default the training source; what that gives is
+            kept in the workdir for this step.
+          limit: of a source with more images, that many are read, evenly spread.
+
+        Raises:
+          UserError: the source cannot be read.
+        """
+        if references is not None:
+            return self._domain_styles(references, limit)
+        path = self.workdir / f"domain_styles_{self.step}_{limit}.npz"
+        if path.exists():
+            with np.load(path) as kept:
+                return DomainStyles(**kept)
+        found = self._domain_styles(self.config.data.source, limit)
+        # A run may be read from a place where nothing can be kept; the next call computes them again.
+        with contextlib.suppress(UserError):
+            write_whole(path, lambda partial: np.savez_compressed(partial, **found._asdict()))
+        return found
+
+    def search(
+        self,
+        query: Images | None = None,
+        images: Images | None = None,
+        count: int = 8,
+        *,
+        queries: int = 8,
+        limit: int | None = None,
+    ) -> Found:
+        """Find the images whose style is most like a query's: the largest cosine of their style codes.
+
+        Args:
+          query: images, of which at most `queries` are asked for, evenly spread; None for some of those searched.
+          images: what is searched: the text of a source, as `data.source` has it, of one with a test split that; or
+            images in a list or an array. By default the run's test source, else its training source.
+          count: neighbours of each query, itself not among them.
+          limit: search at most so many images, evenly spread.
+
+        Raises:
+          UserError: the method has no styles, there are not so many images, or none can be read.
+        """
+        if not self.styled:
+            raise UserError(f"--workdir={self.workdir}: the method of this run has no style codes to search by")
+        asked = None if query is None else inputs.gather(query, "query")
+        source = self._searched(images)
+        chosen = pick_evenly(len(source), limit)
+        search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
+        if asked is not None:
+            asked, pixels = self._readable(asked._replace(items=picked(asked.items, queries)), "query")
+        gallery = search.encode(self.method, self.variables, source, chosen)
+        if asked is None:
+            return search.nearest(search.from_gallery(gallery, queries), gallery, count)
+        codes = batched.read(self.method, "style", self.variables, pixels)
+        return search.nearest(search.from_images(asked, pixels, codes, gallery), gallery, count)
+
+    def _domain_styles(self, spec: str, limit: int) -> DomainStyles:
+        source = data.open_source(spec, split="train", size=self.image_size, seed=self.config.seed, **self.form)
+        images = functools.partial(data.examples, source)
+        return styles.domain_styles(self.method, self.variables, images, len(source), limit=limit)
+
+    def _searched(self, images: Images | None) -> Searched:
+        """Open what is searched: images, or the test split of a source where it has one, else all of it."""
+        if images is not None and not isinstance(images, str | os.PathLike):
+            return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)
+        wanted = self.config.data
+        spec = str(images or wanted.test_source or wanted.source)
+        split = "test" if "test" in data.splits(spec) else "train"
+        return data.open_source(spec, split=split, size=self.image_size, seed=self.config.seed, **self.form)

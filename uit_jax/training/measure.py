@@ -1,0 +1,133 @@
+"""What a training step costs on the device at hand: time, work and memory, with random images and no data source."""
+
+import statistics
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from uit_jax import config as config_module
+from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
+from uit_jax.training import devices
+from uit_jax.types import Batch, PyTree
+
+COLUMNS = (
+    ("phase", "{phase}"),
+    ("share", "{share:.0%}"),
+    ("steps/s", "{steps_per_second:.3g}"),
+    ("images/s", "{images_per_second:.4g}"),
+    ("compile s", "{compile_seconds:.1f}"),
+    ("GFLOP/step", "{gflop_per_step:.4g}"),
+    ("GFLOP/s", "{gflop_per_second:.4g}"),
+    ("MiB", "{mib:.0f}"),
+)
+
+
+def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
+    """Compile and time each phase of a config's training step; transfers of the batches are part of a step.
+
+    Args:
+      steps: in a window.
+      windows: of which the median counts.
+    """
+    used = devices.devices_for(config.devices)
+    method = config_module.method_of(config)
+    lifted = devices.lift(training_step(method), config.parallel, used)
+    state = lifted.put_state(config_module.initial_state(config, method))
+    counts = Counter(method.phase(step) for step in range(config.steps))
+    phases = []
+    for phase, count in counts.items():
+        size = phase_size(phase, config.batch_size)
+        devices.check_batch(size, used, method.batch_multiple)
+        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
+        began = time.perf_counter()
+        program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
+        compiled = time.perf_counter() - began
+        state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
+        rate, gflop = statistics.median(rates), _flops(program) / 1e9
+        phases.append(
+            {
+                "phase": phase.name,
+                "share": count / config.steps,
+                "steps_per_second": rate,
+                "images_per_second": rate * size,
+                "windows": rates,
+                "compile_seconds": compiled,
+                "gflop_per_step": gflop,
+                "gflop_per_second": gflop * rate,
+                **_memory(program),
+            }
+        )
+    return {
+        "device": used[0].device_kind,
+        "platform": used[0].platform,
+        "devices": len(used),
+        "processes": jax.process_count(),
+        "jax": jax.__version__,
+        "parallel": config.parallel,
+        "precision": config.precision,
+        "batch_size": config.batch_size,
+        "image_size": config.data.image_size,
+        "parameters": _parameters(state),
+        "phases": phases,
+    }
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Lay out a result of `measure` with its config and overrides; work and memory are those of one device."""
+    head = (
+        "{config} {overrides}: {devices} x {device}, {parallel}, {precision}, batch {batch_size},"
+        " {image_size} px, {millions:.1f} M parameters"
+    ).format(**{**result, "overrides": " ".join(result["overrides"])}, millions=result["parameters"] / 1e6)
+    rows = [[name for name, _ in COLUMNS]]
+    rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
+
+
+def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
+    """Return the state after all the steps, and the steps per second of each window."""
+    rates = []
+    for window in range(windows + 1):
+        began = time.perf_counter()
+        for step in range(steps if window else 1):
+            state, metrics = program(state, put(batches[step % len(batches)]))
+        jax.block_until_ready((state, metrics))
+        rates.append(steps / (time.perf_counter() - began))
+    # The first window warms up.
+    return state, rates[1:]
+
+
+def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -> Batch:
+    """Draw this process's rows of a phase's batch."""
+    draw, batch = np.random.default_rng(seed), {}
+    for name, like in batch_shapes(method, phase, config.batch_size, depth=config.data.depth).items():
+        shape = (like.shape[0] // jax.process_count(), *like.shape[1:])
+        limit = method.classes if name == "label" else np.iinfo(like.dtype).max + 1
+        batch[name] = draw.integers(0, limit, shape, like.dtype)
+    return batch
+
+
+def _flops(program) -> float:
+    """Return the floating-point operations of a step on one device, as XLA counts them; 0 where it does not."""
+    costs = program.cost_analysis() or {}
+    costs = costs[0] if isinstance(costs, list) else costs
+    return max(costs.get("flops", 0.0), 0.0)
+
+
+def _memory(program) -> dict[str, float]:
+    """Return MiB of one device that a step needs, in all and of each kind; 0 where XLA does not tell."""
+    found = program.memory_analysis()
+    names = ("argument", "output", "temp", "alias")
+    kinds = {name: getattr(found, f"{name}_size_in_bytes", 0) / 2**20 for name in names}
+    # A donated argument's memory is the output's too.
+    total = kinds["argument"] + kinds["output"] + kinds["temp"] - kinds["alias"]
+    return {"mib": total, **{f"mib_{kind}": size for kind, size in kinds.items()}}
+
+
+def _parameters(state) -> int:
+    return sum(leaf.size for learner in state.learners.values() for leaf in jax.tree.leaves(learner.params))
