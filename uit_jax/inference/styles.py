@@ -54,7 +54,7 @@ class DomainStyles(NamedTuple):
 
 
 def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
-    """Take style codes of `width` numbers: [D], one for all contents, or [m, D], one for each of m. Raises UserError."""
+    """Take codes of `width` numbers: [D], one for all contents, or [m, D], one for each of m. Raises UserError."""
     codes = np.asarray(codes, np.float32)
     if codes.ndim == 1:
         codes = codes[None]
