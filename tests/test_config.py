@@ -168,7 +168,7 @@ def test_a_missing_file_and_an_unknown_preset_are_named(path):
 @pytest.mark.parametrize("line", ["c.bach_size = 3", "c.steps = 'many'", "c.method.domanis = 3", "import nothing_such"])
 def test_a_mistake_inside_a_config_file_names_the_file(tmp_path, line):
     file = tmp_path / "wrong.py"
-    file.write_text(f"from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults()\n    {line}\n")
+    file.write_text(f"from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults('cluit')\n    {line}\n")
     with pytest.raises(UserError, match="wrong.py") as caught:
         config.resolve(str(file))
     assert "\n" not in str(caught.value)
