@@ -218,12 +218,17 @@ def _join(prefix: str, name: str) -> str:
 
 
 def _likeness(one: str, other: str) -> tuple[float, float]:
-    """Say how alike two keys are: by their last parts or all after the first, whichever is more; then as wholes."""
-    whole, last = (one, other), (one.rpartition(".")[2], other.rpartition(".")[2])
+    """Say how alike two keys are: by their last parts or all after the first, whichever is more; then as wholes.
+
+    Points count as underscores, which parted the words before there were groups.
+    """
+
+    def alike(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a.replace(".", "_"), b.replace(".", "_")).ratio()
+
+    whole, last = alike(one, other), alike(one.rpartition(".")[2], other.rpartition(".")[2])
     (first, _, rest), (first_other, _, rest_other) = one.partition("."), other.partition(".")
-    most = (rest, rest_other) if rest and first == first_other else whole
-    alike = [difflib.SequenceMatcher(None, *pair).ratio() for pair in (last, most, whole)]
-    return max(alike[:2]), alike[2]
+    return max(last, alike(rest, rest_other) if rest and first == first_other else whole), whole
 
 
 # --- the groups that methods share ---

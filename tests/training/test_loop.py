@@ -60,10 +60,12 @@ def run(recipe, workdir, *overrides):
 
 
 def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[str, ...] = ()) -> subprocess.Popen:
-    """Start the real command, on two CPU devices, in a process of its own."""
+    """Start the real command in a process of its own, on as many CPU devices as this one has, or two a host."""
+    # Their number decides among how many threads sums are split.
+    count = 2 if hosts else jax.device_count()
     env = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
@@ -236,7 +238,7 @@ def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
 
 RUN = {
     "parallel": "jit", "devices": 1, "tensorboard": False, "steps": 6, "batch_size": 4, "log_every": 1,
-    "image_every": 6, "checkpoint_every": 2, "evaluate_every": 0,
+    "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
 }  # fmt: skip
 STYLED = {
     "data.image_size": 8, "method.style_dim": 4, "method.width": 4, "method.max_width": 8, "method.bottleneck": 4,
@@ -305,8 +307,8 @@ def method_recipe(name: str, folder: Path) -> str:
     else:
         data = pair_tree(folder / "data", A=(5, 24, 20), B=(3, 30, 40))
     changes = RUN | NARROW[name] | {"data.source": str(data)}
-    text = f"from uit_jax import config\n\n\ndef get_config(_):\n    return config.update(config.defaults({name!r}), {changes})"
-    (folder / f"{name}.py").write_text(text)
+    body = f"return config.update(config.defaults({name!r}), {changes})"
+    (folder / f"{name}.py").write_text(f"from uit_jax import config\n\n\ndef get_config(_):\n    {body}\n")
     return str(folder / f"{name}.py")
 
 
@@ -318,7 +320,7 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
     The run that is never stopped is this process's, the others are processes of their own.
     """
     recipe = method_recipe(name, tmp_path)
-    state = run(recipe, tmp_path / "whole")
+    state = run(recipe, tmp_path / "whole", "image_every=6")
     finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6"), -signal.SIGKILL)
     assert records(tmp_path / "parts")[-1]["step"] < 6
     finish(command(recipe, tmp_path / "parts"))

@@ -11,6 +11,7 @@ import io
 import struct
 import sys
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -89,6 +90,21 @@ def dimensions(data: bytes) -> tuple[int, int]:
         if data[:4] not in _TIFF:
             raise
         return _tiff(data, 0).pixels.shape[:2]
+
+
+def file_dimensions(path: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image in a file, by its header alone where Pillow knows it.
+
+    Raises Unreadable, and OSError.
+    """
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(_ORIENTATION, 1) >= 5
+            if not (turned and image.format == "TIFF"):  # Pillow may have turned its size, not that of other formats
+                return image.size if turned else image.size[::-1]
+    except Exception:  # its parsers raise nearly any type on corrupt bytes
+        pass
+    return dimensions(path.read_bytes())
 
 
 def odd(data: bytes) -> tuple[str, Raster] | None:
