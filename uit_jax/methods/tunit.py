@@ -342,6 +342,7 @@ class TUNIT(Method):
         content = jnp.concatenate([content, content])
         images = judged = self.generate(params["generator"], content, style, part="decode")
         if not self.adversarial_feedback:
+            # The same images, through which the discriminator teaches the generator alone.
             judged = self.generate(params["generator"], content, jax.lax.stop_gradient(style), part="decode")
         _, read, _ = self.look({**guide, **stats}, images[: len(x)], axis_name)
         domains = views.get("domain")
@@ -354,7 +355,7 @@ class TUNIT(Method):
 
     @staticmethod
     def both(views: Batch, axis_name: str | None, array: Array) -> Array:
-        """Return of the references [B, ...], which are a permutation of the batch, then of the images themselves."""
+        """Put what the references have, which are a permutation of the batch, before what the images have [B, ...]."""
         return jnp.concatenate([collectives.take(array, views["perm"], axis_name), array])
 
     def oppose(self, views: Batch, phase: TUNITPhase, axis_name: str | None, params: PyTree, made: Batch):
