@@ -326,3 +326,14 @@ def test_with_quirks_the_queue_restarts_from_the_first_keys_and_grows():
     grown, _ = contrastive_at(1001, older=0.0, newer=0.0)
     assert grown == contrastive_at(1001, older=9.0, newer=0.0)[0]
     assert grown != contrastive_at(1001, older=0.0, newer=9.0)[0]
+
+
+@pytest.mark.parametrize(
+    "image_size, generator, discriminator", [(128, 27_333_763, 70_935_242), (256, 27_424_835, 70_983_018)]
+)
+def test_default_widths_are_the_published_ones(image_size, generator, discriminator):
+    """64 below 256 px, 32 from there on."""
+    method = methods.build("tunit", image_size=image_size)
+    learners = jax.eval_shape(lambda: method.init(jax.random.key(0), 8)).learners
+    sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(learner.params)) for name, learner in learners.items()}
+    assert sizes == {"guide": 9_296_778, "generator": generator, "discriminator": discriminator}
