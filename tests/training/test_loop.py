@@ -144,7 +144,7 @@ def test_scores_of_a_run_are_those_of_its_evaluators(recipe, tmp_path, monkeypat
     run(recipe, work, f"data.source={source}", "evaluators=('retrieval', 'clusters')", *how)
     scored = {r["step"]: r for r in records(work) if "style_retrieval" in r}
     assert set(scored) == {4, 8, 12}
-    best = max(scored, key=lambda step: (scored[step]["style_retrieval"], -step))
+    best = max(scored, key=lambda step: (scored[step]["style_retrieval"], step))
     assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
     labelled = np.flatnonzero(opened[0].labels >= 0)
     assert len(labelled) == 8
