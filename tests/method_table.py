@@ -5,26 +5,30 @@ its phases train.
 """
 
 import contextlib
+import dataclasses
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 import optax
-import pytest
 
-from uit_jax import methods, optimizers
-from uit_jax.training import devices as parallel
+from uit_jax import methods
+from uit_jax.method import Method, Phase, batch_shapes, load_size
+from uit_jax.training import devices
 
-PATCHES = dict(
+PAIRS = dict(
     image_size=16,
     load_size=20,
     generator=dict(width=4, blocks=2),
     discriminator=dict(width=4, layers=1),
+    schedule=dict(constant_steps=2, decay_steps=4),
+)
+PATCHES = PAIRS | dict(
     init_gain=1.0,  # with the published 0.02 narrow networks give codes of length 1e-7 and gradients of 1e3
     patches=dict(layers=(0, 4, 12), count=5, dim=8),
     negatives=dict(queue_size=64),
-    schedule=dict(constant_steps=2, decay_steps=4),
 )
 STYLED = dict(
     image_size=8,
@@ -34,8 +38,7 @@ STYLED = dict(
     bottleneck=4,
     blocks=1,
     queue_size=16,
-    r1_weight=0.01,
-    r1_every=2,
+    r1=dict(weight=0.01, every=2),
 )
 TINY = {
     "tunit": dict(
@@ -51,7 +54,7 @@ TINY = {
         guide_steps=2,
         average_start=3,
     ),
-    "cluit": STYLED | dict(code_dim=8, patches=2, patch_range=(0.25, 1.0)),
+    "cluit": STYLED | dict(code_dim=8, patches=2, patch_sides=(0.25, 1.0)),
     "embedding": STYLED,
     "cut": PATCHES,
     "fastcut": PATCHES,
@@ -64,39 +67,42 @@ TINY = {
         crops=2,
         schedule=dict(constant_steps=2, decay_steps=4),
     ),
+    "cyclegan": PAIRS | dict(pool_size=3),
 }
 
 
 class Configuration(NamedTuple):
-    """`trains` names the learners of which a joint phase changes the weights; "guide" phases train the guide."""
+    """`trains` names the learners of which a phase of translation changes the weights; others train the guide."""
 
-    hparams: dict
-    trains: tuple[str, ...] = ("guide", "generator", "discriminator")
+    settings: Mapping[str, Any]
+    trains: tuple[str, ...]
 
 
-EXTERNAL = dict(kind="external", queue_size=64)
-LAST = PATCHES["patches"] | dict(layers=(12,), count=0)
-PATCHWISE = ("generator", "discriminator", "patches")
 TRANSLATOR = ("generator", "discriminator")
-CLUIT = ("generator", "encoder", "discriminator")
-EMBEDDING = ("generator", "embedding", "discriminator")
+GUIDED = ("guide", *TRANSLATOR)
+PATCHWISE = (*TRANSLATOR, "patches")
+CLUIT = (*TRANSLATOR, "encoder")
+EMBEDDING = (*TRANSLATOR, "embedding")
+BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+EXTERNAL = dict(negatives=dict(kind="external"))
+LAST = dict(layers=(12,), count=0)
 CONFIGURATIONS = {
     "tunit": {
-        "unsupervised": Configuration({}),
+        "unsupervised": Configuration({}, GUIDED),
         "frozen": Configuration({"joint_training": "frozen"}, TRANSLATOR),
-        "frozen_domains": Configuration({"joint_training": "frozen_domains"}),
-        "no_feedback": Configuration({"adversarial_feedback": False}),
-        "semi": Configuration({"labels": dict(share=0.5, steps=1, cycle_steps=4)}),
-        "supervised": Configuration({"labels": dict(share=1.0)}),
-        "heads": Configuration({"marginal_weights": (1.0, 2.0)}),
-        "lazy": Configuration({"r1": dict(weight=0.01, every=4), "normalize_style": True}),
-        "quirks": Configuration({"reference_quirks": True, "labels": dict(share=0.5, steps=1, cycle_steps=4)}),
-        "local": Configuration({"sync_statistics": False, "precision": "bf16"}),
+        "frozen_domains": Configuration({"joint_training": "frozen_domains"}, GUIDED),
+        "no_feedback": Configuration({"adversarial_feedback": False}, GUIDED),
+        "semi": Configuration({"labels": dict(share=0.5)}, GUIDED),
+        "supervised": Configuration({"labels": dict(share=1.0)}, GUIDED),
+        "heads": Configuration({"marginal_weights": (1.0, 2.0)}, GUIDED),
+        "lazy": Configuration({"r1": dict(every=4), "normalize_style": True}, GUIDED),
+        "quirks": Configuration({"reference_quirks": True, "labels": dict(share=0.5)}, GUIDED),
+        "local": Configuration({"sync_statistics": False, "precision": "bf16"}, GUIDED),
     },
     "cluit": {
         "patches": Configuration({}, CLUIT),
         "full_image": Configuration({"patches": 0}, CLUIT),
-        "no_affine": Configuration({"degrees": 0.0, "translate": 0.0, "shear": 0.0, "precision": "bf16"}, CLUIT),
+        "no_affine": Configuration({"view": dict(degrees=0.0, translate=0.0, shear=0.0), "precision": "bf16"}, CLUIT),
     },
     "embedding": {
         "projection": Configuration({}, EMBEDDING),
@@ -107,42 +113,37 @@ CONFIGURATIONS = {
     "cut": {
         "internal": Configuration({}, PATCHWISE),
         "minibatch": Configuration({"negatives": dict(kind="minibatch"), "patches": LAST}, PATCHWISE),
-        "external": Configuration({"negatives": EXTERNAL}, PATCHWISE),
-        "both": Configuration({"negatives": EXTERNAL | dict(kind="both")}, PATCHWISE),
+        "external": Configuration(EXTERNAL, PATCHWISE),
+        "both": Configuration({"negatives": dict(kind="both")}, PATCHWISE),
         "two_encoders": Configuration({"shared_encoder": False}, (*PATCHWISE, "output_generator", "output_patches")),
         "frozen_decoder": Configuration({"nce_trains_decoder": False, "adversarial_weight": 0.0}, PATCHWISE),
         "no_identity": Configuration({"identity": False, "average": 0.9}, PATCHWISE),
-        "no_mlp": Configuration({"patches": PATCHES["patches"] | dict(mlp=False), "gan_loss": "vanilla"}, TRANSLATOR),
+        "no_mlp": Configuration({"patches": dict(mlp=False), "gan_loss": "vanilla"}, TRANSLATOR),
         "no_contrast": Configuration({"nce_weight": 0.0}, TRANSLATOR),
-        "batch_norm": Configuration({"norm": "batch", "discriminator": dict(kind="pixel", width=4)}, PATCHWISE),
+        "batch_norm": Configuration({"norm": "batch", "discriminator": dict(kind="pixel")}, PATCHWISE),
         "aliased": Configuration(
-            {
-                "generator": PATCHES["generator"] | dict(antialias=False, antialias_up=False),
-                "patches": PATCHES["patches"] | dict(layers=(0, 10)),
-            },
-            PATCHWISE,
+            {"generator": dict(antialias=False, antialias_up=False), "patches": dict(layers=(0, 10))}, PATCHWISE
         ),
         "bf16": Configuration({"precision": "bf16", "sync_statistics": False}, PATCHWISE),
     },
     "fastcut": {
         "mirrored": Configuration({}, PATCHWISE),
         "all_patches": Configuration({"patches": LAST, "identity": True}, PATCHWISE),
-        "external": Configuration({"negatives": EXTERNAL}, PATCHWISE),
+        "external": Configuration(EXTERNAL, PATCHWISE),
     },
     "sincut": {
         "single": Configuration({}, PATCHWISE),
         "external": Configuration(
-            {
-                "negatives": EXTERNAL | dict(queue_size=32),
-                "identity": False,
-                "identity_l1_weight": 0.0,
-                "r1": dict(every=2),
-            },
-            PATCHWISE,
+            EXTERNAL | {"identity": False, "identity_l1_weight": 0.0, "r1": dict(every=2)}, PATCHWISE
         ),
     },
+    "cyclegan": {
+        "pools": Configuration({}, BOTH_WAYS),
+        "no_pool": Configuration({"pool_size": 0, "identity_weight": 0.0, "target_channels": 1}, BOTH_WAYS),
+        "bf16": Configuration({"precision": "bf16", "gan_loss": "wasserstein"}, BOTH_WAYS),
+    },
 }
-# The configurations that gather what the other devices have: a queue that they share.
+# The configurations that gather what the other devices have: a memory that they share.
 SHARING = {
     "tunit": "unsupervised",
     "cluit": "patches",
@@ -150,6 +151,7 @@ SHARING = {
     "cut": "external",
     "fastcut": "external",
     "sincut": "external",
+    "cyclegan": "pools",
 }
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
@@ -162,32 +164,80 @@ def quick_compile():
     jax.config.update("jax_disable_most_optimizations", False)
 
 
-def build(name: str, configuration: str = "", **hparams):
-    """Build a tiny method."""
-    chosen = CONFIGURATIONS[name][configuration].hparams if configuration else {}
-    return methods.build(name, **{**TINY[name], **chosen, **hparams})
+def build(name: str, configuration: str = "", **settings) -> Method:
+    """Build a tiny method; settings of a group are merged into the group's. Equal methods are one, and compile once."""
+    return one_of_equals(methods.build(name, values(name, configuration, **settings)))
 
 
-def phases(method, steps: int = 12) -> tuple[str, ...]:
+def build_with_sgd(name: str, configuration: str = "", **settings) -> Method:
+    """Build a tiny method that moves weights by their gradients alone, in proportion: no decay, no normalisation."""
+    plain = build(name, configuration, **settings)
+    fields = {field.name: getattr(plain, field.name) for field in dataclasses.fields(plain)}
+    return one_of_equals(with_sgd(type(plain))(**fields))
+
+
+def values(name: str, configuration: str = "", **settings) -> dict:
+    """Return the nested settings of a tiny method."""
+    chosen = CONFIGURATIONS[name][configuration].settings if configuration else {}
+    return merged(merged(TINY[name], chosen), settings)
+
+
+def merged(settings: Mapping, changes: Mapping) -> dict:
+    """Return nested settings with some changed."""
+    groups = {name for name, value in changes.items() if isinstance(value, Mapping)}
+    return {**settings, **{n: merged(settings.get(n, {}), v) if n in groups else v for n, v in changes.items()}}
+
+
+@functools.cache
+def one_of_equals(method: Method) -> Method:
+    """Return always the same of methods that are equal: what JAX compiled of a bound method goes by its identity."""
+    return method
+
+
+@functools.cache
+def with_sgd(kind: type[Method]) -> type[Method]:
+    """Return a method's class whose optimisers are all SGD; another class, as methods of one class share caches."""
+
+    class Plain(kind):
+        @functools.cached_property
+        def networks(self):
+            return {name: network._replace(optimizer=optax.sgd(RATE)) for name, network in super().networks.items()}
+
+    return Plain
+
+
+RATE = 1e-2
+"""The step of `build_with_sgd`."""
+
+
+def phases(method: Method, steps: int = 12) -> tuple[Phase, ...]:
     """Return the phases of a run's first steps, each once."""
     return tuple(dict.fromkeys(method.phase(step) for step in range(steps)))
 
 
+def trained_by(name: str, configuration: str, phase: Phase) -> set[str]:
+    """Return the learners that a phase trains."""
+    return set(CONFIGURATIONS[name][configuration].trains) if getattr(phase, "translates", True) else {"guide"}
+
+
 def batch(size: int = 8, side: int = 8) -> dict:
-    """Return one global batch as the data pipeline yields it."""
+    """Return one global batch of labelled images as the data pipeline yields it."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (size, side, side, 3)).astype(np.uint8)
     return {"image": images, "label": (np.arange(size) % 3).astype(np.int32)}
 
 
-def batch_of(method, size: int = 8, phase: str = "") -> dict:
-    """Return one global batch of the layout and sizes that a method's phase, by default the first, is fed with."""
-    if method.layout == "single":
-        return batch(size)
-    side = method.load_size(phase or method.phase(0))
-    shapes = {"a": (side, side), "b": (side, side)} if side else {"a": (24, 40), "b": (36, 20)}
-    rng = np.random.default_rng(0)
-    return {k: rng.integers(0, 256, (size, *shape, 3)).astype(np.uint8) for k, shape in shapes.items()}
+def batch_of(method: Method, size: int = 8, phase: Phase | None = None) -> dict:
+    """Return one global batch of the sides and sizes that a method's phase, by default the first, is fed with."""
+    phase, rng, found = phase or method.phase(0), np.random.default_rng(0), {}
+    own = {"a": (24, 40), "b": (36, 20)}
+    for name, like in batch_shapes(method, phase, size).items():
+        if name == "label":
+            found[name] = (np.arange(like.shape[0]) % 3).astype(np.int32)
+            continue
+        sides = like.shape[1:3] if load_size(method, phase) else own[name]
+        found[name] = rng.integers(0, 256, (like.shape[0], *sides, like.shape[3])).astype(like.dtype)
+    return found
 
 
 def first(name: str) -> str:
@@ -195,14 +245,15 @@ def first(name: str) -> str:
     return next(iter(CONFIGURATIONS[name]))
 
 
-def shapes(method, size: int = 8):
+@functools.cache
+def shapes(method: Method, size: int = 8):
     """Return the shapes of a fresh state."""
-    return jax.eval_shape(method.init, jax.random.PRNGKey(0), batch_of(method, size))
+    return jax.eval_shape(lambda key: method.init(key, size), jax.random.PRNGKey(0))
 
 
-def start(method, size: int = 8):
+def start(method: Method, size: int = 8):
     """Return a fresh state; its weights come from a generator that compiles quicker than JAX's own."""
-    state = jax.jit(method.init)(jax.random.key(0, impl="rbg"), batch_of(method, size))
+    state = jax.jit(method.init, static_argnums=1)(jax.random.key(0, impl="rbg"), size)
     return state.replace(key=jax.random.PRNGKey(0))
 
 
@@ -211,37 +262,23 @@ def snapshot(state):
     return jax.tree.map(np.array, state)
 
 
-def update_over_devices(method, phase: str, axis_name: str = "data"):
-    """Return the update over a leading device axis of the views, which refuses results that differ by device."""
-    update = functools.partial(method.update, phase=phase, axis_name=axis_name)
-    return jax.vmap(update, in_axes=(None, 0), out_axes=None, axis_name=axis_name)
-
-
-def build_with_sgd(name: str, configuration: str = "", **hparams):
-    """Build a tiny method that moves weights by their gradients alone, in proportion: no decay, no normalisation."""
-    with pytest.MonkeyPatch.context() as patch:
-        for optimizer in ("adam", "rmsprop"):
-            patch.setattr(optimizers, optimizer, lambda *_, **__: optax.sgd(1e-2))
-        return build(name, configuration, **hparams)
-
-
 class Run(NamedTuple):
     """Some steps of a method: `states` before, between and after them, as numpy; `traces` counts those per phase."""
 
-    method: Any
+    method: Method
     views: dict
-    lifted: parallel.Lifted
+    lifted: devices.Lifted
     states: list
     metrics: list
     traces: dict
 
-    def again(self, state, phase: str):
+    def again(self, state, phase: Phase):
         """Do one more step from a snapshot and return the new state's snapshot."""
         return snapshot(self.lifted.step(self.lifted.put_state(state), self.views, phase=phase)[0])
 
 
 @functools.cache
-def run(name: str, configuration: str, phases: tuple[str, ...]) -> Run:
+def run(name: str, configuration: str, phases: tuple[Phase, ...]) -> Run:
     """Train a tiny method for one step of each of `phases`, on the same views each time."""
     method = build_with_sgd(name, configuration)
     traces = dict.fromkeys(phases, 0)
@@ -250,7 +287,7 @@ def run(name: str, configuration: str, phases: tuple[str, ...]) -> Run:
         traces[phase] += 1
         return method.update(state, views, phase=phase, axis_name=axis_name)
 
-    lifted = parallel.lift(update, "jit", parallel.devices_for(1))
+    lifted = devices.lift(update, "jit", devices.devices_for(1))
     views = jax.jit(method.views)(jax.random.key(1), batch_of(method))
     state = lifted.put_state(start(method))
     states, metrics = [snapshot(state)], []

@@ -9,26 +9,26 @@ import jax
 import numpy as np
 
 from tests import method_table as table
-from uit_jax import methods
-from uit_jax.training import devices as parallel
+from uit_jax.method import training_step
+from uit_jax.training import devices
 
 BATCH = 8
 WAYS = ("pmap", "shard_map")
 
 
-def one_step(how: str, devices: int = 0, name: str = "tunit", configuration: str = "") -> dict[str, np.ndarray]:
+def one_step(how: str, count: int = 0, name: str = "tunit", configuration: str = "") -> dict[str, np.ndarray]:
     """Train a method for one step of its last phase, views included, on this process's rows of one global batch.
 
-    Returns the losses, and the weights, statistics and queues after the step, by their paths.
+    Returns the losses, and the weights, statistics and memory after the step, by their paths.
     """
     method = table.build_with_sgd(name, configuration)
     phase = table.phases(method)[-1]
-    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(devices))
+    lifted = devices.lift(training_step(method), how, devices.devices_for(count))
     rows = np.split(np.arange(BATCH), jax.process_count())[jax.process_index()]
-    batch = {name: values[rows] for name, values in table.batch_of(method, BATCH, phase).items()}
+    batch = {side: values[rows] for side, values in table.batch_of(method, BATCH, phase).items()}
     state = lifted.put_state(decided(table.start(method)))
     state, metrics = lifted.step(state, lifted.put_batch(batch), phase=phase)
-    learners = {name: (learner.params, learner.stats) for name, learner in state.learners.items()}
+    learners = {learner: (each.params, each.stats) for learner, each in state.learners.items()}
     leaves = jax.tree_util.tree_leaves_with_path((metrics, learners, state.memory))
     return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}
 
@@ -39,8 +39,7 @@ def decided(state):
         return state
     guide = state.learners["guide"]
     cluster = {**guide.params["cluster"], "kernel": 1000 * guide.params["cluster"]["kernel"]}
-    guide = guide.replace(params={**guide.params, "cluster": cluster})
-    return state.replace(learners={**state.learners, "guide": guide})
+    return state.with_learners({"guide": guide.replace(params={**guide.params, "cluster": cluster})})
 
 
 def main(address: str, processes: str, index: str, out: str) -> None:

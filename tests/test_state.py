@@ -1,11 +1,12 @@
-"""Learners, their averages, and the one gradient site."""
+"""Learners, their averages, the one gradient site, and the game of two players."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uit_jax.state import Learner, TrainState, descend
+from uit_jax import collectives
+from uit_jax.state import Learner, TrainState, descend, named, play
 
 TXS = {"first": optax.sgd(0.1), "second": optax.sgd(0.5, momentum=0.9), "idle": optax.sgd(1.0)}
 
@@ -86,3 +87,107 @@ def test_a_state_is_a_pytree_without_hidden_parts():
     assert again.step == 3 and set(again.learners) == {"first"} and len(again.memory) == 1
     # step, key, w and memory; SGD without momentum remembers nothing.
     assert len(leaves) == 4
+
+
+def test_averages_of_the_named_learners_move_each_by_its_decay():
+    learners = {name: Learner.create({"params": {"w": jnp.zeros(2)}}, TXS[name], averaged=True) for name in TXS}
+    learners = {name: each.replace(params={"w": jnp.ones(2)}) for name, each in learners.items()}
+    moved = TrainState(jnp.int32(0), jax.random.key(0), learners).average(first=0.75, second=0.5)
+    for name, expected in (("first", 0.25), ("second", 0.5), ("idle", 0.0)):
+        np.testing.assert_allclose(moved.learners[name].ema["w"], expected * np.ones(2))
+
+
+# --- the game: the players "first" and "second" make first * second, against the opponent "third" ---
+
+GAME = TXS | {"third": optax.sgd(0.1)}
+
+
+class Game:
+    """Who was asked what, in which order."""
+
+    def __init__(self, scale=1.0):
+        self.scale, self.calls = scale, []
+
+    def make(self, params):
+        self.calls.append("make")
+        made = self.scale * params["first"]["w"] * params["second"]["w"]
+        return {"made": made}, {"second": {"batch_stats": {"seen": made.sum()}}}
+
+    def oppose(self, params, made):
+        self.calls.append("oppose")
+        loss = (params["third"]["w"] * made["made"]).sum()
+        return loss, ({"loss": loss}, {"third": {"batch_stats": {"seen": 7.0}}})
+
+    def deceive(self, params, made, opponents):
+        self.calls.append("deceive")
+        loss = (made["made"] * opponents["third"].params["w"]).sum()
+        return loss, {"loss": loss, "weight": params["first"]["w"].sum()}
+
+    def state(self, first=2.0):
+        weights = {"first": first, "second": 3.0, "third": 1.0, "idle": 5.0}
+        stats = {"batch_stats": {"seen": jnp.zeros(())}}
+        learners = {n: Learner.create({"params": {"w": jnp.full(2, v)}, **stats}, GAME[n]) for n, v in weights.items()}
+        return TrainState(jnp.int32(4), jax.random.PRNGKey(0), learners)
+
+    def played(self, state, axis_name=None):
+        sides = dict(players=("first", "second"), opponents=("third",))
+        steps = dict(make=self.make, oppose=self.oppose, deceive=self.deceive)
+        return play(state, GAME, **sides, **steps, axis_name=axis_name)
+
+
+def weight(state, name):
+    return state.learners[name].params["w"]
+
+
+def test_opponents_see_what_was_made_before_the_players_step_and_players_face_the_opponents_after_theirs():
+    state, made, terms = Game().played(Game().state())
+    np.testing.assert_allclose(made["made"], 6 * np.ones(2))
+    np.testing.assert_allclose(weight(state, "third"), (1 - 0.1 * 6) * np.ones(2), rtol=1e-6)
+    # The gradients of 0.4 * first * second: through the opponent's step none comes back.
+    np.testing.assert_allclose(weight(state, "first"), (2 - 0.1 * 3 * 0.4) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(weight(state, "second"), (3 - 0.5 * 2 * 0.4) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(weight(state, "idle"), 5 * np.ones(2))
+    # The opponent's loss is that before its step, the players' that after it; weights are those before their step.
+    expected = {"third/loss": 12, "first/loss": 2 * 6 * 0.4, "first/weight": 4}
+    assert terms.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(terms[name], value, rtol=1e-6)
+    assert state.step == 4  # a method counts
+
+
+def test_what_is_made_is_made_once_and_everyone_is_asked_once():
+    game = Game()
+    jax.jit(game.played)(game.state())
+    assert game.calls == ["make", "oppose", "deceive"]
+
+
+def test_either_side_of_a_game_may_have_new_statistics():
+    state, _, _ = Game().played(Game().state())
+    seen = {name: float(learner.stats["batch_stats"]["seen"]) for name, learner in state.learners.items()}
+    assert seen == {"first": 0, "second": 12, "third": 7, "idle": 0}
+
+
+def test_nobody_learns_through_what_a_game_returns():
+    def total(first):
+        return Game().played(Game().state(first))[1]["made"].sum()
+
+    assert total(2.0) == 12 and jax.grad(total)(2.0) == 0
+
+
+def test_a_game_over_devices_is_that_of_their_mean():
+    def step(state, scale):
+        state, made, terms = Game(scale).played(state, "data")
+        return state.learners, collectives.mean((made, terms), "data")
+
+    learners, (made, terms) = jax.vmap(step, in_axes=(None, 0), out_axes=None, axis_name="data")(
+        Game().state(), jnp.array([0.5, 1.5])
+    )
+    np.testing.assert_allclose(made["made"], 6 * np.ones(2))
+    # Of the mean of both devices' gradients: the opponent is the same for both.
+    np.testing.assert_allclose(learners["third"].params["w"], 0.4 * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(learners["first"].params["w"], (2 - 0.1 * 3 * 0.4) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(terms["third/loss"], 12)
+
+
+def test_terms_are_named_by_their_learner():
+    assert named("guide", {"a": 1, "b": 2}) == {"guide/a": 1, "guide/b": 2}

@@ -77,7 +77,7 @@ FREE = frozenset(
 )
 
 
-def defaults(method: str = "tunit") -> ConfigDict:
+def defaults(method: str) -> ConfigDict:
     """Return every setting with its default, locked; `config.method` holds the method's name and its own settings."""
     nested: dict[str, Any] = {}
     for key, told in known(method).items():

@@ -85,14 +85,16 @@ class Method:
     """One paper: its hyper-parameters are the fields, its functions pure methods of them.
 
     Equal methods hash equal, so that what was compiled for one serves the other. A variant is a subclass that overrides
-    a default or a function. What a method must say: `networks`, `views`, `update`, `variables`, `translate`.
+    a default or a function. What a method must say: `kept`, `networks`, `views`, `update`, `translate`.
 
     Class attributes:
+      kept: the learners whose weights inference needs.
       batch_multiple: a device's share of a batch must be a multiple of this.
       followed: names of the evaluators worth running during training.
       best_metric: the score of theirs by which the best checkpoint is chosen, the larger the better; "" for none.
     """
 
+    kept: ClassVar[tuple[str, ...]] = ()
     batch_multiple: ClassVar[int] = 1
     followed: ClassVar[tuple[str, ...]] = ()
     best_metric: ClassVar[str] = ""
@@ -130,8 +132,8 @@ class Method:
 
     @property
     def multiple(self) -> int:
-        """Sides of an image handed to `translate` must be multiples of this."""
-        return 1
+        """Sides of an image handed to `translate` must be multiples of this, as a network says of its own input."""
+        return max((getattr(self.networks[name].module, "multiple", 1) for name in self.kept), default=1)
 
     # --- what it learns ---
 
@@ -162,7 +164,11 @@ class Method:
         return ()
 
     def init(self, key: Array, batch_size: int) -> TrainState:
-        """Draw all weights and begin the memory."""
+        """Sample all weights and begin the memory. Raises UserError where the batch size cannot be."""
+        require(
+            batch_size % self.batch_multiple == 0,
+            f"batch_size={batch_size} cannot be divided by {self.batch_multiple}, as this method has to",
+        )
         key, *keys, memory_key = jax.random.split(key, len(self.networks) + 2)
         learners = {}
         for (name, network), own in zip(self.networks.items(), keys, strict=True):
@@ -185,7 +191,8 @@ class Method:
 
     def variables(self, state: TrainState) -> PyTree:
         """Return what inference needs, averaged weights where there are any, and nothing else."""
-        raise NotImplementedError
+        learners = {name: state.learners[name] for name in self.kept}
+        return {name: each.variables if each.ema is None else each.averaged for name, each in learners.items()}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Redraw inputs["content"] [B, H, W, C], of any size that is a multiple of `multiple`.

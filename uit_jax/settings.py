@@ -6,6 +6,7 @@ group (`View`, `Adam`, `R1`, ...), which a config nests: `method.view.hue`. Rule
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from collections.abc import Iterable, Mapping
@@ -114,7 +115,7 @@ def check(group: Any, prefix: str) -> None:
     Every field is checked against its type and its range, then the group's own `rules()`, which yield (field, message)
     for what does not go together. Messages put `prefix`, the key of the group itself, before the names.
     """
-    hints = typing.get_type_hints(type(group))
+    hints = _hints(type(group))
     for field in dataclasses.fields(group):
         value, kind = getattr(group, field.name), hints[field.name]
         key = key_of(group, field.name, prefix)
@@ -148,7 +149,7 @@ def owned(group: Any) -> dict[str, str]:
 
 def describe(group: Any, prefix: str) -> list[Described]:
     """Return every setting of a dataclass or an instance of one, groups opened, in their order."""
-    hints = typing.get_type_hints(group if isinstance(group, type) else type(group))
+    hints = _hints(group if isinstance(group, type) else type(group))
     found = []
     for name, value in _values(group).items():
         if dataclasses.is_dataclass(value):
@@ -192,6 +193,9 @@ def kind_of(kind: Any) -> str:
         return "a list such as (1, 2)" if typing.get_args(kind)[0] is not str else "a list of names"
     known = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
     return known.get(kind, "a group of settings")
+
+
+_hints = functools.cache(typing.get_type_hints)
 
 
 def _values(group: Any) -> dict[str, Any]:

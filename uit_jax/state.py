@@ -81,6 +81,10 @@ class TrainState:
         """Return the state with some of its learners replaced."""
         return self.replace(learners={**self.learners, **learners})
 
+    def average(self, **decays: float | Array) -> "TrainState":
+        """Move the running averages of some learners, each by its decay."""
+        return self.with_learners({name: self.learners[name].average(decay) for name, decay in decays.items()})
+
 
 def descend(
     learners: Mapping[str, Learner],

@@ -130,22 +130,20 @@ def test_a_method_without_stages_cannot():
         tiling.translate_tiled(toy.method(), toy.variables(), picture(8, 9))
 
 
-NARROW = dict(image_size=32, generator_width=4, generator_blocks=1, load_size=32, patch_layers=(0, 4))
+NARROW = dict(width=4, blocks=1)
+SMALL = dict(image_size=32, load_size=32, patches=dict(layers=(0, 4)))
 REAL = {
-    "cut": ("cut", NARROW),
-    "cut_aliased": ("cut", NARROW | dict(antialias=False, antialias_up=False)),
-    "cut_batch_norm": ("cut", NARROW | dict(norm="batch")),
-    "cut_other_channels": ("fastcut", NARROW | dict(channels=1, target_channels=3)),
-    "sincut": ("sincut", dict(generator_width=1, image_size=16, discriminator_width=1)),
+    "cut": ("cut", SMALL | dict(generator=NARROW)),
+    "cut_aliased": ("cut", SMALL | dict(generator=NARROW | dict(antialias=False, antialias_up=False))),
+    "cut_batch_norm": ("cut", SMALL | dict(generator=NARROW, norm="batch")),
+    "cut_other_channels": ("fastcut", SMALL | dict(generator=NARROW, channels=1, target_channels=3)),
+    "sincut": ("sincut", dict(generator=dict(width=1), image_size=16, discriminator=dict(width=1))),
 }
 
 
-def drawn_weights(method, hparams, unit=False):
+def drawn_weights(method, unit=False):
     """Draw what `translate` needs so that activations stay of one size, without compiling the method's own init."""
-    size = hparams["image_size"]
-    shapes = [jax.ShapeDtypeStruct((1, size, size, hparams.get(key, 3)), np.uint8) for key in ("channels", "target")]
-    batch = dict(zip("ab", shapes, strict=True))
-    state = jax.eval_shape(lambda: method.variables(method.init(jax.random.key(0), batch)))
+    state = jax.eval_shape(lambda: method.variables(method.init(jax.random.key(0), 1)))
     rng = np.random.default_rng(0)
 
     def draw(path, leaf):
@@ -160,8 +158,8 @@ def drawn_weights(method, hparams, unit=False):
 @pytest.mark.parametrize("case", REAL)
 def test_the_published_networks_are_drawn_alike(case):
     name, hparams = REAL[case]
-    method = methods.build(name, **hparams)
-    variables = drawn_weights(method, hparams, unit=name == "sincut")
+    method = methods.build(name, hparams)
+    variables = drawn_weights(method, unit=name == "sincut")
     image = picture(100, 132, hparams.get("channels", 3))
     expected = whole(method, variables, image)
     assert expected.std() > 0.05
@@ -174,8 +172,8 @@ def test_the_published_networks_are_drawn_alike(case):
 
 
 def test_bfloat16_stays_bfloat16_between_stages():
-    method = methods.build("cut", **NARROW, precision="bf16")
-    variables, image = drawn_weights(method, NARROW), picture(68, 72)
+    method = methods.build("cut", SMALL, generator=NARROW, precision="bf16")
+    variables, image = drawn_weights(method), picture(68, 72)
     difference = tiling.translate_tiled(method, variables, image, tile=64, budget=0) - whole(method, variables, image)
     # A rounding that falls otherwise is one unit of 2^-8 and spreads; it has no direction.
     assert math.sqrt(np.square(difference).mean()) < 0.02 and abs(difference.mean()) < 2e-3

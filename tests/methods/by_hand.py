@@ -8,9 +8,6 @@ import numpy as np
 
 from tests import method_table as table
 
-RATE = 1e-2
-"""The step of `table.build_with_sgd`."""
-
 
 def drawn(seed: int, *shape) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
@@ -62,7 +59,7 @@ def penalty(discriminate, x):
 
 
 def stepped(params, gradient):
-    return jax.tree.map(lambda p, g: p - RATE * g, params, gradient)
+    return jax.tree.map(lambda p, g: p - table.RATE * g, params, gradient)
 
 
 def largest(tree) -> float:

@@ -10,14 +10,15 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from tests import method_table as table
-from tests import parallel_worker, tiny_method
+from tests import parallel_worker
+from tests.tiny_method import FIRST, SECOND, Tiny
 from uit_jax import collectives, methods
 from uit_jax.errors import UserError
-from uit_jax.training import devices as parallel
+from uit_jax.method import Phase, training_step
+from uit_jax.training import devices
 
 EVERY_WAY = [("jit", 1), *((how, count) for how in ("pmap", "shard_map") for count in (1, 2, 8))]
 
@@ -58,6 +59,7 @@ OTHERS = [
     ("cut", "batch_norm"),
     ("fastcut", "mirrored"),
     ("sincut", "single"),
+    ("cyclegan", "pools"),
 ]
 
 
@@ -100,17 +102,15 @@ def test_two_processes_of_two_devices_give_the_same_numbers(alone, tmp_path):
                 assert_same(dict(numbers), alone)
 
 
-@pytest.fixture
-def tiny_with_sgd(monkeypatch):
-    monkeypatch.setattr(optax, "adam", optax.sgd)
-    return tiny_method.build(tiny_method.Settings(rate=0.01))
+TINY = Tiny()
+TINY_WITH_SGD = table.with_sgd(Tiny)()
 
 
-def train_tiny(method, how, count, phases=("first", "second", "second")):
+def train_tiny(method, how, count, phases=(FIRST, SECOND, SECOND)):
     """Train for some steps; return the metrics of each and the final state, as numpy."""
-    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    lifted = devices.lift(training_step(method), how, devices.devices_for(count))
     batch = table.batch(side=16)
-    state, metrics = lifted.put_state(method.init(jax.random.PRNGKey(0), batch)), []
+    state, metrics = lifted.put_state(method.init(jax.random.PRNGKey(0), 8)), []
     for phase in phases:
         state, terms = lifted.step(state, lifted.put_batch(batch), phase=phase)
         metrics.append(jax.device_get(terms))
@@ -118,11 +118,11 @@ def train_tiny(method, how, count, phases=("first", "second", "second")):
 
 
 @pytest.mark.parametrize("how, count", EVERY_WAY[1:])
-def test_several_steps_are_the_same_in_every_way(tiny_with_sgd, how, count):
+def test_several_steps_are_the_same_in_every_way(how, count):
     def compare(one, other):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
-    jax.tree.map(compare, train_tiny(tiny_with_sgd, how, count), train_tiny(tiny_with_sgd, "jit", 1))
+    jax.tree.map(compare, train_tiny(TINY_WITH_SGD, how, count), train_tiny(TINY_WITH_SGD, "jit", 1))
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -137,9 +137,9 @@ def test_views_do_not_depend_on_the_number_of_devices(how, count, name):
         return state, jax.tree.map(lambda rows: collectives.gather(rows, axis_name), views)
 
     def views(how, count):
-        lifted = parallel.lift(step, how, parallel.devices_for(count))
+        lifted = devices.lift(step, how, devices.devices_for(count))
         state = lifted.put_state(jnp.zeros(()))
-        return jax.device_get(lifted.step(state, lifted.put_batch(table.batch_of(method)), phase="any")[1])
+        return jax.device_get(lifted.step(state, lifted.put_batch(table.batch_of(method)), phase=Phase("any"))[1])
 
     ours, expected = views(how, count), views_alone(name)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-6), ours, expected)
@@ -155,10 +155,9 @@ def views_alone(name):
 
 @pytest.mark.parametrize("how, count", EVERY_WAY)
 def test_later_steps_compile_nothing(how, count, caplog):
-    method = tiny_method.build(tiny_method.Settings())
-    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    lifted = devices.lift(training_step(TINY), how, devices.devices_for(count))
     batch = table.batch(side=16)
-    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
+    state = lifted.put_state(TINY.init(jax.random.PRNGKey(0), 8))
 
     def compilations(phase):
         nonlocal state
@@ -167,65 +166,62 @@ def test_later_steps_compile_nothing(how, count, caplog):
             state, _ = lifted.step(state, lifted.put_batch(batch), phase=phase)
         return sum("Finished XLA compilation" in record.getMessage() for record in caplog.records)
 
-    assert [compilations(phase) > 0 for phase in ("first", "second")] == [True, True]
-    assert [compilations(phase) for phase in ("first", "second", "second")] == [0, 0, 0]
+    assert [compilations(phase) > 0 for phase in (FIRST, SECOND)] == [True, True]
+    assert [compilations(phase) for phase in (FIRST, SECOND, SECOND)] == [0, 0, 0]
 
 
 @pytest.mark.parametrize("how, count", [("pmap", 2), ("shard_map", 2)])
 def test_the_state_has_no_device_axis(how, count):
-    method = tiny_method.build(tiny_method.Settings())
-    fresh = method.init(jax.random.PRNGKey(0), table.batch(side=16))
-    _, state = train_tiny(method, how, count)
+    fresh = TINY.init(jax.random.PRNGKey(0), 8)
+    _, state = train_tiny(TINY, how, count)
     assert jax.tree.map(jnp.shape, state.learners) == jax.tree.map(jnp.shape, fresh.learners)
     assert state.step.shape == () and int(state.step) == 3
 
 
 @pytest.mark.parametrize("how, count", [("jit", 1), ("pmap", 2), ("shard_map", 2)])
 def test_the_state_is_donated(how, count):
-    method = tiny_method.build(tiny_method.Settings())
-    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    lifted = devices.lift(training_step(TINY), how, devices.devices_for(count))
     batch = table.batch(side=16)
-    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
+    state = lifted.put_state(TINY.init(jax.random.PRNGKey(0), 8))
     mix = state.learners["model"].params["mix"]
-    lifted.step(state, lifted.put_batch(batch), phase="first")
+    lifted.step(state, lifted.put_batch(batch), phase=FIRST)
     assert mix.is_deleted()
 
 
 @pytest.mark.parametrize("how, count", [("jit", 1), ("pmap", 2), ("shard_map", 2)])
 def test_a_compiled_step_tells_its_costs(how, count):
-    method = tiny_method.build(tiny_method.Settings())
-    lifted = parallel.lift(methods.training_step(method), how, parallel.devices_for(count))
+    lifted = devices.lift(training_step(TINY), how, devices.devices_for(count))
     batch = table.batch(side=16)
-    state = lifted.put_state(method.init(jax.random.PRNGKey(0), batch))
-    assert lifted.compiled(state, lifted.put_batch(batch), phase="first").memory_analysis() is not None
+    state = lifted.put_state(TINY.init(jax.random.PRNGKey(0), 8))
+    assert lifted.compiled(state, lifted.put_batch(batch), phase=FIRST).memory_analysis() is not None
 
 
 def test_a_batch_that_cannot_be_divided_is_refused():
-    parallel.check_batch(16, parallel.devices_for(8))
+    devices.check_batch(16, devices.devices_for(8))
     with pytest.raises(UserError, match="batch_size=12 .* multiple of the 8 devices"):
-        parallel.check_batch(12, parallel.devices_for(8))
+        devices.check_batch(12, devices.devices_for(8))
 
 
 def test_a_share_that_a_method_cannot_divide_is_refused():
-    devices = parallel.devices_for(4)
-    parallel.check_batch(8, devices, 2)
+    four = devices.devices_for(4)
+    devices.check_batch(8, four, 2)
     for size, share, multiple, fitting in ((12, 3, 2, 8), (4, 1, 2, 8), (8, 2, 3, 12)):
         line = f"batch_size={size} .* 4 devices {share} images, .* by {multiple}: use a multiple of {fitting}$"
         with pytest.raises(UserError, match=line):
-            parallel.check_batch(size, devices, multiple)
-        parallel.check_batch(fitting, devices, multiple)
+            devices.check_batch(size, four, multiple)
+        devices.check_batch(fitting, four, multiple)
 
 
 def test_devices_are_counted_from_1_and_0_is_all():
-    assert len(parallel.devices_for()) == len(parallel.devices_for(8)) == 8
-    assert parallel.devices_for(3) == jax.devices()[:3]
+    assert len(devices.devices_for()) == len(devices.devices_for(8)) == 8
+    assert devices.devices_for(3) == jax.devices()[:3]
     for count in (-1, 9):
         with pytest.raises(UserError, match=f"devices={count}, but there are 8 cpu"):
-            parallel.devices_for(count)
+            devices.devices_for(count)
 
 
 def test_ways_that_do_not_exist_are_refused():
     with pytest.raises(UserError, match="parallel='jit' runs on one device, not on 2"):
-        parallel.lift(lambda *_: None, "jit", parallel.devices_for(2))
+        devices.lift(lambda *_: None, "jit", devices.devices_for(2))
     with pytest.raises(UserError, match="parallel='pjit' must be"):
-        parallel.lift(lambda *_: None, "pjit", parallel.devices_for(1))
+        devices.lift(lambda *_: None, "pjit", devices.devices_for(1))

@@ -14,8 +14,7 @@ from uit_jax import checkpoint, main
 from uit_jax.errors import UserError
 from uit_jax.images import encode as encoding
 from uit_jax.images import pictures
-from uit_jax.inference import styles
-from uit_jax.verbs import inspect as inspection
+from uit_jax.inference import inspection
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -24,9 +23,8 @@ def quick_compile():
         yield
 
 
-def opened(tmp_path, method=None, **data):
-    config = SimpleNamespace(data=SimpleNamespace(**{"image_size": 16, "channels": 3, **data}))
-    return styles.Trained(tmp_path, config, method or toy_translator.method(), toy_translator.variables(), 7)
+def inspect(image, points, method=None, **options):
+    return inspection.inspect(method or toy_translator.method(), toy_translator.variables(), image, points, **options)
 
 
 def noise(height, width, dtype=np.uint8):
@@ -43,13 +41,13 @@ def shifted(rows, columns):
     def translate(variables, inputs):
         return jnp.roll(inputs["content"], (rows, columns), (1, 2))
 
-    return toy_translator.method()._replace(translate=translate, readouts={"patch_codes": codes})
+    return toy.altered(toy_translator.method(), translate=translate, readouts={"patch_codes": codes})
 
 
-def test_a_map_peaks_where_the_point_came_from(tmp_path):
+def test_a_map_peaks_where_the_point_came_from():
     image, points = noise(40, 60), [(0.5, 0.5), (0.25, 0.75), (0.999, 0.01)]
     for layer, side in ((0, 1), (1, 2), (None, 2)):
-        found = inspection.inspect(opened(tmp_path, shifted(4, 6)), image, points, layer=layer)
+        found = inspect(image, points, shifted(4, 6), layer=layer)
         assert found.layers == (0, 1) and found.layer == (1 if layer is None else layer)
         assert found.maps.shape == (3, 40 // side, 60 // side) and found.components.shape == (
             2,
@@ -66,21 +64,21 @@ def test_a_map_peaks_where_the_point_came_from(tmp_path):
     np.testing.assert_array_equal(found.translation, np.roll(image, (4, 6), (0, 1)))
 
 
-def test_the_codes_of_the_toys_layers_are_read(tmp_path):
-    run, image = opened(tmp_path), noise(24, 32)
-    found = inspection.inspect(run, image, [(0.5, 0.5)])
+def test_the_codes_of_the_toys_layers_are_read():
+    method, variables, image = toy_translator.method(), toy_translator.variables(), noise(24, 32)
+    found = inspect(image, [(0.5, 0.5)])
     content = (image / 127.5 - 1).astype(np.float32)[None]
-    codes = run.method.readouts["patch_codes"](run.variables, jnp.asarray(content))[3][0]
-    drawn = run.method.translate(run.variables, {"content": jnp.asarray(content)})
-    query = run.method.readouts["patch_codes"](run.variables, drawn)[3][0, 6, 8]
+    codes = method.readouts["patch_codes"](variables, jnp.asarray(content))[3][0]
+    drawn = method.translate(variables, {"content": jnp.asarray(content)})
+    query = method.readouts["patch_codes"](variables, drawn)[3][0, 6, 8]
     np.testing.assert_allclose(found.maps[0], codes @ query, atol=1e-4)
 
 
-def test_large_images_are_shrunk_and_odd_ones_fitted(tmp_path):
-    found = inspection.inspect(opened(tmp_path), noise(101, 203), [(0.5, 0.5)], longest=50)
+def test_large_images_are_shrunk_and_odd_ones_fitted():
+    found = inspect(noise(101, 203), [(0.5, 0.5)], longest=50)
     assert found.image.shape == (24, 50, 3) and found.translation.shape == (24, 50, 3)
-    assert inspection.inspect(opened(tmp_path), noise(3, 9), [(0.5, 0.5)]).image.shape == (8, 8, 3)
-    deep = inspection.inspect(opened(tmp_path, depth=16), noise(16, 16, np.uint16), [(0.5, 0.5)])
+    assert inspect(noise(3, 9), [(0.5, 0.5)]).image.shape == (8, 8, 3)
+    deep = inspect(noise(16, 16, np.uint16), [(0.5, 0.5)])
     assert deep.image.dtype == deep.translation.dtype == np.uint16
 
 
@@ -101,13 +99,13 @@ def test_components_are_those_of_an_svd_and_common_to_both():
     assert inspection.principal_components(np.ones((2, 4, 4, 6))).dtype == np.uint8
 
 
-def test_the_picture_rings_point_and_peak(tmp_path):
+def test_the_picture_rings_point_and_peak():
     image = np.full((64, 64, 3), 90, np.uint8)
     maps = np.full((1, 32, 32), -0.5, np.float32)
     maps[0, 8, 24] = 1
     components = np.stack([np.full((32, 32, 3), 30, np.uint8), np.full((32, 32, 3), 60, np.uint8)])
-    found = inspection.Inspected(image, image, 1, (0, 1), maps, components)
-    picture = inspection.draw(found, [(0.25, 0.75)], ["here"], title="")
+    found = inspection.Inspected(image, image, 1, (0, 1), maps, components, [(0.25, 0.75)], ["here"])
+    picture = found.render()
     left = picture.shape[1] - pictures.MARGIN - 3 * 64 - 2 * pictures.GAP
     top = picture.shape[0] - pictures.MARGIN - 2 * 64 - pictures.GAP
 
@@ -129,9 +127,9 @@ def test_the_picture_rings_point_and_peak(tmp_path):
 @pytest.fixture
 def uit(tmp_path, monkeypatch):
     def call(*arguments, method=None):
-        run = opened(tmp_path, method)
-        state = SimpleNamespace(step=7, variables=run.variables, **toy.variables())
-        monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
+        found = toy.config(16), method or toy_translator.method(image_size=16)
+        state = SimpleNamespace(step=7, variables=toy_translator.variables(), **toy.variables())
+        monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (*found, state))
         return main.main(["inspect", f"--workdir={tmp_path}", *(str(a) for a in arguments)])
 
     return call
@@ -165,7 +163,7 @@ def test_errors_are_one_line(tmp_path, uit, capsys):
         assert uit(*arguments) == 2
         error = capsys.readouterr().err
         assert error.startswith("uit: ") and message in error and error.count("\n") == 1
-    assert uit(content, out, method=toy.method(2)._replace(variables=lambda state: {"scale": state.scale})) == 2
+    assert uit(content, out, method=toy.method(2)) == 2
     assert "compares no patches" in capsys.readouterr().err
     for points in ("1", "1,2,3", "a,b", "-1,2", ""):
         with pytest.raises(SystemExit):
@@ -173,7 +171,7 @@ def test_errors_are_one_line(tmp_path, uit, capsys):
     assert not (tmp_path / "o.png").exists()
 
 
-def test_only_the_layer_that_is_asked_for_is_computed(tmp_path):
+def test_only_the_layer_that_is_asked_for_is_computed():
     def codes(variables, images):
         def never(x):
             raise AssertionError("a layer that nobody asked for")
@@ -181,7 +179,7 @@ def test_only_the_layer_that_is_asked_for_is_computed(tmp_path):
         wrong = jax.pure_callback(never, jax.ShapeDtypeStruct(images.shape, images.dtype), images)
         return {0: images, 9: wrong}
 
-    method = shifted(0, 0)._replace(readouts={"patch_codes": codes})
-    assert inspection.inspect(opened(tmp_path, method), noise(16, 16), [(0.5, 0.5)], layer=0).layers == (0, 9)
+    method = toy.altered(shifted(0, 0), readouts={"patch_codes": codes})
+    assert inspect(noise(16, 16), [(0.5, 0.5)], method, layer=0).layers == (0, 9)
     with pytest.raises(UserError, match="layers 0, 9"):
-        inspection.inspect(opened(tmp_path, method), noise(16, 16), [(0.5, 0.5)], layer=1)
+        inspect(noise(16, 16), [(0.5, 0.5)], method, layer=1)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,11 +12,10 @@ from PIL import Image
 
 from tests import method_table as table
 from tests import toy, toy_translator
-from uit_jax import checkpoint, main
+from uit_jax import checkpoint, data, main, runs
 from uit_jax import config as config_module
 from uit_jax.images import pictures
-from uit_jax.inference import styles
-from uit_jax.verbs import search
+from uit_jax.inference import search
 
 SIZE = 16
 
@@ -29,14 +29,11 @@ def quick_compile():
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """Let every workdir hold a method with styles and without pseudo domains, trained on `tmp_path/set`."""
-    data = SimpleNamespace(image_size=SIZE, channels=3, source=str(tmp_path / "set"), test_source="")
-    config = SimpleNamespace(seed=0, data=data)
-    toys = toy.method()
-    method = toys._replace(readouts={"style": toys.readouts["style"]}, variables=lambda state: toy.variables())
-    found = SimpleNamespace(config=config, method=method)
-    monkeypatch.setattr(
-        checkpoint, "restore_run", lambda workdir, which: (found.config, found.method, SimpleNamespace(step=7))
-    )
+    config = toy.config(SIZE, source=str(tmp_path / "set"))
+    method = toy.method(image_size=SIZE)
+    found = SimpleNamespace(config=config, method=toy.altered(method, readouts={"style": method.style}))
+    state = SimpleNamespace(step=7, **toy.variables(), variables=toy_translator.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (found.config, found.method, state))
     return found
 
 
@@ -128,7 +125,7 @@ def test_without_a_query_images_of_the_source_are_asked(tmp_path, opened, capsys
     assert uit(tmp_path, "--queries=3", "--count=2") == 0
     result = found(tmp_path)
     assert result["images"] == 40
-    world = styles.data.open_source(opened.config.data.source, split="test", size=SIZE)
+    world = data.open_source(opened.config.data.source, split="test", size=SIZE)
     codes = world.images(range(40)).mean((1, 2)) / 127.5 - 1
     codes /= np.linalg.norm(codes, axis=1, keepdims=True)
     cosines = codes @ codes.T - 9 * np.eye(40)
@@ -194,7 +191,8 @@ def test_unreadable_images_are_named_and_left_out(tmp_path, opened, capsys, capl
 
 
 def test_sixteen_bits_of_one_channel(tmp_path, opened):
-    opened.config.data.__dict__.update(channels=1, depth=16, source=str(tmp_path / "flat"))
+    opened.config.data.__dict__.update(depth=16, source=str(tmp_path / "flat"))
+    opened.method = toy.method(image_size=SIZE, channels=1)
     for i in range(4):
         (tmp_path / "flat").mkdir(exist_ok=True)
         Image.fromarray(np.full((SIZE, SIZE), 9000 * i, np.uint16)).save(tmp_path / "flat" / f"{i}.png")
@@ -235,7 +233,7 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
         error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("uit: ")]
         assert len(error) == 1 and re.search(message, error[0]), (arguments, error)
         assert sorted(tmp_path.rglob("*")) == before, arguments
-    opened.method = toy_translator.method()._replace(variables=lambda state: toy_translator.variables())
+    opened.method = toy_translator.method()
     assert uit(tmp_path, query) == 2
     assert "the method of this run has no style codes to search by" in capsys.readouterr().err
 
@@ -243,11 +241,15 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monkeypatch, capsys):
     paint_set(tmp_path / "set", count=2)
 
-    def full(path, text):
-        path.open("w").write(text[:10])
+    write = Path.write_bytes
+
+    def full(path, content):
+        if path.suffix != ".json":
+            return write(path, content)
+        path.open("wb").write(content[:10])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(search.Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     assert uit(tmp_path, "--count=2") == 2
     assert "found.json cannot be written: No space left on device" in capsys.readouterr().err
     assert sorted(p.name for p in tmp_path.iterdir()) == ["search.png", "set"]
@@ -255,7 +257,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monke
 
 def test_codes_are_encoded_in_batches_of_one_size(tmp_path, opened, monkeypatch):
     seen, read = [], opened.method.readouts["style"]
-    opened.method = opened.method._replace(readouts={"style": lambda v, x: seen.append(x.shape) or read(v, x)})
+    opened.method = toy.altered(opened.method, readouts={"style": lambda v, x: seen.append(x.shape) or read(v, x)})
     opened.config.data.source = "procedural:species=3,test_count=11"
     monkeypatch.setattr(search, "_CHUNK", 4)
     assert uit(tmp_path, "--count=2") == 0 and seen == [(11, SIZE, SIZE, 3)]
@@ -264,19 +266,19 @@ def test_codes_are_encoded_in_batches_of_one_size(tmp_path, opened, monkeypatch)
 @pytest.mark.parametrize("name", [name for name in table.TINY if "style" in table.build(name).readouts])
 def test_a_real_checkpoint_is_asked(name, tmp_path):
     """Through the trainer's own files, of every method with styles."""
-    hparams = {f"method.{key}": value for key, value in table.TINY[name].items() if key != "image_size"}
-    size = max(16, table.TINY[name]["image_size"])
-    data = {"data.source": "procedural:count=8,test_count=24,species=2", "data.image_size": size}
-    config = config_module.update(config_module.defaults(name), {**hparams, **data, "batch_size": 4})
-    method, workdir = config_module.build_method(config), tmp_path / "run"
+    hparams = config_module.flatten({"method": table.TINY[name]})
+    size = max(16, hparams.pop("method.image_size"))
+    settings = {"data.source": "procedural:count=8,test_count=24,species=2", "data.image_size": size}
+    config = config_module.update(config_module.defaults(name), {**hparams, **settings, "batch_size": 4})
+    method, workdir = config_module.method_of(config), tmp_path / "run"
     workdir.mkdir()
     config_module.save(config, workdir)
     checkpoints = checkpoint.Checkpoints(workdir)
     checkpoints.save(1, config_module.initial_state(config, method), {})
     checkpoints.close()
     assert uit(tmp_path, "--count=3", "--queries=2") == 0
-    (first, _), run = found(tmp_path)["queries"], styles.open_run(workdir)
-    images = styles.data.open_test(config.data.source, size=size, seed=config.seed).images(range(24))
+    (first, _), run = found(tmp_path)["queries"], runs.load(workdir)
+    images = data.open_test(config.data.source, size=size, seed=config.seed).images(range(24))
     codes = np.asarray(method.readouts["style"](run.variables, (images / 127.5 - 1).astype(np.float32)))
     codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     nearest = np.sort(codes[1:] @ codes[0])[::-1][:3]

@@ -8,12 +8,11 @@ import pytest
 from PIL import Image
 
 from tests import toy
-from uit_jax import checkpoint, main, methods
-from uit_jax import files as outputs
-from uit_jax.images import video
-from uit_jax.inference import batched as inference
+from uit_jax import checkpoint, data, files, main, methods, runs
+from uit_jax.errors import UserError
+from uit_jax.images import pictures, video
+from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
-from uit_jax.inference import styles
 
 SIZE = 16
 
@@ -26,12 +25,22 @@ def traced():
 @pytest.fixture(autouse=True)
 def run(tmp_path, monkeypatch, traced):
     """Let every workdir hold the toy, whose training source is `tmp_path/train`."""
-    config = SimpleNamespace(seed=0, data=SimpleNamespace(image_size=SIZE, channels=3, source=str(tmp_path / "train")))
+    config = toy.config(SIZE, source=str(tmp_path / "train"))
     state = SimpleNamespace(step=7, **toy.variables())
-    method = toy.method(multiple=8, traced=traced)._replace(variables=lambda state: {"scale": state.scale})
+    method = toy.method(multiple=8, traced=traced, image_size=SIZE)
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
     (tmp_path / "run").mkdir()
-    return styles.Trained(tmp_path / "run", config, method, toy.variables(), 7)
+    return runs.Trained(tmp_path / "run", config, method, toy.variables(), 7)
+
+
+def altered(run, **attributes):
+    """Return the run with some of its method's functions replaced."""
+    return runs.Trained(run.workdir, run.config, toy.altered(run.method, **attributes), run.variables, run.step)
+
+
+def pixels_of(run, paths):
+    """Return images as references are read: [n, S, S, C]."""
+    return np.concatenate(list(inputs.in_parts(inputs.gather(paths, ""), 1, size=SIZE, **run.form)))
 
 
 def paint(path, color, size=(SIZE, SIZE), noise=12):
@@ -134,7 +143,7 @@ def test_a_pseudo_domain_gives_the_mean_style_of_its_training_images(tmp_path, m
     np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (175, 60, 60), atol=2)
 
     # The second call takes them from the workdir.
-    monkeypatch.setattr(styles.data, "open_source", None)
+    monkeypatch.setattr(data, "open_source", None)
     assert uit(tmp_path, f"--content={content}", "--domain=2", f"--out={tmp_path / 'out'}") == 0
     np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (60, 60, 190), atol=2)
     assert not list((tmp_path / "run").glob(".*"))
@@ -170,8 +179,10 @@ def frame_means(path, frames):
 
 @pytest.mark.parametrize("reverse", [False, True])
 def test_an_interpolation_from_the_contents_own_style_begins_with_the_content(tmp_path, monkeypatch, reverse):
-    looks, draw = [], drawing.draw_grid
-    monkeypatch.setattr(drawing, "draw_grid", lambda job, rows: looks.append(job.look) or draw(job, rows))
+    whole = drawing.render
+    looks, titles, render = [], [], pictures.reference_grid
+    monkeypatch.setattr(drawing, "render", lambda look, *_, **__: looks.append(look) or whole(look, *_, **__))
+    monkeypatch.setattr(pictures, "reference_grid", lambda *_, title, **__: titles.append(title) or render(*_, **__))
     colors = {"red": (180, 60, 50), "green": (40, 170, 90)}
     contents = {name: paint(tmp_path / "content" / f"{name}.png", color) for name, color in colors.items()}
     # Colours that no two contents share, and a name with a comma.
@@ -187,7 +198,7 @@ def test_an_interpolation_from_the_contents_own_style_begins_with_the_content(tm
         own = pixels(tmp_path / "out" / f"{name}.png").reshape(SIZE, 5, SIZE, 3)[:, -1 if reverse else 0]
         np.testing.assert_allclose(own, pixels(content), atol=1)
     assert (tmp_path / "out" / "grid.png").exists() and looks[0].labels == ["0.00", "0.25", "0.50", "0.75", "1.00"]
-    assert looks[0].title == ("a,b.png to own style" if reverse else "own style to a,b.png") + ", step 7"
+    assert titles == [("a,b.png to own style" if reverse else "own style to a,b.png") + ", step 7"]
     top = looks[0].images[:: -1 if reverse else 1]
     assert [image is None for image in top] == [True] * 4 + [False]
     np.testing.assert_array_equal(top[-1], pixels(reference))
@@ -212,19 +223,18 @@ def test_a_contents_own_style_is_read_as_a_references_is(tmp_path, run, traced):
         # Not the same at every size: the left half alone.
         return images[:, :, : images.shape[2] // 2].mean((1, 2))
 
-    run = run._replace(method=run.method._replace(readouts={"style": style}))
+    run = altered(run, readouts={"style": style})
     sizes = [(50, 20), (16, 16), (21, 33), (40, 41)]
     paths = [paint(tmp_path / f"{w}.png", (100 + w, 120, 140), (w, h), noise=60) for w, h in sizes]
-    look = styles.interpolation(run, [None, paths[0]], 3)
-    job, references = drawing.Job(run, look, keep=True, batch_size=3), styles.read_images(run, paths, "content")[1]
-    codes = job.codes([job.read(path.read_bytes()) for path in paths])
-    expected = inference.read(run.method, "style", run.variables, references)
+    job = run.job(run.look(interpolate=(None, paths[0]), frames=3), size="keep", batch_size=3)
+    codes = job.codes([job.read(path) for path in paths], range(4))
+    expected = batched.read(run.method, "style", run.variables, pixels_of(run, paths))
     assert codes.shape == (4, 3, 3)
     np.testing.assert_allclose(codes[:, 0], expected, atol=0.01)
     np.testing.assert_array_equal(codes[:, -1], np.broadcast_to(expected[0], (4, 3)))
     np.testing.assert_allclose(codes[:, 1], (codes[:, 0] + codes[:, 2]) / 2, rtol=1e-5)
     assert set(read) == {(1, SIZE, SIZE, 3), (3, SIZE, SIZE, 3), (4, SIZE, SIZE, 3)}
-    drawn = {index: frames for index, _, frames in drawing.translations(job, paths)}
+    drawn = {each.index: each.frames for each in drawing.translations(job, inputs.gather(paths, "content"))}
     assert [[frame.shape for frame in drawn[i]] for i in range(4)] == [[(h, w, 3)] * 3 for w, h in sizes]
 
 
@@ -247,23 +257,23 @@ def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
         code = images.mean((1, 2)) + 2
         return code / (code**2).sum(-1, keepdims=True) ** 0.5
 
-    run = run._replace(method=run.method._replace(readouts={**run.method.readouts, "style": sphere}))
+    run = altered(run, readouts={**run.method.readouts, "style": sphere})
     paths = [paint(tmp_path / "red.png", (200, 80, 60)), paint(tmp_path / "blue.png", (60, 80, 200))]
-    for look in (styles.reference_look(run, paths), styles.interpolation(run, paths, 4)):
+    for look in (run.look(paths), run.look(interpolate=paths, frames=4)):
         np.testing.assert_allclose(np.linalg.norm(look.codes, axis=-1), 1, rtol=1e-5)
-    contents = styles.read_images(run, paths, "content")[1]
-    codes = drawing.Job(run, styles.interpolation(run, [None, paths[1]], 4)).codes(contents)
+    own = run.job(run.look(interpolate=(None, paths[1]), frames=4))
+    codes = own.codes(pixels_of(run, paths), range(2))
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(codes[0], look.codes, atol=1e-6)
 
 
-def test_a_run_that_had_all_labels_has_no_pseudo_domains(tmp_path, run):
+def test_a_run_that_sorts_no_images_has_no_pseudo_domains(run):
+    """A method leaves the read-out away where labels stand for the pseudo domains."""
     assert run.clustered
-    for share, clustered in ((0.5, True), (1.0, False), (1, False)):
-        run.config.method = SimpleNamespace(labelled_share=share)
-        assert run.clustered is clustered
-    with pytest.raises(styles.UserError, match="--domain=0: this run knows no pseudo domains; give a --reference"):
-        styles.domain_look(run, 0)
+    run = altered(run, readouts={"style": run.method.style})
+    assert not run.clustered
+    with pytest.raises(UserError, match="--domain=0: this run knows no pseudo domains; give a --reference"):
+        run.look(domain=0)
 
 
 def test_unreadable_images_are_named_and_skipped(tmp_path, capsys):
@@ -335,16 +345,16 @@ def test_an_output_that_cannot_be_written_leaves_no_half_file(tmp_path, monkeypa
 
 
 def test_a_folder_that_may_not_be_written_is_told_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(outputs.os, "access", lambda path, mode: False)
-    with pytest.raises(outputs.UserError, match="nothing can be written to .*: name another --out or --grid"):
-        outputs.check_writable(tmp_path / "a" / "b", "--out or --grid")
+    monkeypatch.setattr(files.os, "access", lambda path, mode: False)
+    with pytest.raises(UserError, match="nothing can be written to .*: name another --out or --grid"):
+        files.check_writable(tmp_path / "a" / "b", "--out or --grid")
     assert not (tmp_path / "a").exists()
 
 
 def test_a_run_that_was_really_trained_can_be_asked(tiny, tmp_path, monkeypatch, capsys):
     """Through the trainer's own files: config, checkpoint, test split."""
     monkeypatch.undo()
-    monkeypatch.setitem(methods.METHODS, "tiny", (tiny.Settings, tiny.build))
+    monkeypatch.setitem(methods.METHODS, "tiny", tiny.Tiny)
     config = tmp_path / "config.py"
     config.write_text(tiny.CONFIG)
     workdir = tmp_path / "trained"

@@ -14,15 +14,13 @@ from tests import method_table as table
 from tests import toy, toy_translator
 from tests.images.test_video import clip, psnr
 from tests.images.test_video import write as write_video
-from uit_jax import checkpoint, main
+from uit_jax import checkpoint, main, runs
 from uit_jax import config as config_module
-from uit_jax.evaluation import oracle
 from uit_jax.images import decode as decoding
 from uit_jax.images import encode as encoding
 from uit_jax.images import video
-from uit_jax.inference import batched as inference
+from uit_jax.inference import batched
 from uit_jax.inference import files as drawing
-from uit_jax.inference import styles
 
 SIZE = 16
 
@@ -41,7 +39,7 @@ def traced():
 @pytest.fixture
 def settings():
     """What a test may change of the run's data before it is opened."""
-    return dict(image_size=SIZE, channels=3, target_channels=0, depth=8, resample="bicubic", source="")
+    return dict(channels=3, target_channels=0, depth=8, resample="bicubic")
 
 
 @pytest.fixture(autouse=True)
@@ -49,10 +47,11 @@ def run(tmp_path, monkeypatch, traced, settings):
     """Let every workdir hold the toy translator, with as many channels as the settings have."""
 
     def open_run(workdir, which):
-        out = settings["target_channels"] or settings["channels"]
-        variables = toy_translator.variables(settings["channels"], out)
-        config = SimpleNamespace(seed=0, data=SimpleNamespace(**settings))
-        return config, toy_translator.method(traced=traced), SimpleNamespace(step=7, variables=variables)
+        channels, out = settings["channels"], settings["target_channels"] or settings["channels"]
+        config = toy.config(SIZE, depth=settings["depth"], resample=settings["resample"])
+        method = toy_translator.method(channels=channels, target_channels=out, traced=traced, image_size=SIZE)
+        variables = toy_translator.variables(channels, out)
+        return config, method, SimpleNamespace(step=7, variables=variables)
 
     monkeypatch.setattr(checkpoint, "restore_run", open_run)
     (tmp_path / "run").mkdir()
@@ -116,7 +115,7 @@ def test_the_models_size_can_be_had(tmp_path):
 def test_large_images_are_drawn_in_tiles_and_look_the_same(tmp_path, monkeypatch, traced):
     image = paint(tmp_path / "large.png", (91, 70))
     content = f"--content={tmp_path / 'large.png'}"
-    monkeypatch.setattr(inference.tiling, "BUDGET", 0)
+    monkeypatch.setattr(batched.tiling, "BUDGET", 0)
     assert uit(tmp_path, content, f"--out={tmp_path / 'whole.png'}") == 0
     assert ("encode", 70, 92, 3) in traced and ("encode", 24, 24, 3) not in traced
     assert uit(tmp_path, content, "--max_pixels=600", f"--out={tmp_path / 'tiled.png'}") == 0
@@ -126,10 +125,9 @@ def test_large_images_are_drawn_in_tiles_and_look_the_same(tmp_path, monkeypatch
 
 
 def test_a_method_that_cannot_draw_in_tiles_says_so(tmp_path, monkeypatch, capsys):
-    config = SimpleNamespace(seed=0, data=SimpleNamespace(image_size=SIZE, channels=3, source=""))
-    method = toy_translator.method()._replace(stages=())
+    method = toy.altered(toy_translator.method(image_size=SIZE), stages=())
     state = SimpleNamespace(step=7, variables=toy_translator.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
     paint(tmp_path / "in" / "large.png", (91, 70))
     paint(tmp_path / "in" / "small.png", (20, 20))
     common = [f"--content={tmp_path / 'in'}", f"--out={tmp_path / 'out'}"]
@@ -137,7 +135,7 @@ def test_a_method_that_cannot_draw_in_tiles_says_so(tmp_path, monkeypatch, capsy
     assert "large.png: 92 x 70 px are more than --max_pixels=6000, and this method cannot" in capsys.readouterr().err
     assert not (tmp_path / "out" / "large.png").exists() and (tmp_path / "out" / "small.png").exists()
     # Nobody set a limit: it is tried.
-    monkeypatch.setattr(inference, "MAX_PIXELS", 100)
+    monkeypatch.setattr(batched, "MAX_PIXELS", 100)
     assert uit(tmp_path, *common) == 0 and (tmp_path / "out" / "large.png").exists()
 
 
@@ -199,7 +197,7 @@ def test_a_folder_of_frames_becomes_a_video(tmp_path, capsys):
 
 
 def test_a_video_is_never_in_memory_whole(tmp_path, run):
-    job = drawing.Job(styles.open_run(tmp_path / "run"), keep=True, batch_size=12)
+    job = runs.load(tmp_path / "run").job(size="keep", batch_size=12)
     asked = []
 
     def frames():
@@ -223,23 +221,19 @@ def test_styles_are_refused_where_there_are_none_and_asked_for_where_there_are(t
             capsys.readouterr().err
             == f"uit: {name}: the method of this run has no styles to choose from; leave it out\n"
         )
-    config = SimpleNamespace(seed=0, data=SimpleNamespace(image_size=SIZE, channels=3, source=""))
-    method = toy.method()._replace(variables=lambda state: {"scale": state.scale})
-    state = SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    method, state = toy.method(image_size=SIZE), SimpleNamespace(step=7, **toy.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
     assert uit(tmp_path, *common) == 2
     assert capsys.readouterr().err.startswith("uit: give --reference, --domain or --interpolate")
-    method = method._replace(readouts={"style": method.readouts["style"]})
+    method = toy.altered(method, readouts={"style": method.style})
     assert uit(tmp_path, *common, "--domain=0") == 2
     assert "knows no pseudo domains; give a --reference" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 
 def test_a_style_is_drawn_in_a_video_too(tmp_path, monkeypatch):
-    config = SimpleNamespace(seed=0, data=SimpleNamespace(image_size=SIZE, channels=3, source=""))
-    method = toy.method()._replace(variables=lambda state: {"scale": state.scale})
-    state = SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    method, state = toy.method(image_size=SIZE), SimpleNamespace(step=7, **toy.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
     Image.new("RGB", (SIZE, SIZE), (150, 90, 80)).save(tmp_path / "red.png")
     write_video(tmp_path / "in.mp4", clip(5, 36, 48))
     arguments = [f"--reference={tmp_path / 'red.png'}", f"--out={tmp_path / 'out.mp4'}"]
@@ -297,23 +291,26 @@ def test_errors_about_videos_are_one_line_and_leave_nothing(tmp_path, settings, 
 def test_every_verb_asks_a_real_checkpoint(tmp_path, monkeypatch, capsys):
     """Of a method of the library, through config and checkpoint: verbs branch on what it offers, not on its name."""
     monkeypatch.undo()
-    hparams = {f"method.{name}": value for name, value in table.TINY["cut"].items() if name != "image_size"}
+    hparams = config_module.flatten({"method": table.TINY["cut"]})
     settings = {"data.source": "procedural:count=8,test_count=24,species=2", "data.image_size": 16, "batch_size": 1}
+    del hparams["method.image_size"]
     config, workdir = config_module.update(config_module.defaults("cut"), hparams | settings), tmp_path / "trained"
     workdir.mkdir()
     config_module.save(config, workdir)
-    state = config_module.initial_state(config, config_module.build_method(config))
+    state = config_module.initial_state(config, config_module.method_of(config))
     checkpoints = checkpoint.Checkpoints(workdir)
     checkpoints.save(1, state, {})
     checkpoints.close()
-    monkeypatch.setattr(oracle, "train", lambda world: oracle.Judge(lambda images: (np.ones(len(images)), 0), 1.0))
+    from uit_jax.evaluation import oracle
+
+    monkeypatch.setattr(oracle, "train", lambda world: oracle.Reader(lambda images: (np.ones(len(images)), 0), 1.0))
     assert main.main(["evaluate", f"--workdir={workdir}"]) == 0
     scores = json.loads((workdir / "evaluation.json").read_text())["scores"]
     assert scores["translation_species"] == 1 and scores["translation_ground"] > 0
     content = f"--content={tmp_path / 'c.png'}"
     paint(tmp_path / "c.png", (50, 34))
     assert main.main(["translate", f"--workdir={workdir}", content, f"--out={tmp_path / 'whole.png'}"]) == 0
-    monkeypatch.setattr(inference.tiling, "BUDGET", 0)
+    monkeypatch.setattr(batched.tiling, "BUDGET", 0)
     tiled = ["--max_pixels=1000", f"--out={tmp_path / 'tiled.png'}"]
     assert main.main(["translate", f"--workdir={workdir}", content, *tiled]) == 0
     whole, tiled = (pixels(tmp_path / f"{name}.png") for name in ("whole", "tiled"))

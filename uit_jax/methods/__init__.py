@@ -9,12 +9,14 @@ from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
 from uit_jax.methods.cut import CUT, FastCUT
 from uit_jax.methods.cyclegan import CycleGAN
+from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
     "tunit": TUNIT,
     "cluit": CLUIT,
+    "embedding": EmbeddingTranslator,
     "cut": CUT,
     "fastcut": FastCUT,
     "sincut": SinCUT,

@@ -16,28 +16,22 @@ import jax.numpy as jnp
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial, contrastive, reconstruction
 from uit_jax.memory import key_queue
-from uit_jax.method import Method, Network, Phase, require
+from uit_jax.method import Method, Network, Phase
 from uit_jax.nn.starganv2 import Encoder, Generator
 from uit_jax.settings import R1, Adam, SquareView, changed, setting
-from uit_jax.state import TrainState, play
-from uit_jax.types import Array, Batch, Metrics, PyTree
+from uit_jax.state import Learners, TrainState, play
+from uit_jax.types import Array, Batch, PyTree
 
-SMALLEST_PATCH = 2
-"""Pixels a side: a patch of fewer shows a colour and nothing else."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CLUITPhase(Phase):
-    """Whether an iteration has the gradient penalty."""
-
-    penalised: bool = True
+PENALISED, LAZY = Phase("penalised"), Phase("lazy")
+SMALLEST_PATCH = 2  # pixels a side: a patch of fewer shows a colour and nothing else
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CLUIT(Method):
-    """CLUIT's hyper-parameters; the defaults are the paper's at 128 px, and ours where its were lost (docs/cluit.md)."""
+    """Its hyper-parameters; the defaults are the paper's at 128 px, and ours where its were lost (docs/cluit.md)."""
 
     batch_multiple: ClassVar[int] = 2
+    kept: ClassVar[tuple[str, ...]] = ("generator", "encoder")
 
     image_size: int = changed(Method, "image_size", 128, low=8, power_of_two=True)
     style_dim: int = setting(128, "entries of a style code", low=1)
@@ -66,143 +60,115 @@ class CLUIT(Method):
         """Yield what of the settings does not go together."""
         if self.bottleneck > self.image_size:
             yield "bottleneck", f"must be data.image_size={self.image_size} at most"
-        smallest = self.patch_sides[0] * self.image_size
+        smallest, sides = self.patch_sides[0] * self.image_size, f"method.patch_sides={self.patch_sides}"
         if self.patches and smallest < SMALLEST_PATCH:
-            yield "image_size", (
-                f"makes images smaller than the smallest patch, which with method.patch_sides={self.patch_sides} has"
-                f" {smallest:g} pixels a side and needs {SMALLEST_PATCH}"
-            )
+            yield "image_size", f"is too small: the smallest patch, by {sides}, has {smallest:g} pixels a side, not 2"
 
     def phase(self, step: int) -> Phase:
-        penalised = self.r1.on(step)
-        return CLUITPhase("penalised" if penalised else "lazy", penalised=penalised)
+        return PENALISED if self.r1.on(step) else LAZY
 
-    # --- the networks as functions of their weights ---
-
-    @functools.cached_property
-    def generator(self) -> Generator:
-        shape = dict(bottleneck=self.bottleneck, blocks=self.blocks, width=self.width, max_width=self.max_width)
-        return Generator(self.image_size, self.channels, **shape, dtype=self.dtype)
-
-    @functools.cached_property
-    def encoder(self) -> Encoder:
-        widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
-        return Encoder(self.image_size, {"style": self.style_dim}, **widths)
-
-    @functools.cached_property
-    def discriminator(self) -> Encoder:
-        widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
-        return Encoder(self.image_size, {"code": self.code_dim, "logit": 1}, **widths)
+    # --- the networks, and as functions of their weights ---
 
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
+        widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
+        generator = Generator(self.image_size, self.channels, bottleneck=self.bottleneck, blocks=self.blocks, **widths)
+        encoder = Encoder(self.image_size, {"style": self.style_dim}, **widths)
+        discriminator = Encoder(self.image_size, {"code": self.code_dim, "logit": 1}, **widths)
         image, style = self.example(), jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
         adam = optimizers.adam(**dataclasses.asdict(self.adam))
         return {
-            "generator": Network(self.generator, adam, (image, style), averaged=True),
-            "encoder": Network(self.encoder, adam, (image,), averaged=True),
-            "discriminator": Network(self.discriminator, adam, (image,), averaged=True),
+            "generator": Network(generator, adam, (image, style), averaged=True),
+            "encoder": Network(encoder, adam, (image,), averaged=True),
+            "discriminator": Network(discriminator, adam, (image,), averaged=True),
         }
 
-    @property
-    def multiple(self) -> int:
-        return self.generator.multiple
-
     def memory(self, key: Array, batch_size: int) -> PyTree:
-        require(batch_size % 2 == 0, f"batch_size={batch_size} cannot be halved: half of a batch are inputs, half references")
         key_queue.check_divides(self.queue_size, batch_size)
         queue = key_queue.create(key, self.queue_size, self.code_dim)
         return {"queue": key_queue.KeyQueue(contrastive.normalize(queue.keys))}
 
     def generate(self, params: PyTree, images: Array, style: Array) -> Array:
-        return self.generator.apply({"params": params}, images, style)
+        return self.networks["generator"].module.apply({"params": params}, images, style)
 
     def encode(self, params: PyTree, images: Array) -> Array:
         """Return style codes [B, D] of images."""
-        return self.encoder.apply({"params": params}, images)["style"]
+        return self.networks["encoder"].module.apply({"params": params}, images)["style"]
 
     def discriminate(self, params: PyTree, images: Array) -> Array:
         """Return the discriminator's logits [B]."""
-        return self.discriminator.apply({"params": params}, images, only=("logit",))["logit"][:, 0]
+        return self.networks["discriminator"].module.apply({"params": params}, images, only=("logit",))["logit"][:, 0]
 
     def represent(self, params: PyTree, images: Array, squares: Array | None = None) -> Array:
         """Return unit contrastive codes [B, D] of images, or of the mean over the patches in squares [B, P, 4]."""
         if squares is not None:
             images = augment.cut_patches(images, squares)
-        codes = self.discriminator.apply({"params": params}, images, only=("code",))["code"]
+        codes = self.networks["discriminator"].module.apply({"params": params}, images, only=("code",))["code"]
         if squares is not None:
             codes = codes.reshape(*squares.shape[:2], -1).mean(1)
         return contrastive.normalize(codes)
 
     # --- the iteration ---
 
-    def update(
-        self, state: TrainState, views: Batch, *, phase: CLUITPhase, axis_name: str | None = None
-    ) -> tuple[TrainState, Metrics]:
+    def update(self, state: TrainState, views: Batch, *, phase: Phase, axis_name: str | None = None):
         """Do one iteration: the discriminator, then generator and style encoder (Eq. 6), the averages and the queue.
 
         `views` is what the method of that name makes.
         """
-        averaged = state.learners["discriminator"].ema
-        content, reference = halves(views["x"])
-        squares, reference_squares = halves(views["squares"]) if self.patches else (None, None)
-        keys = jax.lax.stop_gradient(self.represent(averaged, views["x_aug"]))
-        wanted = jax.lax.stop_gradient(self.represent(averaged, reference, reference_squares))
-        negatives = key_queue.negatives(state.memory["queue"])
+        averaged, (_, references) = state.learners["discriminator"].ema, halves(views)
+        views = {
+            **views,
+            "keys": self.represent(averaged, views["x_aug"]),
+            "wanted": self.represent(averaged, references["x"], references.get("squares")),
+            "negatives": key_queue.negatives(state.memory["queue"]),
+        }
         state, _, terms = play(
             state,
             self.optimizers,
             players=("generator", "encoder"),
             opponents=("discriminator",),
-            make=lambda params: (self.make(params, content, reference), {}),
-            oppose=lambda params, made: self.oppose(params, made, views, keys, negatives, phase),
-            deceive=lambda params, made, opponents: self.deceive(
-                params, made, opponents["discriminator"].params, content, squares, wanted, negatives
-            ),
+            make=functools.partial(self.make, views),
+            oppose=functools.partial(self.oppose, views, phase),
+            deceive=functools.partial(self.deceive, views),
             axis_name=axis_name,
         )
-        state = state.with_learners(self.averages(state))
-        memory = {"queue": key_queue.push(state.memory["queue"], keys, axis_name)}
+        state = state.average(generator=self.average, encoder=self.average, discriminator=self.key_average)
+        memory = {"queue": key_queue.push(state.memory["queue"], views["keys"], axis_name)}
         return state.replace(step=state.step + 1, memory=memory), collectives.mean(terms, axis_name)
 
-    def make(self, params: Mapping[str, PyTree], content: Array, reference: Array) -> dict[str, Array]:
-        """Redraw each content in the style of its reference; keep the content's own style for the way back."""
+    def make(self, views: Batch, params: PyTree):
+        """Generate each content in the style of its reference; keep the content's own style for the way back."""
+        content, reference = (half["x"] for half in halves(views))
         style, own_style = jnp.split(self.encode(params["encoder"], jnp.concatenate([reference, content])), 2)
-        return {"fake": self.generate(params["generator"], content, style), "own_style": own_style}
+        return {"fake": self.generate(params["generator"], content, style), "own_style": own_style}, {}
 
-    def oppose(self, params, made, views: Batch, keys: Array, negatives: Array, phase: CLUITPhase):
+    def oppose(self, views: Batch, phase: Phase, params: PyTree, made: Batch):
         """Tell real images from translations (Eq. 2), and each image's other view from other images (Eq. 1)."""
         params, terms = params["discriminator"], {}
-        if phase.penalised:
+        if phase == PENALISED:
             terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x), views["x"])
         else:
             real = self.discriminate(params, views["x"])
         terms["real"] = adversarial.logistic(real, 1.0)
         terms["fake"] = adversarial.logistic(self.discriminate(params, made["fake"]), 0.0)
         codes = self.represent(params, views["x_crop"])
-        terms["contrastive"] = contrastive.info_nce(codes, keys, negatives, self.temperature)
+        terms["contrastive"] = contrastive.info_nce(codes, views["keys"], views["negatives"], self.temperature)
         loss = terms["real"] + terms["fake"] + self.contrastive_weight * terms["contrastive"]
-        loss += self.r1.weight * self.r1.every * terms.get("r1", 0.0)
-        return loss, (terms, {})
+        return loss + self.r1.weight * self.r1.every * terms.get("r1", 0.0), (terms, {})
 
-    def deceive(self, params, made, discriminator, content: Array, squares, wanted: Array, negatives: Array):
+    def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, match the reference's style and come back to the content (Eq. 2 to 5)."""
-        fake, back = made["fake"], self.generate(params["generator"], made["fake"], made["own_style"])
-        codes = self.represent(discriminator, fake, squares)
+        discriminator, fake, (inputs, _) = opponents["discriminator"].params, made["fake"], halves(views)
+        codes = self.represent(discriminator, fake, inputs.get("squares"))
+        back = self.generate(params["generator"], fake, made["own_style"])
         terms = {
             "adversarial": adversarial.logistic(self.discriminate(discriminator, fake), 1.0),
-            "match": contrastive.info_nce(codes, wanted, negatives, self.temperature),
-            "cycle": reconstruction.l1(back, content),
+            "match": contrastive.info_nce(codes, views["wanted"], views["negatives"], self.temperature),
+            "cycle": reconstruction.l1(back, inputs["x"]),
         }
-        loss = terms["adversarial"] + self.match_weight * terms["match"] + self.cycle_weight * terms["cycle"]
-        return loss, terms
+        return terms["adversarial"] + self.match_weight * terms["match"] + self.cycle_weight * terms["cycle"], terms
 
-    def averages(self, state: TrainState) -> dict:
-        """Move the averages of all learners."""
-        decays = {"generator": self.average, "encoder": self.average, "discriminator": self.key_average}
-        return {name: state.learners[name].average(decay) for name, decay in decays.items()}
-
-    # --- the data ---
+    # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
         """Make what an iteration reads of images uint8 [B, S, S, C], neighbours being an input and its reference.
@@ -211,11 +177,9 @@ class CLUIT(Method):
           x, x_crop, x_aug: float32 [B, S, S, C], the images, crops of them and second views; squares [B, P, 4], the
           patches to match of each translation and each reference.
         """
-        images = batch["image"]
-        size, side = images.shape[0], images.shape[1:3]
-        plain, cropped, strong, squares = (
-            collectives.example_keys(part, size, axis_name) for part in jax.random.split(key, 4)
-        )
+        images, side = batch["image"], batch["image"].shape[1:3]
+        parts = [collectives.example_keys(part, len(images), axis_name) for part in jax.random.split(key, 4)]
+        plain, cropped, strong, squares = parts
         x = augment.plain_view(plain, images, flip=self.flip)
         made = {
             "x": x,
@@ -226,13 +190,8 @@ class CLUIT(Method):
             made["squares"] = augment.sample_patches(squares, side, self.patch_sides, self.patches)
         return made
 
-    # --- what a trained model offers ---
-
-    def variables(self, state: TrainState) -> PyTree:
-        return {name: {"params": state.learners[name].ema} for name in ("generator", "encoder")}
-
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
-        """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""
+        """Translate inputs["content"] into the style of inputs["reference"], or of inputs["style"] [B, D]."""
         style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
         # Nothing in the network keeps its images within the range.
         return jnp.clip(self.generate(variables["generator"]["params"], inputs["content"], style), -1, 1)
@@ -245,10 +204,10 @@ class CLUIT(Method):
         return {"style": self.read_style}
 
 
-def halves(array: Array) -> tuple[Array, Array]:
-    """Return the even rows, those of inputs, and the odd ones, of references: [B, ...] -> two of [B / 2, ...].
+def halves(views: Batch) -> tuple[Batch, Batch]:
+    """Return the even rows, those of inputs, and the odd ones, of references, of arrays [B, ...].
 
     Differs from the paper, whose inputs are the first half of the batch: neighbours lie on one device, however many
     there are.
     """
-    return array[0::2], array[1::2]
+    return {name: rows[0::2] for name, rows in views.items()}, {name: rows[1::2] for name, rows in views.items()}

@@ -6,265 +6,235 @@ is ours (docs/embedding.md tells which). `update` is one iteration.
 """
 
 import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from uit_jax import augment, collectives, optimizers
-from uit_jax.errors import UserError
 from uit_jax.losses import adversarial, contrastive, reconstruction
 from uit_jax.memory import key_queue
 from uit_jax.memory.key_queue import KeyQueue
-from uit_jax.methods import cluit
-from uit_jax.nn.cluit import Encoder, Generator
-from uit_jax.state import Learner, TrainState, descend
-from uit_jax.types import Array, Batch, Method, Metrics
+from uit_jax.method import Method, Network, Phase, Side, Stream, require
+from uit_jax.nn.starganv2 import Encoder, Generator
+from uit_jax.settings import R1, Adam, SquareView, changed, setting
+from uit_jax.state import Learners, TrainState, play
+from uit_jax.types import Array, Batch, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Settings:
-    """The translator's hyper-parameters; all of them are ours.
+class EmbeddingPhase(Phase):
+    """Whether an iteration has the gradient penalty."""
 
-    Attributes:
-      image_size, channels: side and channels of the training images; the side is a power of two.
-      precision: "float32" or "bf16" (parameters, norms and losses stay float32).
-      style_dim: entries of an embedding, which is style and domain at once.
-      width, max_width: first and largest width of all networks.
-      bottleneck, blocks: side of the generator's narrowest maps, residual blocks on each side of them.
-      labelled_share: of each class, the share of images whose label is used: 0 none, 1 all.
-      conditioning: what the discriminator knows of the reference: its embedding, by "projection" (arXiv:1802.05637),
-        or nothing, by a single "logit".
-      crop_range: sides of the crop in the second view, as shares of the image's.
-      degrees .. fill: the rest of the second view (see `augment.strong_view`).
-      queue_size, temperature: of the contrastive losses.
-      contrastive_weight: of the embedding's contrast between images.
-      label_weight: of its contrast between classes, where labels are known.
-      match_weight: of the translation's embedding against the reference's.
-      mismatch_weight: of the discriminator's loss on real images with another image's embedding, beside that on
-        translations, of weight 1; the two are averaged.
-      adversarial_weight, reconstruction_weight: of the generator's and the embedding network's losses.
-      r1_weight, r1_every: weight (gamma / 2) and period of the gradient penalty; its weight grows with it.
-      key_average, average: decay of the averaged embedding network, which encodes the keys, and of the generator's.
-      learning_rate, b1, b2: of Adam, for all networks.
-    """
-
-    image_size: int = 128
-    channels: int = 3
-    precision: str = "float32"
-    style_dim: int = 128
-    width: int = 64
-    max_width: int = 512
-    bottleneck: int = 16
-    blocks: int = 2
-    labelled_share: float = 0.0
-    conditioning: str = "projection"
-    crop_range: tuple[float, float] = (0.5, 1.0)
-    degrees: float = 20.0
-    translate: float = 0.1
-    shear: float = 10.0
-    brightness: float = 0.4
-    contrast: float = 0.4
-    saturation: float = 0.4
-    hue: float = 0.1
-    flip: float = 0.5
-    fill: str = "black"
-    queue_size: int = 2048
-    temperature: float = 0.07
-    contrastive_weight: float = 1.0
-    label_weight: float = 1.0
-    match_weight: float = 1.0
-    mismatch_weight: float = 1.0
-    adversarial_weight: float = 1.0
-    reconstruction_weight: float = 10.0
-    r1_weight: float = 0.5
-    r1_every: int = 16
-    key_average: float = 0.999
-    average: float = 0.999
-    learning_rate: float = 1e-4
-    b1: float = 0.0
-    b2: float = 0.99
-
-    def __post_init__(self):
-        cluit.check_networks(self)
-        cluit.check_views(self)
-        if self.conditioning not in ("projection", "logit"):
-            raise UserError(f"method.conditioning={self.conditioning!r} must be 'projection' or 'logit'")
-        if not 0 <= self.labelled_share <= 1:
-            raise UserError(f"method.labelled_share={self.labelled_share} must lie in 0 to 1")
+    penalised: bool = True
 
 
-def build(settings: Settings) -> Method:
-    """Build the translator's pure functions."""
-    s = settings
-    dtype = jnp.bfloat16 if s.precision == "bf16" else jnp.float32
-    widths = dict(width=s.width, max_width=s.max_width, dtype=dtype)
-    projected = {"projection": s.style_dim} if s.conditioning == "projection" else {}
-    embedding = Encoder(s.image_size, {"code": s.style_dim}, **widths)
-    discriminator = Encoder(s.image_size, {"logit": 1, **projected}, **widths)
-    generator = Generator(s.image_size, s.channels, bottleneck=s.bottleneck, blocks=s.blocks, **widths)
-    txs = {
-        name: optimizers.adam(s.learning_rate, b1=s.b1, b2=s.b2)
-        for name in ("generator", "embedding", "discriminator")
-    }
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EmbeddingTranslator(Method):
+    """The translator's hyper-parameters; all of them are ours."""
 
-    # --- the networks as functions of their weights ---
+    kept: ClassVar[tuple[str, ...]] = ("generator", "embedding")
 
-    def embed(params, images: Array) -> Array:
+    image_size: int = changed(Method, "image_size", 128, low=8, power_of_two=True)
+    style_dim: int = setting(128, "entries of an embedding, which is style and domain at once", low=1)
+    width: int = setting(64, "first width of all networks", low=1)
+    max_width: int = setting(512, "largest width of all networks", low=1)
+    bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
+    blocks: int = setting(2, "residual blocks on each side of these", low=1)
+    labelled_share: float = setting(0.0, "of each class, the share of labels used: 0 none, 1 all", low=0, high=1)
+    conditioning: str = setting(
+        "projection",
+        "what the discriminator knows of the reference: its embedding, by projection (arXiv:1802.05637), or nothing",
+        choices=("projection", "logit"),
+    )
+    view: SquareView = SquareView(hue=0.1, crop_sides=(0.5, 1.0))
+    flip: float = setting(0.5, "probability of mirroring", low=0, high=1)
+    queue_size: int = setting(2048, "keys in the queue, a multiple of the batch size", low=1)
+    temperature: float = setting(0.07, "of the contrastive losses", above=0)
+    contrastive_weight: float = setting(1.0, "of the embedding's contrast between images", low=0)
+    label_weight: float = setting(1.0, "of its contrast between classes, where labels are known", low=0)
+    match_weight: float = setting(1.0, "of the translation's embedding against the reference's", low=0)
+    mismatch_weight: float = setting(
+        1.0, "of real images with another's embedding, beside the translations' 1; the two are averaged", low=0
+    )
+    adversarial_weight: float = setting(1.0, "of the generator's and the embedding network's adversarial loss", low=0)
+    reconstruction_weight: float = setting(10.0, "of their reconstruction", low=0)
+    r1: R1 = R1(weight=0.5, every=16)
+    key_average: float = setting(0.999, "decay of the averaged embedding network, which makes the keys", low=0, high=1)
+    average: float = setting(0.999, "decay of the averaged generator", low=0, high=1)
+    adam: Adam = Adam(1e-4, b1=0.0, b2=0.99)
+
+    def rules(self):
+        """Yield what of the settings does not go together."""
+        if self.bottleneck > self.image_size:
+            yield "bottleneck", f"must be data.image_size={self.image_size} at most"
+
+    @property
+    def sides(self) -> tuple[Side, ...]:
+        return (Side("image", self.channels, labelled=self.labelled_share > 0),)
+
+    def check_classes(self, name: str, classes: tuple[str, ...]) -> None:
+        known = classes or not self.labelled_share
+        require(known, f"{name} has no labels, but method.labelled_share is above 0")
+
+    def phase(self, step: int) -> Phase:
+        kind, on = "partly_labelled" if self.labelled_share else "all", self.r1.on(step)
+        return EmbeddingPhase("penalised" if on else "lazy", Stream(kind, self.labelled_share), penalised=on)
+
+    # --- the networks, and as functions of their weights ---
+
+    @functools.cached_property
+    def networks(self) -> dict[str, Network]:
+        widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
+        generator = Generator(self.image_size, self.channels, bottleneck=self.bottleneck, blocks=self.blocks, **widths)
+        embedding = Encoder(self.image_size, {"code": self.style_dim}, **widths)
+        projection = {"projection": self.style_dim} if self.conditioning == "projection" else {}
+        discriminator = Encoder(self.image_size, {"logit": 1, **projection}, **widths)
+        image, code = self.example(), jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
+        adam = optimizers.adam(**dataclasses.asdict(self.adam))
+        return {
+            "generator": Network(generator, adam, (image, code), averaged=True),
+            "embedding": Network(embedding, adam, (image,), averaged=True),
+            "discriminator": Network(discriminator, adam, (image,)),
+        }
+
+    def memory(self, key: Array, batch_size: int) -> PyTree:
+        key_queue.check_divides(self.queue_size, batch_size)
+        queue = key_queue.create(key, self.queue_size, self.style_dim)
+        labels = jnp.full((self.queue_size,), -1, jnp.int32)
+        return {"queue": KeyQueue(contrastive.normalize(queue.keys)), "labels": KeyQueue(labels)}
+
+    def embed(self, params: PyTree, images: Array) -> Array:
         """Return unit embeddings [B, D]."""
-        return contrastive.normalize(embedding.apply({"params": params}, images)["code"])
+        return contrastive.normalize(self.networks["embedding"].module.apply({"params": params}, images)["code"])
 
-    def generate(params, images: Array, codes: Array) -> Array:
-        """Redraw images in the style of unit embeddings, whose entries are brought to a variance of one."""
-        return generator.apply({"params": params}, images, codes * jnp.sqrt(s.style_dim))
+    def generate(self, params: PyTree, images: Array, codes: Array) -> Array:
+        """Generate images in the style of unit embeddings, whose entries are brought to a variance of one."""
+        codes = codes * jnp.sqrt(self.style_dim)
+        return self.networks["generator"].module.apply({"params": params}, images, codes)
 
-    def judge(params, images: Array, *codes: Array) -> tuple[Array, ...]:
+    def discriminate(self, params: PyTree, images: Array, *codes: Array) -> tuple[Array, ...]:
         """Return for each of some embeddings [B, D] the logits [B] of the images being real and of that embedding."""
-        seen = discriminator.apply({"params": params}, images)
+        seen = self.networks["discriminator"].module.apply({"params": params}, images)
         logit = seen["logit"][:, 0]
-        if s.conditioning == "logit":
+        if self.conditioning == "logit":
             return (logit,) * len(codes)
-        return tuple(logit + jnp.sqrt(s.style_dim) * (seen["projection"] * code).mean(-1) for code in codes)
-
-    # --- one function per network's step: forward -> named terms -> weighted sum ---
-
-    def discriminator_step(state: TrainState, x: Array, fake: Array, keys: Array, keys_ref: Array, phase, axis_name):
-        """Tell images from translations, given the embedding that an image has or its translation should have."""
-        fake = jax.lax.stop_gradient(fake)
-
-        def loss_fn(params):
-            params, terms = params["discriminator"], {}
-            if phase == "penalised":
-                terms["r1"], _ = adversarial.r1(lambda x: judge(params, x, keys)[0], x)
-            real, mismatched = judge(params, x, keys, keys_ref)
-            terms["real"] = adversarial.logistic(real, 1.0)
-            terms["fake"] = adversarial.logistic(judge(params, fake, keys_ref)[0], 0.0)
-            wrong, weights = terms["fake"], 1.0
-            if s.mismatch_weight and projected:
-                terms["mismatch"] = adversarial.logistic(mismatched, 0.0)
-                wrong, weights = wrong + s.mismatch_weight * terms["mismatch"], 1 + s.mismatch_weight
-            loss = terms["real"] + wrong / weights + s.r1_weight * s.r1_every * terms.get("r1", 0.0)
-            return loss, (terms, {})
-
-        return descend({"discriminator": state.learners["discriminator"]}, txs, loss_fn, axis_name=axis_name)
-
-    def translation_step(state: TrainState, batch: Batch, keys: Array, phase: str, axis_name):
-        """Embed; translate; let the discriminator learn from the translations; then deceive it, redraw the source and
-        keep the reference's embedding, while embeddings of other images, or of other classes, are kept apart.
-
-        The discriminator's step stands inside the loss because both need the same translations.
-        """
-        x, perm, labels = batch["x"], batch["perm"], batch["label"]
-        keys_ref = collectives.take(keys, perm, axis_name)
-        queue, same = key_queue.negatives(state.memory["queue"]), same_class(state, labels)
-        same_ref = same_class(state, collectives.take(labels, perm, axis_name))
-
-        def loss_fn(trained):
-            codes = embed(trained["embedding"], x)
-            codes_ref = collectives.take(codes, perm, axis_name)
-            images = generate(
-                trained["generator"], jnp.concatenate([x, x]), jnp.concatenate([codes_ref, codes])
-            )
-            fake, rec = jnp.split(images, 2)
-            opponent, opponent_terms = discriminator_step(state, x, fake, keys, keys_ref, phase, axis_name)
-            # The network that judges the style of a translation does not learn to find it there.
-            critic = jax.lax.stop_gradient(trained["embedding"])
-            terms = {
-                "adversarial": adversarial.logistic(
-                    judge(opponent["discriminator"].params, fake, keys_ref)[0], 1.0
-                ),
-                "match": contrastive.info_nce(embed(critic, fake), keys_ref, queue, s.temperature, valid=~same_ref),
-                "reconstruction": reconstruction.l1(rec, x),
-                "contrastive": contrastive.info_nce(codes, keys, queue, s.temperature, valid=~same),
-            }
-            loss = s.adversarial_weight * terms["adversarial"] + s.match_weight * terms["match"]
-            loss += s.reconstruction_weight * terms["reconstruction"] + s.contrastive_weight * terms["contrastive"]
-            if s.labelled_share:
-                terms["classes"] = contrastive.supervised_nce(codes, queue, same, s.temperature, axis_name=axis_name)
-                loss += s.label_weight * terms["classes"]
-            return loss, ((opponent, terms, opponent_terms), {})
-
-        learners = {name: state.learners[name] for name in ("generator", "embedding")}
-        learners, (opponent, *rest) = descend(learners, txs, loss_fn, axis_name=axis_name)
-        return {**learners, **opponent}, *rest
-
-    def same_class(state: TrainState, labels: Array) -> Array:
-        """Say which of the queue's keys are known to be of the class of each label int32 [B]: bool [B, N]."""
-        return (labels[:, None] >= 0) & (labels[:, None] == state.memory["labels"].keys[None, :])
+        return tuple(logit + jnp.sqrt(self.style_dim) * (seen["projection"] * code).mean(-1) for code in codes)
 
     # --- the iteration ---
 
-    def update(state: TrainState, batch: Batch, *, phase: str, axis_name=None) -> tuple[TrainState, Metrics]:
+    def update(self, state: TrainState, views: Batch, *, phase: EmbeddingPhase, axis_name: str | None = None):
         """Do one iteration: the discriminator, then generator and embedding network, the averages and the queue.
 
-        `batch` is what `views` makes: x and x_aug float32 [B, S, S, C], two views of the images; perm int32 [B], the
-        place in the global batch of each image's reference; label int32 [B], -1 where unknown.
+        `views` is what the method of that name makes. Labels known, keys of the own class are no negatives.
         """
-        keys = jax.lax.stop_gradient(embed(state.learners["embedding"].ema, batch["x_aug"]))
-        learners, terms, opponent_terms = translation_step(state, batch, keys, phase, axis_name)
-        learners["embedding"] = learners["embedding"].average(s.key_average)
-        learners["generator"] = learners["generator"].average(s.average)
+        keys = self.embed(state.learners["embedding"].ema, views["x_aug"])
+        there = functools.partial(collectives.take, positions=views["perm"], axis_name=axis_name)
+        views = {
+            **views,
+            "key": keys,
+            "key_ref": there(keys),
+            "queue": key_queue.negatives(state.memory["queue"]),
+            "same": same_class(views["label"], state.memory["labels"].keys),
+            "same_ref": same_class(there(views["label"]), state.memory["labels"].keys),
+        }
+        state, _, terms = play(
+            state,
+            self.optimizers,
+            players=("generator", "embedding"),
+            opponents=("discriminator",),
+            make=functools.partial(self.make, views, axis_name),
+            oppose=functools.partial(self.oppose, views, phase),
+            deceive=functools.partial(self.deceive, views, axis_name),
+            axis_name=axis_name,
+        )
+        state = state.average(generator=self.average, embedding=self.key_average)
         memory = {
             "queue": key_queue.push(state.memory["queue"], keys, axis_name),
-            "labels": key_queue.push(state.memory["labels"], batch["label"], axis_name),
+            "labels": key_queue.push(state.memory["labels"], views["label"], axis_name),
         }
-        metrics = {f"generator/{name}": value for name, value in terms.items()}
-        metrics |= {f"discriminator/{name}": value for name, value in opponent_terms.items()}
-        state = state.replace(step=state.step + 1, learners=learners, memory=memory)
-        return state, collectives.mean(metrics, axis_name)
+        return state.replace(step=state.step + 1, memory=memory), collectives.mean(terms, axis_name)
 
-    # --- the record ---
+    def make(self, views: Batch, axis_name: str | None, params: PyTree):
+        """Embed all images; generate each in the style of its reference, and in its own."""
+        x = views["x"]
+        codes = self.embed(params["embedding"], x)
+        styles = jnp.concatenate([collectives.take(codes, views["perm"], axis_name), codes])
+        fake, back = jnp.split(self.generate(params["generator"], jnp.concatenate([x, x]), styles), 2)
+        return {"codes": codes, "fake": fake, "back": back}, {}
 
-    def init(key: Array, batch) -> TrainState:
-        """Draw all weights; only the global batch size is read from `batch`."""
-        key_queue.check_divides(s.queue_size, batch["image"].shape[0])
-        key, *keys = jax.random.split(key, 5)
-        images, codes = jnp.zeros((1, s.image_size, s.image_size, s.channels)), jnp.zeros((1, s.style_dim))
-        learners = {
-            "generator": Learner.create(generator.init(keys[0], images, codes), txs["generator"], averaged=True),
-            "embedding": Learner.create(embedding.init(keys[1], images), txs["embedding"], averaged=True),
-            "discriminator": Learner.create(discriminator.init(keys[2], images), txs["discriminator"]),
+    def oppose(self, views: Batch, phase: EmbeddingPhase, params: PyTree, made: Batch):
+        """Tell images from translations, given the embedding that an image has or its translation should have."""
+        params, terms, x, key, key_ref = params["discriminator"], {}, views["x"], views["key"], views["key_ref"]
+        if phase.penalised:
+            terms["r1"], _ = adversarial.r1(lambda x: self.discriminate(params, x, key)[0], x)
+        real, mismatched = self.discriminate(params, x, key, key_ref)
+        terms["real"] = adversarial.logistic(real, 1.0)
+        terms["fake"] = adversarial.logistic(self.discriminate(params, made["fake"], key_ref)[0], 0.0)
+        wrong, weights = terms["fake"], 1.0
+        if self.mismatch_weight and self.conditioning == "projection":
+            terms["mismatch"] = adversarial.logistic(mismatched, 0.0)
+            wrong, weights = wrong + self.mismatch_weight * terms["mismatch"], 1 + self.mismatch_weight
+        loss = terms["real"] + wrong / weights + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
+        return loss, (terms, {})
+
+    def deceive(self, views: Batch, axis_name: str | None, params: PyTree, made: Batch, opponents: Learners):
+        """Pass for real with the reference's embedding, come back to the image, and keep embeddings of other images,
+        or of other classes, apart."""
+        fake, codes, queue = made["fake"], made["codes"], views["queue"]
+        (passed,) = self.discriminate(opponents["discriminator"].params, fake, views["key_ref"])
+        # The network that reads the style of a translation does not learn to find it there.
+        read = self.embed(jax.lax.stop_gradient(params["embedding"]), fake)
+        nce = functools.partial(contrastive.info_nce, negatives=queue, temperature=self.temperature)
+        terms = {
+            "adversarial": adversarial.logistic(passed, 1.0),
+            "match": nce(read, views["key_ref"], valid=~views["same_ref"]),
+            "reconstruction": reconstruction.l1(made["back"], views["x"]),
+            "contrastive": nce(codes, views["key"], valid=~views["same"]),
         }
-        queue = key_queue.create(keys[3], s.queue_size, s.style_dim)
-        memory = {
-            "queue": KeyQueue(contrastive.normalize(queue.keys)),
-            "labels": KeyQueue(jnp.full((s.queue_size,), -1, jnp.int32)),
-        }
-        return TrainState(jnp.zeros((), jnp.int32), key, learners, memory)
+        loss = self.adversarial_weight * terms["adversarial"] + self.match_weight * terms["match"]
+        loss += self.reconstruction_weight * terms["reconstruction"] + self.contrastive_weight * terms["contrastive"]
+        if self.labelled_share:
+            classes = contrastive.supervised_nce(codes, queue, views["same"], self.temperature, axis_name=axis_name)
+            terms["classes"], loss = classes, loss + self.label_weight * classes
+        return loss, terms
 
-    def views(key: Array, batch: Batch, axis_name=None) -> Batch:
-        """Make the two views of every image and draw its reference; see `update`."""
+    # --- the data, and what a trained model offers ---
+
+    def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
+        """Make two views of images uint8 [B, S, S, C] and sample a reference for each.
+
+        Returns:
+          x, x_aug: float32 [B, S, S, C]; perm: int32 [B], the place in the global batch of each image's reference;
+          label: int32 [B], -1 where unknown.
+        """
+        images, size = batch["image"], len(batch["image"])
         plain_key, strong_key, perm_key = jax.random.split(key, 3)
-        images = batch["image"]
-        size = images.shape[0]
+        plain, strong = (collectives.example_keys(part, size, axis_name) for part in (plain_key, strong_key))
         perm = jax.random.permutation(perm_key, collectives.global_size(size, axis_name))
         return {
-            "x": augment.plain_view(collectives.example_keys(plain_key, size, axis_name), images, flip=s.flip),
-            "x_aug": cluit.second_view(collectives.example_keys(strong_key, size, axis_name), images, s),
+            "x": augment.plain_view(plain, images, flip=self.flip),
+            "x_aug": augment.strong_view(strong, images, flip=self.flip, **dataclasses.asdict(self.view)),
             "perm": collectives.share(perm, size, axis_name),
-            "label": batch["label"] if s.labelled_share else jnp.full_like(batch["label"], -1),
+            "label": batch["label"] if self.labelled_share else jnp.full((size,), -1, jnp.int32),
         }
 
-    def variables(state: TrainState):
-        return {name: {"params": state.learners[name].ema} for name in ("generator", "embedding")}
-
-    def translate(variables, inputs) -> Array:
-        """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""
-        style = inputs["style"] if "style" in inputs else read_style(variables, inputs["reference"])
+    def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
+        """Translate inputs["content"] into the style of inputs["reference"], or of inputs["style"] [B, D]."""
+        style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
         # Nothing in the network keeps its images within the range.
-        return jnp.clip(generate(variables["generator"]["params"], inputs["content"], style), -1, 1)
+        return jnp.clip(self.generate(variables["generator"]["params"], inputs["content"], style), -1, 1)
 
-    def read_style(variables, images: Array) -> Array:
-        return embed(variables["embedding"]["params"], images)
+    def read_style(self, variables: PyTree, images: Array) -> Array:
+        return self.embed(variables["embedding"]["params"], images)
 
-    return Method(
-        init=init,
-        phase=lambda step: "lazy" if step % s.r1_every else "penalised",
-        stream=lambda phase: "partly_labelled" if s.labelled_share else "all",
-        batch_size=lambda phase, size: size,
-        views=views,
-        update=update,
-        variables=variables,
-        translate=translate,
-        readouts={"style": read_style},
-        multiple=generator.multiple,
-    )
+    @property
+    def readouts(self):
+        return {"style": self.read_style}
+
+
+def same_class(labels: Array, others: Array) -> Array:
+    """Say which of other labels int32 [N] are known to be the class of each label int32 [B]: bool [B, N]."""
+    return (labels[:, None] >= 0) & (labels[:, None] == others[None, :])
