@@ -18,8 +18,9 @@ from PIL import Image
 
 from tests import method_table as table
 from tests import tiny_method
-from uit_jax import checkpoint, config, methods
+from uit_jax import checkpoint, config, data, evaluation, methods, runs
 from uit_jax.errors import UserError
+from uit_jax.metrics import clusters
 from uit_jax.training import loop
 from uit_jax.verbs import train
 
@@ -127,6 +128,40 @@ def test_a_run_on_png_files_writes_everything(recipe, tmp_path):
     assert config.saved(work).data.source == str(source)
     _, best = max((r["cluster_accuracy"], r["step"]) for r in found if "cluster_accuracy" in r)
     assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
+
+
+def test_scores_of_a_run_are_those_of_its_evaluators(recipe, tmp_path, monkeypatch):
+    """On the labelled test images alone, by the weights kept for inference; the best checkpoint is any score's."""
+    source, opened = image_folder(tmp_path / "data", count=6), []
+
+    def partly_labelled(*args, original=data.open_test_sides, **how):
+        opened.append(original(*args, **how)["image"])
+        opened[-1].labels = np.where(np.arange(12) % 3, opened[-1].labels, -1)
+        return {"image": opened[-1]}
+
+    monkeypatch.setattr(data, "open_test_sides", partly_labelled)
+    work, how = tmp_path / "run", ("evaluate_every=4", "best_metric=style_retrieval", "keep_checkpoints=1")
+    run(recipe, work, f"data.source={source}", "evaluators=('retrieval', 'clusters')", *how)
+    scored = {r["step"]: r for r in records(work) if "style_retrieval" in r}
+    assert set(scored) == {4, 8, 12}
+    best = max(scored, key=lambda step: (scored[step]["style_retrieval"], step))
+    assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
+    labelled = np.flatnonzero(opened[0].labels >= 0)
+    assert len(labelled) == 8
+    domains = runs.load(work).cluster(list(opened[0].images(labelled))).argmax(-1)
+    assert scored[12]["cluster_accuracy"] == clusters.accuracy(domains, opened[0].labels[labelled])
+    # The same as is found afterwards.
+    found = evaluation.evaluate(work, ("clusters", "retrieval"))["scores"]
+    assert len(opened) == 2 and found == {name: scored[12][name] for name in found}
+
+
+def test_evaluators_that_cannot_run_are_left_out(recipe, tmp_path):
+    source = image_folder(tmp_path / "data")
+    for path in source.rglob("*.png"):
+        path.rename(path.parents[1] / f"{path.parent.name}{path.name}")
+    run(recipe, tmp_path / "run", f"data.source={source}", "evaluate_every=4", "evaluators=('clusters', 'judge')")
+    assert not any("cluster_accuracy" in r for r in records(tmp_path / "run"))
+    assert config.saved(tmp_path / "run").best_metric == "cluster_accuracy"
 
 
 def test_metrics_are_means_over_their_steps(recipe, tmp_path):
@@ -402,7 +437,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
         (("batch_size=5",), "batch_size=5"),
         (("devices=99",), "devices=99"),
         (("parallel=threads",), "parallel='threads'"),
-        (("method.domains=0", "method.name=tiny2"), "tiny2"),
+        (("method.name=tiny2",), "tiny2"),
+        (("method.domains=0",), "method.domains=0 must be 1 at least"),
+        (("evaluators=('cluster',)",), "no evaluator is called 'cluster'; did you mean clusters?"),
+        (("best_metric=style_retrieval",), "best_metric='style_retrieval' is no score of evaluators=('clusters',)"),
     ):
         with pytest.raises(UserError) as caught:
             run(recipe, tmp_path / "run", *overrides)
