@@ -32,16 +32,22 @@ def codes(m, before, maps, places, owner: str):
     return {t: f / (jnp.linalg.norm(f, axis=-1, keepdims=True) + 1e-7) for t, f in flat.items()}
 
 
+def features(m, before, images, owner: str):
+    """Return the features of images by the generator of an owner."""
+    params = {"params": before.learners[f"{owner}generator"].params}
+    return m.generator_module.apply(params, images, m.patches.layers, method="features")
+
+
+def keys(m, views, before, side: str):
+    """Return the codes of the inputs' patches."""
+    return codes(m, before, features(m, before, views[side], ""), views[f"places_{side}"], "")
+
+
 def nce(m, views, before, side: str, output):
     """Return the contrastive term of a side: the mean over the layers."""
-
-    def features(images, owner):
-        params = {"params": before.learners[f"{owner}generator"].params}
-        return m.generator_module.apply(params, images, m.patches.layers, method="features")
-
     places, own = views[f"places_{side}"], "output_" if "output_generator" in before.learners else ""
-    query = codes(m, before, {t: turned(views, f) for t, f in features(output, own).items()}, places, own)
-    key = codes(m, before, features(views[side], ""), places, "")
+    query = {t: turned(views, f) for t, f in features(m, before, output, own).items()}
+    query, key = codes(m, before, query, places, own), keys(m, views, before, side)
     losses, temperature = [], m.patches.temperature
     for tap in m.patches.layers:
         if m.negatives.kind in ("external", "both"):

@@ -68,13 +68,19 @@ def test_the_generator_s_terms_are_those_of_a_plain_computation(name, configurat
 
 
 def test_keys_enter_the_queues_in_order_and_the_averages_follow():
-    _, views, (before, after), _ = stepped("cut", "external")
+    method, views, (before, after), _ = stepped("cut", "external")
     for side in ("a", "b"):
+        keys = jax.jit(functools.partial(plain.keys, method, side=side))(views, before)
         for layer, queue in after.memory["queues"][side].items():
             old = before.memory["queues"][side][layer].keys
             added = views["a"].shape[0] * 5
             np.testing.assert_array_equal(queue.keys[:-added], old[added:])
-            np.testing.assert_allclose(np.linalg.norm(queue.keys[-added:], axis=-1), np.ones(added), rtol=1e-3)
+            # The averages begin as the weights.
+            np.testing.assert_allclose(queue.keys[-added:], keys[int(layer)].reshape(added, -1), rtol=1e-3, atol=1e-5)
+            lengths = np.linalg.norm(queue.keys[-added:], axis=-1)
+            # A patch on which all hidden units are silent has no code.
+            np.testing.assert_allclose(lengths[lengths > 0], np.ones((lengths > 0).sum()), rtol=1e-3)
+            assert (lengths > 0).mean() > 0.9
     for name in ("generator", "patches"):
         moved = jax.tree.map(lambda e, p: 0.999 * e + 0.001 * p, before.learners[name].ema, after.learners[name].params)
         jax.tree.map(
@@ -113,7 +119,8 @@ def test_without_contrastive_loss_there_is_no_patch_network():
 
 
 def test_the_contrastive_loss_falls_where_nothing_opposes_it():
-    method = table.build("cut", adam=dict(learning_rate=2e-3), adversarial_weight=0.0)
+    free = dict(adversarial_weight=0.0, schedule=dict(constant_steps=30))
+    method = table.build("cut", adam=dict(learning_rate=2e-3), **free)
     views = jax.jit(method.views)(jax.random.key(1), table.batch_of(method))
     step, state = jax.jit(functools.partial(method.update, phase=method.phase(0))), table.start(method)
     losses = []
