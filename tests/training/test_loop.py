@@ -18,7 +18,7 @@ from PIL import Image
 
 from tests import method_table as table
 from tests import tiny_method
-from uit_jax import checkpoint, config, data, evaluation, methods, runs
+from uit_jax import checkpoint, config, data, evaluation, methods, runs, settings
 from uit_jax.errors import UserError
 from uit_jax.metrics import clusters
 from uit_jax.training import loop
@@ -272,52 +272,19 @@ def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
 
 
 RUN = {
-    "parallel": "jit", "devices": 1, "tensorboard": False, "steps": 6, "batch_size": 4, "log_every": 1,
-    "image_every": 0, "checkpoint_every": 2, "evaluate_every": 0,
+    "parallel": "jit", "devices": 1, "tensorboard": False, "steps": 6, "log_every": 1, "image_every": 0,
+    "checkpoint_every": 2, "evaluate_every": 0, "data.resample": "bicubic",
 }  # fmt: skip
-STYLED = {
-    "data.image_size": 8, "method.style_dim": 4, "method.width": 4, "method.max_width": 8, "method.bottleneck": 4,
-    "method.blocks": 1, "method.queue_size": 16,
-}  # fmt: skip
-PAIRS = {
-    "batch_size": 2, "data.image_size": 16, "data.resample": "bicubic", "method.load_size": 20,
-    "method.schedule.constant_steps": 3, "method.schedule.decay_steps": 3,
-    "method.generator.width": 4, "method.generator.blocks": 2,
-    "method.discriminator.width": 4, "method.discriminator.layers": 1,
-}  # fmt: skip
-PATCHES = {
-    "method.patches.count": 5, "method.patches.dim": 8, "method.negatives.kind": "external",
-    "method.negatives.queue_size": 64,
-}  # fmt: skip
-NARROW = {
-    "tunit": {
-        "data.image_size": 16, "method.domains": 6, "method.style_dim": 4, "method.guide.width": 4,
-        "method.guide.stages": (1, 1), "method.generator.width": 4, "method.generator.bottleneck": 4,
-        "method.generator.blocks": 1, "method.generator.mlp_width": 8, "method.discriminator.width": 4,
-        "method.discriminator.max_width": 8, "method.discriminator.blocks": 1, "method.queue_size": 16,
-        "method.guide_steps": 2, "method.average_start": 3,
-    },
-    "cluit": STYLED | {
-        "method.r1.every": 4, "method.code_dim": 8, "method.patches": 2, "method.patch_sides": (0.25, 1.0),
-    },
-    "embedding": STYLED | {"method.r1.every": 1, "method.labelled_share": 0.5},
-    "cut": PAIRS | PATCHES | {"method.patches.layers": (0, 4, 12)},
-    "fastcut": PAIRS | PATCHES | {"method.patches.layers": (0, 4, 12)},
-    "cyclegan": PAIRS | {"method.pool_size": 3},
-    "sincut": {
-        "batch_size": 1, "data.image_size": 16, "method.crops": 2, "method.average": 0.5,
-        "method.generator.width": 1, "method.discriminator.width": 1,
-        "method.patches.count": 5, "method.patches.dim": 8,
-        "method.schedule.constant_steps": 3, "method.schedule.decay_steps": 3,
-    },
-}  # fmt: skip
-"""The settings of a run of each method, at widths that compile in seconds; queues and pools included."""
+MORE = {"embedding": {"labelled_share": 0.5}, "sincut": {"average": 0.5}}
+"""What more than the table of tiny methods says is to be in a run's state."""
 
 PHASES = {
     "tunit": ["guide"] * 2 + ["joint"] * 4,
-    "cluit": ["penalised"] + ["lazy"] * 3 + ["penalised", "lazy"],
-    "cut": ["cropped"] * 3 + ["uncropped"] * 3,
-    "fastcut": ["cropped"] * 3 + ["uncropped"] * 3,
+    "cluit": ["penalised", "lazy"] * 3,
+    "embedding": ["penalised", "lazy"] * 3,
+    "cut": ["cropped"] * 2 + ["uncropped"] * 4,
+    "fastcut": ["cropped"] * 2 + ["uncropped"] * 4,
+    "sincut": ["penalised", "lazy"] * 3,
 }
 
 
@@ -334,14 +301,18 @@ def pair_tree(folder: Path, **sizes) -> Path:
 
 
 def method_recipe(name: str, folder: Path) -> str:
-    """Write a config of a narrow method and the images it learns from; of two sides unequal in numbers and sizes."""
-    if len(methods.kind(name)().sides) == 1:
-        data = image_folder(folder / "data", count=12)
+    """Write a config of a tiny method and the images it learns from; of two sides unequal in numbers and sizes."""
+    kind, size = methods.kind(name), 2
+    if len(kind().sides) == 1:
+        data, size = image_folder(folder / "data", count=12), 4
     elif name == "sincut":
-        data = pair_tree(folder / "data", A=(1, 40, 24), B=(1, 22, 30))
+        data, size = pair_tree(folder / "data", A=(1, 40, 24), B=(1, 22, 30)), 1
     else:
         data = pair_tree(folder / "data", A=(5, 24, 20), B=(3, 30, 40))
-    changes = RUN | NARROW[name] | {"data.source": str(data)}
+    own = config.flatten(table.values(name, table.SHARING[name], **MORE.get(name, {})))
+    keys = settings.owned(kind)
+    changes = RUN | {keys.get(key, f"method.{key}"): value for key, value in own.items()}
+    changes |= {"data.source": str(data), "batch_size": size}
     body = f"return config.update(config.defaults({name!r}), {changes})"
     (folder / f"{name}.py").write_text(f"from uit_jax import config\n\n\ndef get_config(_):\n    {body}\n")
     return str(folder / f"{name}.py")
@@ -363,7 +334,7 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
     if name in PHASES:
         assert [record["phase"] for record in records(tmp_path / "whole")] == PHASES[name]
     assert list((tmp_path / "whole" / "images").iterdir())
-    if name == "embedding":
+    if name == "embedding":  # its queue holds classes, and images without
         assert set(np.asarray(state.memory["labels"].keys).tolist()) == {-1, 0, 1}
 
 
