@@ -24,13 +24,11 @@ import jax
 from experiments import tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
-from uit_jax import __version__, data
+from uit_jax import __version__, data, evaluation, files, runs
 from uit_jax import config as config_module
-from uit_jax import files as outputs
 from uit_jax.errors import UserError
-from uit_jax.inference import styles
-from uit_jax.inference.styles import Trained
-from uit_jax.verbs import bench, evaluate, train
+from uit_jax.runs import Trained
+from uit_jax.training import loop, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -66,7 +64,7 @@ def main(argv: list[str]) -> int:
         how = dict(table=table, changes=changes, substitute=bool(args.substitute), timed=seed == seeds[0])
         result = run(row, config, workdir, **how)
         path = Path(args.results) / table / variant / f"seed{seed}.json"
-        outputs.write_json(path, result)
+        files.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
     return 0
 
@@ -114,24 +112,24 @@ def variant_name(row: Row, substitute: str | None, changes: dict[str, str]) -> s
 
 def check_data(row: Row, config) -> None:
     """Refuse images under the name of a data set that they are not. Raises UserError."""
-    known, wanted = row.data, config.data
-    form = dict(split="train", size=wanted.image_size, channels=wanted.channels)
+    known, method = row.data, config_module.method_of(config)
+    sources = data.open_sides(method.sides, config.data, size=method.image_size, seed=config.seed)
+    first, *others = sources.values()
     if known.pair != (0, 0):
-        pair = data.open_pair(wanted.source, wanted.target, **form)
-        right = (len(pair.a), len(pair.b)) == known.pair
-        found = f"{len(pair.a)} and {len(pair.b)} training images, not {known.pair[0]} and {known.pair[1]},"
+        counts = tuple(len(source) for source in (first, *others))
+        right = counts == known.pair
+        found = f"{counts[0]} and {counts[1]} training images, not {known.pair[0]} and {known.pair[1]},"
     elif known.classes:
-        classes = data.open_source(wanted.source, **form).classes
+        classes = first.classes
         right = len(classes) == known.classes and (not known.names or set(classes) == set(known.names))
         found = f"{len(classes)} classes ({', '.join(classes[:5])} ...)"
     else:
-        count = len(data.open_source(wanted.source, **form))
-        right = count == known.images
-        found = f"{count} training images, not {known.images},"
+        right = len(first) == known.images
+        found = f"{len(first)} training images, not {known.images},"
     if not right:
         raise UserError(
-            f"{wanted.source} has {found} and is not {known.title}: give --substitute instead of --data to run the row"
-            " on other images"
+            f"{config.data.source} has {found} and is not {known.title}: give --substitute instead of --data to run"
+            " the row on other images"
         )
 
 
@@ -143,9 +141,9 @@ def run(
     What a step costs does not depend on the seed: of several it is `timed` for one.
     """
     code, began, continued = commit(), time.monotonic(), (workdir / "config.json").exists()
-    train.train(config, workdir)
+    loop.train(config, workdir)
     seconds = None if continued else round(time.monotonic() - began, 1)
-    trained = styles.open_run(workdir)
+    trained = runs.load(workdir)
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
     wanted = {metric.protocol for metric in tables.paper_of(table).metrics.values() if metric.score}
@@ -172,7 +170,8 @@ def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) ->
     """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
     config = trained.config
     if set(wanted) - {"cost"}:
-        measured = evaluate.evaluate(trained, kmeans=kmeans, seed=config.seed)
+        asked = ["kmeans"] if kmeans else []
+        measured = evaluation.evaluate(trained, asked, usual=evaluation.USUAL, seed=config.seed)
     else:
         measured = {
             "scores": {},
@@ -192,7 +191,7 @@ def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) ->
 
 def cost(config) -> tuple[dict[str, float], str]:
     """Return seconds and memory of a training step, and how they were measured."""
-    measured = bench.measure(config, _STEPS, _WINDOWS)
+    measured = measure.measure(config, _STEPS, _WINDOWS)
     phases = measured["phases"]
     scores = {
         "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),

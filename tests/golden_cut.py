@@ -11,10 +11,7 @@ from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, patch_ids, weight
 from uit_jax import methods
 from uit_jax.convert import cut as convert
-from uit_jax.convert import flatten
-from uit_jax.losses import contrastive
-from uit_jax.methods import cut
-from uit_jax.nn.cut import PatchDiscriminator, PatchMLP, ResNetGenerator
+from uit_jax.convert.tensors import flatten
 
 COLUMNS = {
     "d_fake": "discriminator/fake",
@@ -38,10 +35,18 @@ class Runner:
             }
             for network, specs in manifest["weights"].items()
         }
-        self.settings = convert.settings(self.state_dicts)
-        stated = {"generator_width": "ngf", "generator_blocks": "n_blocks"}
+        self.method = self.build()
+        stated = {"width": "ngf", "blocks": "n_blocks"}
         for setting, name in stated.items():
-            assert self.settings[setting] == manifest[name], f"{name} contradicts the weights' shapes"
+            assert getattr(self.method.generator, setting) == manifest[name], f"{name} contradicts the weights' shapes"
+
+    def build(self):
+        """Return the method whose networks have the file's shapes and whose settings are the manifest's."""
+        stated, read = self.manifest, convert.settings(self.state_dicts)
+        patches = dict(layers=tuple(self.layers), count=stated["num_patches"], temperature=stated["temperature"])
+        adam = dict(learning_rate=stated["lr"], b1=stated["betas"][0], b2=stated["betas"][1])
+        changes = dict(image_size=self.size, patches=read["patches"] | patches, adam=adam)
+        return methods.build(stated["method"], {**read, **changes})
 
     check = golden_tunit.Runner.check
     group = staticmethod(golden_tunit.Runner.group)
@@ -60,7 +65,7 @@ class Runner:
 
     def positions(self, step: int, side: str) -> dict[int, np.ndarray]:
         """Return the compared places of every layer, the same ones in every image: {layer: int32 [B, P]}."""
-        sides = self.network.tap_sizes(self.size, self.size)
+        sides = self.method.sizes
         found = {}
         for index, layer in enumerate(self.layers):
             count = sides[layer][0] * sides[layer][1]
@@ -69,29 +74,20 @@ class Runner:
         return found
 
     @property
-    def network(self) -> ResNetGenerator:
-        s = self.settings
-        return ResNetGenerator(
-            channels=s["channels"],
-            target_channels=s["target_channels"],
-            width=s["generator_width"],
-            blocks=s["generator_blocks"],
-            antialias=s["antialias"],
-            antialias_up=s["antialias_up"],
-            norm=s["norm"],
-        )
+    def antialias(self) -> bool:
+        return self.method.generator.antialias
 
-    def load(self, network: str, module, *inputs):
-        """Return the module's variables from the state_dict that the file's recipe draws."""
+    def load(self, network: str):
+        """Return a network's module, and its variables from the state_dict that the file's recipe draws."""
+        module, _, inputs, *_ = self.method.networks[convert.LEARNERS[network]]
         like = jax.eval_shape(module.init, jax.random.key(0), *inputs)
-        return convert.import_network(network, self.state_dicts[network], like, antialias=self.settings["antialias"])
+        return module, convert.import_network(network, self.state_dicts[network], like, antialias=self.antialias)
 
     @functools.cached_property
     def drawn(self):
         """The translation of A and the features on the way to it."""
-        x = self.images("A")
-        variables = self.load("G", self.network, x)
-        return jax.jit(functools.partial(self.network.apply, taps=tuple(self.layers)))(variables, x)
+        module, variables = self.load("G")
+        return jax.jit(functools.partial(module.apply, taps=tuple(self.layers)))(variables, self.images("A"))
 
     def generator(self):
         drawn, features = self.drawn
@@ -101,53 +97,33 @@ class Runner:
         return means | {"G.out": drawn}
 
     def discriminator(self):
-        s = self.settings
-        module = PatchDiscriminator(
-            s["discriminator_width"], s["discriminator_layers"], antialias=s["antialias"], norm=s["norm"]
-        )
-        x = self.images("A")
-        return {"D.out": jax.jit(module.apply)(self.load("D", module, x), x)}
+        module, variables = self.load("D")
+        return {"D.out": jax.jit(module.apply)(variables, self.images("A"))}
 
     def patches(self):
-        places, features = self.positions(0, "X"), self.drawn[1]
-        sampled = {}
-        for layer, maps in features.items():
-            flat = maps.reshape(self.batch, -1, maps.shape[-1])
-            sampled[layer] = jnp.take_along_axis(flat, places[layer][..., None], axis=1)
-        module = PatchMLP(self.settings["patch_dim"])
-        codes = jax.jit(module.apply)(self.load("F", module, sampled), sampled)
-        codes = [contrastive.normalize(codes[layer]).reshape(-1, module.dim)[:8] for layer in self.layers]
-        return {f"F.sample{index}": code for index, code in enumerate(codes)}
+        _, variables = self.load("F")
+        codes = jax.jit(self.method.codes)({"patches": variables}, self.drawn[1], self.positions(0, "X"))
+        return {
+            f"F.sample{index}": codes[layer].reshape(-1, self.method.patches.dim)[:8]
+            for index, layer in enumerate(self.layers)
+        }
 
     # --- steps ---
 
     def steps(self):
         """Run the method's own update on views made here."""
-        name = self.manifest["method"]
-        method = methods.build(
-            name,
-            **self.settings,
-            image_size=self.size,
-            patch_layers=tuple(self.layers),
-            patches=self.manifest["num_patches"],
-            temperature=self.manifest["temperature"],
-            learning_rate=self.manifest["lr"],
-            b1=self.manifest["betas"][0],
-            b2=self.manifest["betas"][1],
-        )
-        hparams = methods.METHODS[name][0]()
-        weights = dict.fromkeys(("nce_x", "nce_y"), hparams.nce_weight)
-        batch = {side: jnp.zeros((self.batch, self.size, self.size, 3), jnp.uint8) for side in "ab"}
-        state = jax.jit(method.init)(jax.random.key(0), batch)
-        state = convert.import_state(flatten(self.state_dicts), state, antialias=self.settings["antialias"])
-        update = jax.jit(update_and_gradients(cut, method, "cropped"))
+        method = self.method
+        weights = dict.fromkeys(("nce_x", "nce_y"), method.nce_weight)
+        state = jax.jit(lambda key: method.init(key, self.batch))(jax.random.key(0))
+        state = convert.import_state(flatten(self.state_dicts), state, antialias=self.antialias)
+        update = jax.jit(update_and_gradients(method, method.phase(0)))
         losses, found = [], {}
         for step in range(self.iterations):
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}")}
-            views["positions_a"] = self.positions(step, "X")
-            if hparams.identity:
-                views["positions_b"] = self.positions(step, "Y")
-            if hparams.flip_equivariance:
+            views["places_a"] = self.positions(step, "X")
+            if method.identity:
+                views["places_b"] = self.positions(step, "Y")
+            if method.flip_equivariance:
                 views["mirror"] = np.full(self.batch, self.manifest["flip_per_step"][step])
             before = state
             state, metrics, gradients = update(state, views)
@@ -164,5 +140,5 @@ class Runner:
 
     def norms(self, network: str, params) -> list[float]:
         """Return the norm of every parameter-shaped array in the file's order of names."""
-        exported = convert.export_network(network, {"params": params}, antialias=self.settings["antialias"])
+        exported = convert.export_network(network, {"params": params}, antialias=self.antialias)
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]

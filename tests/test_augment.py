@@ -389,3 +389,15 @@ def test_an_examples_view_of_square_crops_depends_on_its_key_alone():
     batch = np.asarray(view(keys(6), images))
     assert np.abs(batch).max() <= 1
     np.testing.assert_allclose(view(keys(6)[::-1], images[::-1])[::-1], batch, atol=1e-6)
+
+
+def test_channels_are_matched():
+    rgb = jnp.asarray(np.random.default_rng(0).uniform(-1, 1, (2, 3, 4, 3)), jnp.float32)
+    luma = augment.match_channels(rgb, 1)
+    np.testing.assert_allclose(luma[..., 0], np.asarray(rgb) @ np.array([0.299, 0.587, 0.114]), atol=1e-6)
+    np.testing.assert_array_equal(augment.match_channels(luma, 3), np.repeat(luma, 3, -1))
+    np.testing.assert_allclose(augment.match_channels(augment.match_channels(luma, 3), 1), luma, atol=1e-6)
+    assert augment.match_channels(rgb, 3) is rgb
+    ramp = jnp.arange(4.0).reshape(1, 1, 1, 4)
+    np.testing.assert_allclose(augment.match_channels(ramp, 8)[0, 0, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+    np.testing.assert_allclose(augment.match_channels(ramp, 2)[0, 0, 0], [0.5, 2.5])

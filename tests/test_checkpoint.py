@@ -193,7 +193,7 @@ def test_a_run_is_read_back_with_config_and_method(tiny, tmp_path):
     assert found.to_dict() == c.to_dict() and latest.step == 8
     assert set(again.readouts) == {"cluster", "style"}
     assert_same(latest.replace(step=state.step), state)
-    assert checkpoint.restore_run(tmp_path, "best")[2].step == 4
-    assert checkpoint.restore_run(tmp_path, 4)[2].step == 4
-    with pytest.raises(UserError, match="no checkpoint is 5"):
-        checkpoint.restore_run(tmp_path, 5)
+    assert [checkpoint.restore_run(tmp_path, which)[2].step for which in ("best", 4, "4")] == [4, 4, 4]
+    for which in (5, "5", "newest"):
+        with pytest.raises(UserError, match=rf"no checkpoint is '?{which}'?; there are: \[4, 8\]"):
+            checkpoint.restore_run(tmp_path, which)

@@ -27,7 +27,7 @@ def test_defaults_hold_the_methods_own_settings_with_theirs():
     assert c.method.name == "tunit" and c.method.domains == 10 and c.method.guide.stages == (1, 1, 2, 2, 2)
     assert "image_size" not in c.method and c.data.image_size == 128
     assert c.parallel == "pmap" and c.sync_statistics and c.is_locked
-    assert list(c.method)[0] == "name" and list(config.known("tunit"))[:2] == ["seed", "steps"]
+    assert list(config.known("tunit"))[:2] == ["seed", "steps"]
 
 
 def test_defaults_follow_the_method(tiny):
@@ -168,7 +168,8 @@ def test_a_missing_file_and_an_unknown_preset_are_named(path):
 @pytest.mark.parametrize("line", ["c.bach_size = 3", "c.steps = 'many'", "c.method.domanis = 3", "import nothing_such"])
 def test_a_mistake_inside_a_config_file_names_the_file(tmp_path, line):
     file = tmp_path / "wrong.py"
-    file.write_text(f"from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults()\n    {line}\n")
+    text = "from uit_jax import config\ndef get_config(preset=''):\n    c = config.defaults('cluit')\n    "
+    file.write_text(f"{text}{line}\n")
     with pytest.raises(UserError, match="wrong.py") as caught:
         config.resolve(str(file))
     assert "\n" not in str(caught.value)
@@ -268,7 +269,8 @@ def test_only_what_leaves_the_updates_alone_may_change(path):
         config.check_resumable(config.defaults("cluit"), before, "run")
 
 
-SHIPPED = [f"configs/{file.name}" for file in sorted((Path(config.__file__).parents[1] / "configs").glob("*.py"))]
+ROOT = Path(config.__file__).parents[1]
+SHIPPED = [f"configs/{file.name}" for file in sorted(ROOT.glob("configs/*.py"))]
 
 
 def offered(file):
@@ -374,10 +376,34 @@ def test_what_a_recipe_says_comes_back_from_the_command_line(file):
 
 
 def test_pages_name_settings_that_there_are():
-    """Wherever a page or a docstring writes --config.KEY=VALUE, some method has that key."""
-    root = Path(config.__file__).parents[1]
-    keys = {key for name in methods.METHODS for key in config.known(name)} | {"key", "KEY"}
-    pages = [root / "README.md", *root.glob("docs/*.md"), *root.glob("configs/*.py"), *root.glob("experiments/*.py")]
+    """Wherever a page or a docstring writes --config.KEY=VALUE or `method.key`, some method has that key."""
+    keys = {key for name in methods.METHODS for key in config.known(name)} | {"method.NAME"}
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("configs/*.py"), *ROOT.glob("experiments/*.py")]
     for page in pages:
-        told = re.findall(r"--config\.([\w.]+)=", page.read_text())
-        assert [key for key in told if key not in keys and key != "method.NAME"] == [], page
+        told = re.findall(r"--config\.([\w.]+)=|`((?:data|method)\.[a-z0-9_.]+)[`=]", page.read_text())
+        named = {key for key in map("".join, told) if not key.endswith(".py")} - {"key", "KEY"}
+        groups = {key.rpartition(".")[0] for key in keys}
+        assert named <= keys | groups, page
+
+
+def table_of_settings():
+    """Yield the settings that a row of docs/cut.md names, and the three methods' defaults as it prints them."""
+    page = (ROOT / "docs" / "cut.md").read_text()
+    for line in page.partition("## Settings")[2].partition("\n## ")[0].splitlines():
+        if line.startswith("| `"):
+            names, *columns = (cell.strip() for cell in line.strip("|").split("|"))
+            names = [f"method.{name.strip('` ')}" for name in names.split(",")]
+            form = "({},)" if len(names) > 1 else "[{}]"
+            yield names, [None if cell == "-" else eval(form.format(cell), {}) for cell in columns[:3]]
+
+
+def test_the_settings_of_cut_are_told_with_their_defaults():
+    told = {method: {} for method in ("cut", "fastcut", "sincut")}
+    for names, columns in table_of_settings():
+        for defaults, values in zip(told.values(), columns, strict=True):
+            defaults.update(zip(names, values, strict=True) if values else {})
+    recipes = {"cut": "configs/cut.py", "fastcut": "configs/cut.py:fastcut", "sincut": "configs/sincut.py"}
+    for method, defaults in told.items():
+        for c in (config.defaults(method), config.resolve(recipes[method])):
+            own = {key: value for key, value in config.flatten(c).items() if key.startswith("method.")}
+            assert own == defaults | {"method.name": method}

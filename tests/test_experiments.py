@@ -1,3 +1,4 @@
+import dataclasses
 import functools
 import json
 import subprocess
@@ -13,10 +14,10 @@ from experiments import cluit, cut, report, run, tables, tunit, world
 from experiments.tables import TABLES
 from tests import method_table, toy
 from uit_jax import config as config_module
+from uit_jax import evaluation, runs
 from uit_jax.errors import UserError
 from uit_jax.evaluation import oracle
-from uit_jax.inference import styles
-from uit_jax.verbs import bench, train
+from uit_jax.training import loop, measure
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
 OURS = [(name, row) for name, row in ROWS if not row.absent]
@@ -25,7 +26,7 @@ OURS = [(name, row) for name, row in ROWS if not row.absent]
 @pytest.mark.parametrize("name, row", OURS, ids=[name for name, _ in OURS])
 def test_every_row_resolves_and_builds(name, row):
     config = run.build_config(row, source="procedural", seed=1)
-    config_module.build_method(config)
+    config_module.method_of(config)
     shape = config.data.image_size, config.batch_size, config.steps
     if name.startswith("world/"):
         assert config.data.image_size == 32 and config.data.source == row.data.source
@@ -39,11 +40,11 @@ def test_every_row_resolves_and_builds(name, row):
         # Epochs are those of the larger domain.
         epochs = 200 if name.endswith("fastcut") else 400
         assert shape == (256, 1, epochs * max(row.data.pair))
-        assert config.method.constant_steps == config.steps * (3 if name.endswith("fastcut") else 2) // 4
+        assert config.method.schedule.constant_steps == config.steps * (3 if name.endswith("fastcut") else 2) // 4
         assert config.method.load_size == 286 and config.data.resample == "bicubic"
     assert config.seed == 1
-    if "constant_steps" in config.method:
-        assert config.steps == config.method.constant_steps + config.method.decay_steps
+    if "schedule" in config.method:
+        assert config.steps == config.method.schedule.constant_steps + config.method.schedule.decay_steps
 
 
 @pytest.mark.slow
@@ -51,15 +52,17 @@ def test_every_row_can_be_initialised():
     """At the paper's widths, by shapes alone; rows that differ in nothing that has a shape are one case."""
     seen = {}
     shapeless = (
-        "labelled_share labelled_steps cycle_steps average_start constant_steps decay_steps patches nce_weight"
-        " nce_trains_decoder degrees translate shear crop_range r1_weight"
+        "labelled_share labels.share labels.steps labels.cycle_steps average_start schedule.constant_steps"
+        " schedule.decay_steps patches patches.count nce_weight nce_trains_decoder view.degrees view.translate"
+        " view.shear view.crop_sides r1.weight"
     ).split()
     for name, row in OURS:
         config = row.config()
-        settings = {key: value for key, value in config.method.items() if key not in shapeless}
+        flat = config_module.flatten(config.method)
+        settings = {key: value for key, value in flat.items() if key not in shapeless}
         key = json.dumps([config.data.image_size, settings], sort_keys=True, default=str)
         if key not in seen:
-            method = config_module.build_method(config)
+            method = config_module.method_of(config)
             seen[key] = jax.eval_shape(lambda c=config, m=method: config_module.initial_state(c, m))
         if config.method.name == "tunit":
             logits = seen[key].learners["guide"].params["cluster"]["kernel"]
@@ -112,19 +115,19 @@ def test_names_are_unique_and_data_sets_known():
 def test_rows_set_what_their_names_say():
     method = tables.find_row("tunit/table1", "animalfaces10-no-feedback").config().method
     assert not method.adversarial_feedback
-    assert tables.find_row("tunit/table1", "food10-b").config().method.labelled_share == 1
+    assert tables.find_row("tunit/table1", "food10-b").config().method.labels.share == 1
     assert tables.find_row("tunit/table1", "food10-e").config().method.joint_training == "frozen_domains"
     assert tables.find_row("tunit/table1", "food10-f").config().method.joint_training == "frozen"
     assert tables.find_row("tunit/table2", "food10-1000").config().method.domains == 1000
     semi = tables.find_row("tunit/table3", "animalfaces149-tunit-8pct").config().method
-    assert (semi.labelled_share, semi.domains) == (0.08, 149)
+    assert (semi.labels.share, semi.domains) == (0.08, 149)
 
 
 def test_rows_of_cut_set_what_their_names_say():
     def settings(row, table="cut/figure4"):
         method = tables.find_row(table, row).config().method
-        negatives = method.patches - 1, method.negatives
-        return method.identity, method.nce_weight, len(method.patch_layers), method.patch_layers[-1], *negatives
+        negatives, layers = (method.patches.count - 1, method.negatives.kind), method.patches.layers
+        return method.identity, method.nce_weight, len(layers), layers[-1], *negatives
 
     assert settings("horse2zebra-cut") == (True, 1, 5, 16, 255, "internal")
     assert settings("horse2zebra-cut", "cut/table1") == settings("cut", "cut/c5") == settings("horse2zebra-cut")
@@ -154,9 +157,10 @@ def test_rows_of_cluit_set_what_their_names_say():
 
     def policy(row):
         m = method("table2", row)
-        affine = m.degrees > 0, m.translate > 0, m.shear > 0
-        assert m.hue > 0 and m.flip == 0.5 and m.patches == 4 and m.patch_range == (0.125, 1) and len(set(affine)) == 1
-        return affine[0], m.crop_range
+        affine = m.view.degrees > 0, m.view.translate > 0, m.view.shear > 0
+        assert m.view.hue > 0 and m.flip == 0.5 and m.patches == 4 and m.patch_sides == (0.125, 1)
+        assert len(set(affine)) == 1
+        return affine[0], m.view.crop_sides
 
     assert policy("color-0.125") == (False, (0.125, 1))
     assert policy("color-affine-0.125") == (True, (0.125, 1))
@@ -181,14 +185,15 @@ def test_rows_of_the_world_set_what_their_names_say():
 )
 def test_shares_of_labels_train_the_generator_equally_long(share, guide, joint):
     config = tables.find_row("world/labels", f"tunit-{share}").config()
-    method = config_module.build_method(config)
+    method = config_module.method_of(config)
     phases = [method.phase(step) for step in range(config.steps)]
-    joints = [phase for phase in phases if phase.startswith("joint")]
-    assert len(joints) == 850 and sum(phase.endswith("labelled") for phase in joints) == joint
-    assert {phase: phases.count(phase) for phase in set(phases) - set(joints)} == guide
+    names = [phase.name for phase in phases]
+    joints = [phase for phase in phases if phase.translates]
+    assert len(joints) == 850 and sum(phase.name.endswith("labelled") for phase in joints) == joint
+    assert {name: names.count(name) for name in names if not name.startswith("joint")} == guide
     # The average begins with the generator's training.
     assert phases[config.method.average_start :] == joints
-    assert {method.stream(phase) for phase in joints} == ({"labelled", "unlabelled"} if share == "10pct" else {"all"})
+    assert {phase.stream.kind for phase in joints} == ({"labelled", "unlabelled"} if share == "10pct" else {"all"})
 
 
 def test_a_row_with_anothers_runs_has_its_settings():
@@ -260,18 +265,21 @@ def write_set(root, classes):
 @pytest.fixture
 def trained(monkeypatch):
     """Pretend to train: every workdir then holds the toy, trained for as many steps as its config asks."""
-    runs = {}
+    made = {}
 
     def pretend(config, workdir):
-        runs[str(workdir)] = config
+        made[str(workdir)] = config
 
-    def open_run(workdir):
-        config = runs[str(workdir)]
-        return styles.Trained(workdir, config, toy.method(), toy.variables(), config.steps)
+    def load(workdir):
+        config = made[str(workdir)]
+        method = toy.method(image_size=config.data.image_size)
+        if "cluster" not in config_module.method_of(config).readouts:
+            method = toy.altered(method, readouts={"style": method.style})
+        return runs.Trained(workdir, config, method, toy.variables(), config.steps)
 
-    monkeypatch.setattr(train, "train", pretend)
-    monkeypatch.setattr(styles, "open_run", open_run)
-    return runs
+    monkeypatch.setattr(loop, "train", pretend)
+    monkeypatch.setattr(runs, "load", load)
+    return made
 
 
 def test_a_row_is_run_for_each_seed_and_reported_beside_the_paper(tmp_path, trained, capsys):
@@ -402,20 +410,18 @@ def write_pair(root, counts):
 def timed(monkeypatch):
     """Pretend that half of the steps take 1/4 second, half 1/8."""
 
-    def measure(config, steps, windows):
+    def pretend(config, steps, windows):
         phases = [{"share": 0.5, "steps_per_second": rate, "mib": mib} for rate, mib in ((4.0, 2048.0), (8.0, 1024.0))]
         return {"phases": phases, "devices": 1, "device": "abacus", "batch_size": config.batch_size}
 
-    monkeypatch.setattr(bench, "measure", measure)
+    monkeypatch.setattr(measure, "measure", pretend)
 
 
 @pytest.fixture
 def trained_pair(trained, timed, monkeypatch):
     """Likewise for pairs of domains: what is trained has no pseudo domains."""
-    opened = styles.open_run
-    monkeypatch.setattr(
-        styles, "open_run", lambda path: opened(path)._replace(method=toy.method()._replace(readouts={}))
-    )
+    method = toy.altered(toy.method(), readouts={})
+    monkeypatch.setattr(runs, "load", lambda path, load=runs.load: dataclasses.replace(load(path), method=method))
     return trained
 
 
@@ -470,12 +476,13 @@ WORLD_SCORES = (
 def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, capsys):
     """Nothing is pretended here but the length of things."""
     monkeypatch.setitem(vars(world.WORLD), "source", "procedural:count=40,test_count=24")
-    monkeypatch.setattr(oracle, "train", functools.partial(oracle.train, steps=2))
+    monkeypatch.setattr(oracle, "train", functools.partial(oracle.train, steps=2, batch_size=4))
+    monkeypatch.setattr(evaluation, "USUAL", (evaluation.Retrieval(), evaluation.Oracle(pairs=24)))
     monkeypatch.setattr(run, "_STEPS", 1)
     monkeypatch.setattr(run, "_WINDOWS", 1)
     small = {"steps": 1, "batch_size": 4, "devices": 1, "parallel": "jit", "tensorboard": "false", "image_every": 0}
     small |= {"data.image_size": 16, "method.width": 4, "method.max_width": 8, "method.queue_size": 8}
-    small |= {"method.code_dim": 8, "method.style_dim": 4, "method.r1_every": 1}
+    small |= {"method.code_dim": 8, "method.style_dim": 4, "method.r1.every": 1}
     changes = [f"--config.{key}={value}" for key, value in small.items()]
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
     with method_table.quick_compile():
@@ -552,7 +559,7 @@ def test_the_librarys_own_results_are_those_of_rows():
 
 
 def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
-    monkeypatch.setattr(styles, "open_run", lambda workdir: SimpleNamespace(step=3))
+    monkeypatch.setattr(runs, "load", lambda workdir: SimpleNamespace(step=3))
     with pytest.raises(UserError, match="stopped at step 3"):
         run.main(["tunit/1", "animalfaces10-g", "--substitute=procedural", f"--workdir={tmp_path}", "--seeds=0"])
 

@@ -33,7 +33,8 @@ def test_help_lists_every_verb(capsys):
     for argv in ([], ["--help"], ["-h"]):
         assert main.main(argv) == 0
         shown = capsys.readouterr().out
-        assert all(name in shown for name in ("train", "translate", "search", "evaluate", "bench", "data"))
+        verbs = ("train", "translate", "search", "inspect", "evaluate", "bench", "data", "config")
+        assert all(f"\n  {name} " in shown for name in verbs) and max(map(len, shown.splitlines())) <= 100
 
 
 def test_every_verb_exists_and_explains_itself(capsys):

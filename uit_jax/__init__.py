@@ -5,14 +5,18 @@ before it is asked for.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ml_collections import ConfigDict
+
     from uit_jax.errors import UserError
     from uit_jax.evaluation import evaluate
     from uit_jax.runs import Trained, load
+    from uit_jax.state import TrainState
 
 __version__ = "0.2.0"
 __all__ = ["Trained", "UserError", "__version__", "evaluate", "load", "train"]
@@ -20,7 +24,9 @@ __all__ = ["Trained", "UserError", "__version__", "evaluate", "load", "train"]
 _PLACES = {"load": "runs", "Trained": "runs", "evaluate": "evaluation", "UserError": "errors"}
 
 
-def train(config: Any, workdir: Any, overrides: "Iterable[str]" = ()) -> Any:
+def train(
+    config: "ConfigDict | str | os.PathLike[str]", workdir: str | os.PathLike[str], overrides: "Iterable[str]" = ()
+) -> "TrainState":
     """Train a method, or continue the run in `workdir`, and return the final `TrainState`; `load` reads it back.
 
     Args:
@@ -34,8 +40,8 @@ def train(config: Any, workdir: Any, overrides: "Iterable[str]" = ()) -> Any:
     from uit_jax import config as configs
     from uit_jax.training import loop
 
-    if isinstance(config, str):
-        config = configs.resolve(config, [f"--config.{each.removeprefix('--config.')}" for each in overrides])
+    if isinstance(config, str | os.PathLike):
+        config = configs.resolve(str(config), [f"--config.{each.removeprefix('--config.')}" for each in overrides])
     return loop.train(config, workdir)
 
 

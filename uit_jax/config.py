@@ -9,7 +9,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import typing
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -56,7 +55,7 @@ class Top:
     image_every: int = setting(5_000, "iterations from one picture of translations to the next; 0: none", low=0)
     checkpoint_every: int = setting(5_000, "iterations between checkpoints; 0: the last step alone", low=0)
     evaluate_every: int = setting(5_000, "iterations between evaluations; 0: none", low=0)
-    evaluators: tuple[str, ...] = setting((), "what is evaluated; by default what tells most of the method", empty=True)
+    evaluators: tuple[str, ...] = setting((), "names of what is scored then; by default the method's own", empty=True)
     keep_checkpoints: int = setting(2, "the latest checkpoints that are kept; the best stands beside them", low=1)
     best_metric: str = setting("", "the score by which a checkpoint is the best, the larger the better; none if empty")
     tensorboard: bool = setting(True, "whether metrics are also written for TensorBoard")
@@ -78,7 +77,7 @@ FREE = frozenset(
 )
 
 
-def defaults(method: str = "tunit") -> ConfigDict:
+def defaults(method: str) -> ConfigDict:
     """Return every setting with its default, locked; `config.method` holds the method's name and its own settings."""
     nested: dict[str, Any] = {}
     for key, told in known(method).items():
@@ -91,14 +90,13 @@ def defaults(method: str = "tunit") -> ConfigDict:
 
 
 def known(method: str) -> dict[str, Described]:
-    """Return every setting of a method's configs by its key, in their order. Raises UserError for an unknown method."""
+    """Return every setting of a method's configs by its key, in order; what the method reads has the method's range."""
     kind = methods.kind(method)
     chosen = {"evaluators": kind.followed, "best_metric": kind.best_metric}
     top = [told._replace(default=chosen.get(told.key, told.default)) for told in settings.describe(Top, "")]
-    name = settings.Range("whose settings these are; fixed by the config file", choices=tuple(methods.METHODS))
-    named = Described("method.name", method, str, name)
-    # What a method reads of the rest of the config has the method's range there.
-    return {told.key: told for told in (*top, named, *settings.describe(kind, "method"))}
+    choices = settings.Range("whose settings these are; fixed by the config file", choices=tuple(methods.METHODS))
+    name = Described("method.name", method, str, choices)
+    return {told.key: told for told in (*top, name, *settings.describe(kind, "method"))}
 
 
 def method_of(config: ConfigDict) -> Method:
@@ -241,8 +239,7 @@ def _load(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        config = module.get_config(chosen)
-        return config.lock()
+        return module.get_config(chosen).lock()
     except UserError:
         raise
     except (AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
@@ -265,7 +262,7 @@ def _find(config: ConfigDict, key: str) -> Described:
     if key in told:
         return told[key]
     if members := [each for each in told if each.startswith(f"{key}.")]:
-        raise UserError(f"{key} is a group of settings: set {', '.join(members[:8])}{' ...' * (len(members) > 8)}")
+        raise UserError(f"{key} is a group of settings: set {', '.join(members[:8] + ['...'] * (len(members) > 8))}")
     raise UserError(f"{key}: there is no such setting{settings.nearest(key, told)}")
 
 
@@ -292,8 +289,7 @@ def _parse(text: str, kind: Any) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        names = typing.get_origin(kind) is tuple and typing.get_args(kind)[0] is str
-        return tuple(filter(None, text.split(","))) if names else text
+        return tuple(filter(None, text.split(","))) if kind == tuple[str, ...] else text
     return tuple(value) if isinstance(value, list) else value
 
 

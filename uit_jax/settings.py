@@ -6,6 +6,7 @@ group (`View`, `Adam`, `R1`, ...), which a config nests: `method.view.hue`. Rule
 
 import dataclasses
 import difflib
+import functools
 import math
 import typing
 from collections.abc import Iterable, Mapping
@@ -114,7 +115,7 @@ def check(group: Any, prefix: str) -> None:
     Every field is checked against its type and its range, then the group's own `rules()`, which yield (field, message)
     for what does not go together. Messages put `prefix`, the key of the group itself, before the names.
     """
-    hints = typing.get_type_hints(type(group))
+    hints = _hints(type(group))
     for field in dataclasses.fields(group):
         value, kind = getattr(group, field.name), hints[field.name]
         key = key_of(group, field.name, prefix)
@@ -148,7 +149,7 @@ def owned(group: Any) -> dict[str, str]:
 
 def describe(group: Any, prefix: str) -> list[Described]:
     """Return every setting of a dataclass or an instance of one, groups opened, in their order."""
-    hints = typing.get_type_hints(group if isinstance(group, type) else type(group))
+    hints = _hints(group if isinstance(group, type) else type(group))
     found = []
     for name, value in _values(group).items():
         if dataclasses.is_dataclass(value):
@@ -194,6 +195,9 @@ def kind_of(kind: Any) -> str:
     return known.get(kind, "a group of settings")
 
 
+_hints = functools.cache(typing.get_type_hints)
+
+
 def _values(group: Any) -> dict[str, Any]:
     """Return the values of an instance's fields, or the defaults of a dataclass's."""
     kind = isinstance(group, type)
@@ -218,12 +222,17 @@ def _join(prefix: str, name: str) -> str:
 
 
 def _likeness(one: str, other: str) -> tuple[float, float]:
-    """Say how alike two keys are: by their last parts or all after the first, whichever is more; then as wholes."""
-    whole, last = (one, other), (one.rpartition(".")[2], other.rpartition(".")[2])
+    """Say how alike two keys are: by their last parts or all after the first, whichever is more; then as wholes.
+
+    Points count as underscores, which parted the words before there were groups.
+    """
+
+    def alike(a: str, b: str) -> float:
+        return difflib.SequenceMatcher(None, a.replace(".", "_"), b.replace(".", "_")).ratio()
+
+    whole, last = alike(one, other), alike(one.rpartition(".")[2], other.rpartition(".")[2])
     (first, _, rest), (first_other, _, rest_other) = one.partition("."), other.partition(".")
-    most = (rest, rest_other) if rest and first == first_other else whole
-    alike = [difflib.SequenceMatcher(None, *pair).ratio() for pair in (last, most, whole)]
-    return max(alike[:2]), alike[2]
+    return max(last, alike(rest, rest_other) if rest and first == first_other else whole), whole
 
 
 # --- the groups that methods share ---

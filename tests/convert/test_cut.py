@@ -10,36 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uit_jax import convert, methods
+from tests.convert import published
+from tests.convert.published import assert_equal, image, published_keys, sampled, shapes, weights, zeros
+from uit_jax import methods
 from uit_jax.convert import cut
+from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
-from uit_jax.nn.cut import PatchDiscriminator, PatchMLP, PixelDiscriminator, ResNetGenerator
-from uit_jax.nn.sincut import StyleGAN2Discriminator, StyleGAN2Generator
+from uit_jax.nn.patch_mlp import PatchMLP
+from uit_jax.nn.patchgan import PatchDiscriminator, PixelDiscriminator
+from uit_jax.nn.resnet import ResNetGenerator
+from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
-KEYS = pathlib.Path(__file__).with_name("keys_cut.txt")
 GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 # The file lists the buffers of SinCUT's networks, and of CUT's.
-CONSTANTS = re.compile(r".*\.(filt|kernel)")
-
-
-def published_keys():
-    """Network -> {name: shape}, as the published code prints them."""
-    found = {}
-    for line in KEYS.read_text().splitlines():
-        if line.startswith("## "):
-            network = found.setdefault(line[3:], {})
-        else:
-            name, shape = line.split(" ", 1)
-            network[name] = tuple(int(side) for side in re.findall(r"\d+", shape))
-    return found
-
-
-def image(side=32, channels=3):
-    return jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
-
-
-def shapes(module, *inputs):
-    return jax.eval_shape(module.init, jax.random.key(0), *inputs)
+CONSTANTS = re.compile(r".*\.(filt|kernel|num_batches_tracked)")
 
 
 def generator(**options):
@@ -53,20 +37,6 @@ def patches(channels=(3, 128, 256, 256, 256), **options):
 
 def styled(**options):
     return shapes(StyleGAN2Generator(**options), image(), image(channels=1))
-
-
-def zeros(tree):
-    """Arrays of the tree's shapes that take no memory."""
-    return jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), tree)
-
-
-def drawn(tree, seed=0):
-    random = np.random.RandomState(seed)
-    return jax.tree.map(lambda leaf: jnp.asarray(random.standard_normal(leaf.shape), jnp.float32), tree)
-
-
-def assert_equal(first, second):
-    jax.tree.map(np.testing.assert_array_equal, first, second)
 
 
 PUBLISHED = {
@@ -87,7 +57,7 @@ PUBLISHED = {
 def test_names_shapes_and_counts_are_the_published_ones(listed):
     network, build, options = PUBLISHED[listed]
     exported = cut.export_network(network, zeros(build()), **options)
-    assert {name: value.shape for name, value in exported.items()} == published_keys()[listed]
+    assert {name: value.shape for name, value in exported.items()} == published_keys("keys_cut.txt")[listed]
     counts = {
         "CUT G": 11_378_179,
         "CUT D": 2_764_737,
@@ -100,13 +70,13 @@ def test_names_shapes_and_counts_are_the_published_ones(listed):
 
 
 def test_every_published_list_of_keys_is_covered():
-    assert set(PUBLISHED) == set(published_keys())
+    assert set(PUBLISHED) == set(published_keys("keys_cut.txt"))
 
 
 @pytest.mark.parametrize("listed", PUBLISHED)
 def test_a_published_file_comes_back_as_it_was(listed):
     network, build, options = PUBLISHED[listed]
-    names, random = published_keys()[listed], np.random.default_rng(0)
+    names, random = published_keys("keys_cut.txt")[listed], np.random.default_rng(0)
     tensors = {name: random.random(shape, np.float32) for name, shape in names.items()}
     tree = build()
     found = cut.export_network(network, cut.import_network(network, tensors, tree, **options), **options)
@@ -134,19 +104,19 @@ NARROW = {
 @pytest.mark.parametrize("case", NARROW)
 def test_out_and_in_again_changes_nothing(case):
     network, build, options = NARROW[case]
-    variables = drawn(build())
+    variables = sampled(build())
     exported = cut.export_network(network, variables, **options)
     assert_equal(cut.import_network(network, exported, variables, **options), variables)
     distributed = {f"module.{name}": value for name, value in exported.items()}
     assert_equal(cut.import_network(network, distributed, variables, **options), variables)
-    unused = {name: value for name, value in exported.items() if not cut.IGNORED.fullmatch(name)}
+    unused = {name: value for name, value in exported.items() if not CONSTANTS.fullmatch(name)}
     assert_equal(cut.import_network(network, unused, variables, **options), variables)
 
 
 @pytest.mark.parametrize("case", ["batch norm", "patch", "pixel"])
 def test_batch_norm_has_torchs_names(case):
     network, build, options = NARROW[case]
-    exported = cut.export_network(network, drawn(build()), **options)
+    exported = cut.export_network(network, sampled(build()), **options)
     norms = {name.rsplit(".", 1)[0] for name in exported if name.endswith("running_mean")}
     expected = {"batch norm": {"model.2", "model.5", "model.9", "model.12.conv_block.2", "model.12.conv_block.6"}}
     expected["batch norm"] |= {"model.15", "model.19"}
@@ -159,14 +129,14 @@ def test_batch_norm_has_torchs_names(case):
 
 
 def test_layouts_are_torchs():
-    plain = drawn(generator(width=2, blocks=1, antialias_up=False))
+    plain = sampled(generator(width=2, blocks=1, antialias_up=False))
     params, exported = plain["params"], cut.export_network("G", plain)
     assert exported["model.4.weight"][3, 1, 0, 2] == params["down_0"]["conv"]["kernel"][0, 2, 1, 3]
     assert exported["model.13.weight"].shape == (8, 4, 3, 3)
     assert exported["model.13.weight"][7, 2, 0, 1] == params["up_0"]["kernel"][0, 1, 7, 2]
-    variables = drawn(patches((3, 4, 5, 6, 7), dim=2))
+    variables = sampled(patches((3, 4, 5, 6, 7), dim=2))
     assert cut.export_network("F", variables)["mlp_3.0.weight"][1, 5] == variables["params"]["tap_12_0"]["kernel"][5, 1]
-    variables = drawn(styled(width=1))
+    variables = sampled(styled(width=1))
     exported, params = cut.export_network("G", variables), variables["params"]
     assert exported["decoder.convs.3.conv.weight"][0, 7, 15, 0, 1] == params["up"]["kernel"][0, 1, 15, 7]
     assert exported["decoder.convs.3.activate.bias"][0, 7, 0, 0] == params["up"]["bias"][7]
@@ -187,7 +157,7 @@ def test_blurs_are_written_as_the_published_constants():
 
 def test_keys_that_do_not_fit_are_named():
     tree = shapes(PatchDiscriminator(2), image())
-    tensors = cut.export_network("D", drawn(tree))
+    tensors = cut.export_network("D", sampled(tree))
     del tensors["model.3.bias"]
     tensors["model.99.weight"] = np.zeros(3)
     tensors["model.0.weight"] = tensors["model.0.weight"][:, :1]
@@ -201,7 +171,7 @@ def test_keys_that_do_not_fit_are_named():
 
 def test_weights_without_antialiasing_do_not_pass_for_antialiased_ones():
     tree = generator(width=2, blocks=1, antialias=False)
-    tensors = cut.export_network("G", drawn(tree), antialias=False)
+    tensors = cut.export_network("G", sampled(tree), antialias=False)
     with pytest.raises(UserError, match="missing: model.8.weight"):
         cut.import_network("G", tensors, tree)
 
@@ -225,67 +195,62 @@ def test_networks_are_told_apart():
             cut.networks(tensors)
 
 
-HPARAMS = {
+SETTINGS = {
     "cut": {
-        "generator": "resnet",
-        "generator_width": 2,
-        "generator_blocks": 4,
+        "generator": {"width": 2, "blocks": 4, "antialias": True, "antialias_up": True},
         "channels": 1,
         "target_channels": 3,
-        "antialias": True,
-        "antialias_up": True,
         "norm": "instance",
-        "discriminator": "patch",
-        "discriminator_width": 3,
-        "discriminator_layers": 2,
-        "patch_dim": 5,
+        "discriminator": {"kind": "patch", "width": 3, "layers": 2},
+        "patches": {"dim": 5},
     },
     "sincut": {
-        "generator": "stylegan2",
-        "generator_width": 1,
+        "generator": {"width": 1},
         "channels": 3,
         "target_channels": 3,
-        "discriminator": "stylegan2",
-        "discriminator_width": 2,
+        "discriminator": {"width": 2},
         "image_size": 16,
-        "patch_dim": 5,
+        "patches": {"dim": 5},
     },
 }
-OTHERS = {"cut": {"image_size": 16, "load_size": 16, "patch_layers": (0, 4, 15)}, "sincut": {}}
+OTHERS = {"cut": {"image_size": 16, "load_size": 16, "patches": {"layers": (0, 4, 15)}}, "sincut": {}}
+
+
+def both(settings, others):
+    """Put further nested settings over some."""
+    nested = {name: {**settings[name], **value} for name, value in others.items() if isinstance(value, dict)}
+    return {**settings, **others, **nested}
 
 
 def state_of(name, seed, **changes):
-    method = methods.build(name, **HPARAMS[name] | OTHERS[name] | changes)
-    channels = {"a": HPARAMS[name]["channels"], "b": HPARAMS[name]["target_channels"]}
-    batch = {side: jax.ShapeDtypeStruct((1, 16, 16, count), jnp.uint8) for side, count in channels.items()}
-    state = jax.eval_shape(lambda: method.init(jax.random.key(0), batch))
-    return state.replace(learners=drawn(state.learners, seed))
+    return published.state_of(name, both(both(SETTINGS[name], OTHERS[name]), changes), seed)
 
 
 @pytest.mark.parametrize(
     "name, changes",
     [
         ("cut", {}),
-        ("cut", {"antialias": False, "norm": "batch"}),
-        ("cut", {"antialias_up": False, "norm": "none"}),
-        ("cut", {"antialias": False, "antialias_up": False}),
+        ("cut", {"generator": {"antialias": False}, "norm": "batch"}),
+        ("cut", {"generator": {"antialias_up": False}, "norm": "none"}),
+        ("cut", {"generator": {"antialias": False, "antialias_up": False}}),
         ("sincut", {}),
     ],
 )
 def test_settings_are_read_from_the_shapes(name, changes):
-    state = state_of(name, 0, **changes)
-    exported = cut.export_state(state, antialias=changes.get("antialias", True))
-    assert cut.settings(cut.networks(convert.flatten(exported))) == HPARAMS[name] | changes
+    state, expected = state_of(name, 0, **changes), both(SETTINGS[name], changes)
+    exported = cut.export_state(state, antialias=expected["generator"].get("antialias", True))
+    assert cut.settings(cut.networks(files.flatten(exported))) == expected
+    # As methods take them.
+    methods.build(name, both(expected, OTHERS[name]))
     bare = {name: value for name, value in exported["G"].items() if not CONSTANTS.fullmatch(name)}
     read = cut.settings({"G": bare})
-    assert read.items() <= (HPARAMS[name] | changes).items() and read
+    assert read.items() <= expected.items() and read
 
 
 def test_settings_of_a_pixel_discriminator():
     exported = cut.export_network("D", zeros(shapes(PixelDiscriminator(4, "none"), image(channels=2))))
     assert cut.settings({"D": exported}) == {
-        "discriminator": "pixel",
-        "discriminator_width": 4,
+        "discriminator": {"kind": "pixel", "width": 4},
         "target_channels": 2,
         "norm": "none",
     }
@@ -305,22 +270,19 @@ def test_the_recorded_networks_have_the_recorded_settings(manifest):
         for network, specs in manifest["weights"].items()
     }
     read = cut.settings(found)
-    assert read["generator_width"] == manifest["ngf"] and read["target_channels"] == 3
+    generator = read["generator"]
+    assert generator["width"] == manifest["ngf"] and read["target_channels"] == 3
     if "F" in found:
-        assert read["patch_dim"] == 256 and read["generator_blocks"] == 9 and read["antialias"]
+        assert read["patches"]["dim"] == 256 and generator["blocks"] == 9 and generator["antialias"]
     else:
-        assert read["image_size"] == 64 and read["discriminator_width"] == manifest["ndf"]
-
-
-def weights(state):
-    return {name: (learner.params, learner.stats, learner.ema) for name, learner in state.learners.items()}
+        assert read["image_size"] == 64 and read["discriminator"]["width"] == manifest["ndf"]
 
 
 @pytest.mark.parametrize("name", ["cut", "sincut"])
 def test_a_state_survives_the_files(name, tmp_path):
     state, other = state_of(name, 0), state_of(name, 1)
-    convert.write(tmp_path / "run.npz", cut.export_state(state))
-    loaded = cut.import_state(convert.read(tmp_path / "run.npz"), other)
+    files.write(tmp_path / "run.npz", cut.export_state(state))
+    loaded = cut.import_state(files.read(tmp_path / "run.npz"), other)
     assert_equal(weights(loaded), weights(state))
     assert_equal(loaded.learners["generator"].opt_state, other.learners["generator"].opt_state)
 
@@ -331,11 +293,11 @@ def test_one_network_of_a_state_can_be_loaded_and_starts_the_average():
     assert_equal(loaded.learners["generator"].params, state.learners["generator"].params)
     assert_equal(loaded.learners["generator"].ema, state.learners["generator"].params)
     assert_equal(loaded.learners["discriminator"], other.learners["discriminator"])
-    averaged = cut.import_state(convert.flatten(cut.export_state(state, averaged=True)), other)
+    averaged = cut.import_state(files.flatten(cut.export_state(state, averaged=True)), other)
     assert_equal(averaged.learners["generator"].params, state.learners["generator"].ema)
 
 
 def test_a_network_that_the_model_leaves_out_is_refused():
-    exported, other = cut.export_state(state_of("cut", 0)), state_of("cut", 1, patch_mlp=False)
+    exported, other = cut.export_state(state_of("cut", 0)), state_of("cut", 1, patches={"mlp": False})
     with pytest.raises(UserError, match="holds F, which this model's settings leave out"):
         cut.import_state(exported["F"], other)

@@ -29,7 +29,7 @@ def fields(scenes):
 
 
 def test_the_same_seed_draws_the_same_scenes_and_another_others():
-    first, again, other = (SMALL.draw(seed, 20) for seed in (5, 5, 6))
+    first, again, other = (SMALL.sample(seed, 20) for seed in (5, 5, 6))
     for one, two, three in zip(fields(first), fields(again), fields(other), strict=True):
         np.testing.assert_array_equal(one, two)
         assert (one != three).any()
@@ -48,7 +48,7 @@ def test_train_and_test_sets_are_fixed_and_differ():
 
 
 def test_a_translation_has_the_references_species_and_colours_in_the_contents_pose():
-    content, reference = SMALL.draw(0, 6), SMALL.draw(1, 6)
+    content, reference = SMALL.sample(0, 6), SMALL.sample(1, 6)
     truth = worlds.translation(content, reference)
     for name in ("species", "colors"):
         np.testing.assert_array_equal(getattr(truth, name), getattr(reference, name))
@@ -59,7 +59,7 @@ def test_a_translation_has_the_references_species_and_colours_in_the_contents_po
 
 
 def test_scenes_index_like_arrays():
-    scenes = SMALL.draw(0, 6)
+    scenes = SMALL.sample(0, 6)
     chosen = scenes[np.array([4, 1])]
     assert len(chosen) == 2
     for one, two in zip(fields(chosen), fields(scenes), strict=True):
@@ -67,7 +67,7 @@ def test_scenes_index_like_arrays():
 
 
 def test_parts_share_every_pixel_among_them():
-    scenes = SMALL.draw(0, 16)
+    scenes = SMALL.sample(0, 16)
     parts = worlds.masks(scenes, 32)
     assert parts.shape == (16, 32, 32, 3) and parts.dtype == np.float32
     np.testing.assert_allclose(parts.sum(-1), 1, atol=1e-6)
@@ -78,7 +78,7 @@ def test_parts_share_every_pixel_among_them():
 
 
 def test_an_image_mixes_the_colours_by_the_parts():
-    image = worlds.render(scene(1), 32)
+    image = World(size=32).render(scene(1))
     assert image.shape == (1, 32, 32, 3) and image.dtype == np.uint8
     np.testing.assert_array_equal(image, np.round(worlds.masks(scene(1), 32) * 255))
     assert image[0, 0, 0].tolist() == [0, 0, 255]
@@ -115,20 +115,20 @@ def hue_distance(color, hue):
 
 
 def test_an_object_has_its_species_hue_and_the_ground_any():
-    scenes = SMALL.draw(3, 300)
+    scenes = SMALL.sample(3, 300)
     hues = np.array([kind.hue for kind in SPECIES])[scenes.species]
     off = [hue_distance(color, hue) for color, hue in zip(scenes.colors[:, 0], hues, strict=True)]
     assert max(off) <= 0.06 + 1e-6 and max(off) > 0.05
     grounds = [colorsys.rgb_to_hsv(*color)[0] for color in scenes.colors[:, 2]]
     counts, _ = np.histogram(grounds, bins=4, range=(0, 1))
     assert counts.min() > 40
-    free = dataclasses.replace(SMALL, hue_spread=0.5).draw(3, 300)
+    free = dataclasses.replace(SMALL, hue_spread=0.5).sample(3, 300)
     assert max(hue_distance(c, h) for c, h in zip(free.colors[:, 0], hues, strict=True)) > 0.4
     assert 0 <= scenes.colors.min() and scenes.colors.max() <= 1
 
 
 def test_draws_keep_to_their_ranges():
-    scenes = SMALL.draw(0, 500)
+    scenes = SMALL.sample(0, 500)
     assert set(scenes.species) == set(range(8)) and scenes.species.dtype == np.int32
     assert np.abs(scenes.position).max() <= 0.26 and np.abs(scenes.angle).max() <= 0.35
     assert 0.52 <= scenes.scale.min() and scenes.scale.max() <= 0.72

@@ -15,7 +15,7 @@ COUNT = 120
 
 
 @pytest.fixture(scope="module")
-def judge():
+def reader():
     return oracle.train(WORLD, steps=300, batch_size=32)
 
 
@@ -30,13 +30,13 @@ def pixels(scenes):
     return (WORLD.render(scenes) / 127.5 - 1).astype(np.float32)
 
 
-def compare(outputs, pair, judge):
-    return oracle.compare(outputs, *pair, WORLD, judge)
+def compare(outputs, pair, reader):
+    return oracle.compare(outputs, *pair, WORLD, reader)
 
 
-def test_the_judge_knows_the_test_images(judge):
-    assert judge.accuracy > 0.9
-    species, position = judge.read(pixels(WORLD.scenes("test")))
+def test_the_judge_knows_the_test_images(reader):
+    assert reader.accuracy > 0.9
+    species, position = reader.read(pixels(WORLD.scenes("test")))
     assert species.shape == (60,) and position.shape == (60, 2)
 
 
@@ -49,35 +49,35 @@ def test_pairs_are_of_different_species_and_drawn_once(pair):
     assert (np.bincount(first[0]) == 2).all()
 
 
-def test_a_perfect_translation_passes(judge, pair):
-    scores = compare(pixels(worlds.translation(*pair)), pair, judge)
+def test_a_perfect_translation_passes(reader, pair):
+    scores = compare(pixels(worlds.translation(*pair)), pair, reader)
     assert scores["species"] > 0.9 and scores["position"] < 0.5
     assert scores["follows_reference"] == scores["ground_follows_reference"] == 1
     assert max(scores[name] for name in ("color", "object", "ground", "error")) < 1e-6
-    assert scores["oracle_accuracy"] == judge.accuracy
+    assert scores["oracle_accuracy"] == reader.accuracy
 
 
-def test_doing_nothing_keeps_the_place_but_not_the_rest(judge, pair):
-    scores = compare(pixels(pair[0]), pair, judge)
+def test_doing_nothing_keeps_the_place_but_not_the_rest(reader, pair):
+    scores = compare(pixels(pair[0]), pair, reader)
     assert scores["species"] < 0.1 and scores["position"] < 0.5
     assert scores["follows_reference"] < 0.1 and scores["ground_follows_reference"] < 0.1
     assert scores["error"] > 0.1 and scores["object"] > 0.2 and scores["ground"] > 0.1
 
 
-def test_copying_the_reference_loses_the_place(judge, pair):
-    scores = compare(pixels(pair[1]), pair, judge)
+def test_copying_the_reference_loses_the_place(reader, pair):
+    scores = compare(pixels(pair[1]), pair, reader)
     assert scores["species"] > 0.9 and scores["position"] > 0.8
     assert scores["ground_follows_reference"] > 0.9
 
 
-def test_recolouring_without_the_shape_does_not_pass(judge, pair):
+def test_recolouring_without_the_shape_does_not_pass(reader, pair):
     recoloured = dataclasses.replace(pair[0], colors=pair[1].colors)
-    scores = compare(pixels(recoloured), pair, judge)
+    scores = compare(pixels(recoloured), pair, reader)
     assert scores["species"] < 0.4
     assert scores["follows_reference"] > 0.95
 
 
-def test_score_gives_content_and_reference_to_the_translator(judge):
+def test_score_gives_content_and_reference_to_the_translator(reader):
     """A translator that finds its images among the test images and answers with the truth, or with the content."""
     scenes = WORLD.scenes("test")
     count, shown = len(scenes), pixels(scenes)
@@ -97,12 +97,12 @@ def test_score_gives_content_and_reference_to_the_translator(judge):
         def translate(variables, inputs):
             return inputs["content"]
 
-    perfect, idle = (oracle.score(method, shown, WORLD, count=COUNT, judge=judge) for method in (Perfect, Idle))
+    perfect, idle = (oracle.score(method, shown, WORLD, count=COUNT, reader=reader) for method in (Perfect, Idle))
     assert perfect["species"] > 0.9 and perfect["follows_reference"] == 1 and perfect["error"] < 1e-6
     assert idle["species"] < 0.1 and idle["follows_reference"] < 0.1
 
 
-def test_a_translator_to_one_species_is_judged_without_references(judge):
+def test_a_translator_to_one_species_is_judged_without_references(reader):
     scenes = WORLD.scenes("test")
     scenes = scenes[np.flatnonzero(scenes.species == 0)]
     truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, 2))
@@ -112,7 +112,7 @@ def test_a_translator_to_one_species_is_judged_without_references(judge):
     )
 
     def compare(outputs):
-        return oracle.compare_domain(pixels(outputs), scenes, 2, WORLD, judge)
+        return oracle.compare_domain(pixels(outputs), scenes, 2, WORLD, reader)
 
     perfect, idle, elsewhere, black = map(compare, (truth, scenes, moved, regrounded))
     assert perfect["species"] > 0.9 and perfect["position"] < 0.5 and perfect["ground"] < 0.01
@@ -121,7 +121,7 @@ def test_a_translator_to_one_species_is_judged_without_references(judge):
     assert black["ground"] > 0.3
 
 
-def test_such_a_translator_is_given_the_scenes(judge):
+def test_such_a_translator_is_given_the_scenes(reader):
     class Darker:
         @staticmethod
         def translate(variables, inputs):
@@ -129,10 +129,10 @@ def test_such_a_translator_is_given_the_scenes(judge):
             return inputs["content"] * variables - 1 + variables
 
     scenes = WORLD.scenes("test")
-    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, 1, judge=judge) for share in (1.0, 0.5))
-    assert kept["ground"] < 0.01 and kept["position"] < 0.5 and kept["oracle_accuracy"] == judge.accuracy
+    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, 1, reader=reader) for share in (1.0, 0.5))
+    assert kept["ground"] < 0.01 and kept["position"] < 0.5 and kept["oracle_accuracy"] == reader.accuracy
     np.testing.assert_allclose(dark["ground"], np.linalg.norm(scenes.colors[:, 2], axis=-1).mean() / 2, rtol=0.02)
-    assert kept["species"] == np.mean(judge.read(pixels(scenes))[0] == 1)
+    assert kept["species"] == np.mean(reader.read(pixels(scenes))[0] == 1)
 
 
 def test_mean_colours_weigh_by_the_parts():

@@ -15,6 +15,7 @@ from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
 from uit_jax.images.decode import Unreadable, WrongChannels, decode, dimensions, resize, to_channels, to_depth
 from uit_jax.images.encode import write
+from uit_jax.images.rasters import file_dimensions
 
 WHITE = 65535
 
@@ -117,16 +118,35 @@ def test_gray_pages_are_channels_where_as_many_are_wanted():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_tiffs_are_turned_upright_alike(orientation):
+def test_tiffs_are_turned_upright_alike(tmp_path, orientation):
     array = _deep(3).astype(np.uint8)
     tag = [(274, "H", 1, orientation, True)]
     by_pillow = decode(_tiff(array, photometric="rgb", extratags=tag), channels=3)
     for data in (_tiff(array, photometric="minisblack", planarconfig="contig", extratags=tag),
                  _tiff(array.astype(np.uint16) << 8, photometric="rgb", extratags=tag)):  # fmt: skip
         np.testing.assert_array_equal(decode(data, channels=3), by_pillow)
-        assert dimensions(data) == by_pillow.shape[:2]
+        (tmp_path / "file").write_bytes(data)
+        assert dimensions(data) == file_dimensions(tmp_path / "file") == by_pillow.shape[:2]
     deep = decode(_tiff(array.astype(np.uint16) * 257, photometric="rgb", extratags=tag), channels=3, depth=16)
     np.testing.assert_array_equal(deep, by_pillow.astype(np.uint16) * 257)
+
+
+def test_the_size_of_a_file_is_that_of_its_image(tmp_path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    for data, size in (
+        (_npy(_deep(7)), (12, 10)),
+        (encode(Image.fromarray(picture(0, 14, 20)), "JPEG"), (14, 20)),
+        (encode(Image.fromarray(picture(0, 14, 20)), "PNG", exif=turned), (20, 14)),
+        (_tiff(_deep(5), photometric="minisblack", planarconfig="contig"), (12, 10)),
+    ):
+        (tmp_path / "file").write_bytes(data)
+        assert file_dimensions(tmp_path / "file") == size
+    (tmp_path / "file").write_bytes(b"junk")
+    with pytest.raises(Unreadable):
+        file_dimensions(tmp_path / "file")
+    with pytest.raises(OSError):
+        file_dimensions(tmp_path / "absent")
 
 
 def test_white_may_be_zero():

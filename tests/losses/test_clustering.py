@@ -39,6 +39,14 @@ def test_iic_against_numpy(weight):
     np.testing.assert_allclose(both, [expected, expected], rtol=1e-5, atol=1e-6)
 
 
+def test_iic_of_heads_is_each_heads_with_its_own_weight():
+    first, second = np.random.default_rng(0).normal(size=(2, 12, 3, 4)).astype(np.float32)
+    weights = jnp.array([1.0, 1.5, 2.0])
+    p, q = (np.exp(x) / np.exp(x).sum(-1, keepdims=True) for x in (first, second))
+    expected = [iic_oracle(p[:, head], q[:, head], float(weights[head])) for head in range(3)]
+    np.testing.assert_allclose(clustering.iic_of_heads(first, second, weights), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_iic_of_uniform_probabilities_is_0():
     uniform = jnp.full((7, 10), 0.1)
     np.testing.assert_allclose(clustering.iic(uniform, uniform), 0, atol=1e-6)

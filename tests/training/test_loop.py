@@ -18,8 +18,9 @@ from PIL import Image
 
 from tests import method_table as table
 from tests import tiny_method
-from uit_jax import checkpoint, config, methods
+from uit_jax import checkpoint, config, data, evaluation, methods, runs, settings
 from uit_jax.errors import UserError
+from uit_jax.metrics import clusters
 from uit_jax.training import loop
 from uit_jax.verbs import train
 
@@ -60,10 +61,12 @@ def run(recipe, workdir, *overrides):
 
 
 def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[str, ...] = ()) -> subprocess.Popen:
-    """Start the real command, on two CPU devices, in a process of its own."""
+    """Start the real command in a process of its own, on as many CPU devices as this one has, or two a host."""
+    # Their number decides among how many threads sums are split.
+    count = 2 if hosts else jax.device_count()
     env = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
@@ -125,6 +128,40 @@ def test_a_run_on_png_files_writes_everything(recipe, tmp_path):
     assert config.saved(work).data.source == str(source)
     _, best = max((r["cluster_accuracy"], r["step"]) for r in found if "cluster_accuracy" in r)
     assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
+
+
+def test_scores_of_a_run_are_those_of_its_evaluators(recipe, tmp_path, monkeypatch):
+    """On the labelled test images alone, by the weights kept for inference; the best checkpoint is any score's."""
+    source, opened = image_folder(tmp_path / "data", count=6), []
+
+    def partly_labelled(*args, original=data.open_test_sides, **how):
+        opened.append(original(*args, **how)["image"])
+        opened[-1].labels = np.where(np.arange(12) % 3, opened[-1].labels, -1)
+        return {"image": opened[-1]}
+
+    monkeypatch.setattr(data, "open_test_sides", partly_labelled)
+    work, how = tmp_path / "run", ("evaluate_every=4", "best_metric=style_retrieval", "keep_checkpoints=1")
+    run(recipe, work, f"data.source={source}", "evaluators=('retrieval', 'clusters')", *how)
+    scored = {r["step"]: r for r in records(work) if "style_retrieval" in r}
+    assert set(scored) == {4, 8, 12}
+    best = max(scored, key=lambda step: (scored[step]["style_retrieval"], step))
+    assert {int(p.name) for p in (work / "checkpoints").iterdir()} == {12, best}
+    labelled = np.flatnonzero(opened[0].labels >= 0)
+    assert len(labelled) == 8
+    domains = runs.load(work).cluster(list(opened[0].images(labelled))).argmax(-1)
+    assert scored[12]["cluster_accuracy"] == clusters.accuracy(domains, opened[0].labels[labelled])
+    # The same as is found afterwards.
+    found = evaluation.evaluate(work, ("clusters", "retrieval"))["scores"]
+    assert len(opened) == 2 and found == {name: scored[12][name] for name in found}
+
+
+def test_evaluators_that_cannot_run_are_left_out(recipe, tmp_path):
+    source = image_folder(tmp_path / "data")
+    for path in source.rglob("*.png"):
+        path.rename(path.parents[1] / f"{path.parent.name}{path.name}")
+    run(recipe, tmp_path / "run", f"data.source={source}", "evaluate_every=4", "evaluators=('clusters', 'judge')")
+    assert not any("cluster_accuracy" in r for r in records(tmp_path / "run"))
+    assert config.saved(tmp_path / "run").best_metric == "cluster_accuracy"
 
 
 def test_metrics_are_means_over_their_steps(recipe, tmp_path):
@@ -235,52 +272,19 @@ def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
 
 
 RUN = {
-    "parallel": "jit", "devices": 1, "tensorboard": False, "steps": 6, "batch_size": 4, "log_every": 1,
-    "image_every": 6, "checkpoint_every": 2, "evaluate_every": 0,
+    "parallel": "jit", "devices": 1, "tensorboard": False, "steps": 6, "log_every": 1, "image_every": 0,
+    "checkpoint_every": 2, "evaluate_every": 0, "data.resample": "bicubic",
 }  # fmt: skip
-STYLED = {
-    "data.image_size": 8, "method.style_dim": 4, "method.width": 4, "method.max_width": 8, "method.bottleneck": 4,
-    "method.blocks": 1, "method.queue_size": 16,
-}  # fmt: skip
-PAIRS = {
-    "batch_size": 2, "data.image_size": 16, "data.resample": "bicubic", "method.load_size": 20,
-    "method.schedule.constant_steps": 3, "method.schedule.decay_steps": 3,
-    "method.generator.width": 4, "method.generator.blocks": 2,
-    "method.discriminator.width": 4, "method.discriminator.layers": 1,
-}  # fmt: skip
-PATCHES = {
-    "method.patches.count": 5, "method.patches.dim": 8, "method.negatives.kind": "external",
-    "method.negatives.queue_size": 64,
-}  # fmt: skip
-NARROW = {
-    "tunit": {
-        "data.image_size": 16, "method.domains": 6, "method.style_dim": 4, "method.guide.width": 4,
-        "method.guide.stages": (1, 1), "method.generator.width": 4, "method.generator.bottleneck": 4,
-        "method.generator.blocks": 1, "method.generator.mlp_width": 8, "method.discriminator.width": 4,
-        "method.discriminator.max_width": 8, "method.discriminator.blocks": 1, "method.queue_size": 16,
-        "method.guide_steps": 2, "method.average_start": 3,
-    },
-    "cluit": STYLED | {
-        "method.r1.every": 4, "method.code_dim": 8, "method.patches": 2, "method.patch_sides": (0.25, 1.0),
-    },
-    "embedding": STYLED | {"method.r1.every": 1, "method.labelled_share": 0.5},
-    "cut": PAIRS | PATCHES | {"method.patches.layers": (0, 4, 12)},
-    "fastcut": PAIRS | PATCHES | {"method.patches.layers": (0, 4, 12)},
-    "cyclegan": PAIRS | {"method.pool_size": 3},
-    "sincut": {
-        "batch_size": 1, "data.image_size": 16, "method.crops": 2, "method.average": 0.5,
-        "method.generator.width": 1, "method.discriminator.width": 1,
-        "method.patches.count": 5, "method.patches.dim": 8,
-        "method.schedule.constant_steps": 3, "method.schedule.decay_steps": 3,
-    },
-}  # fmt: skip
-"""The settings of a run of each method, at widths that compile in seconds; queues and pools included."""
+MORE = {"embedding": {"labelled_share": 0.5}, "sincut": {"average": 0.5}}
+"""What more than the table of tiny methods says is to be in a run's state."""
 
 PHASES = {
     "tunit": ["guide"] * 2 + ["joint"] * 4,
-    "cluit": ["penalised"] + ["lazy"] * 3 + ["penalised", "lazy"],
-    "cut": ["cropped"] * 3 + ["uncropped"] * 3,
-    "fastcut": ["cropped"] * 3 + ["uncropped"] * 3,
+    "cluit": ["penalised", "lazy"] * 3,
+    "embedding": ["penalised", "lazy"] * 3,
+    "cut": ["cropped"] * 2 + ["uncropped"] * 4,
+    "fastcut": ["cropped"] * 2 + ["uncropped"] * 4,
+    "sincut": ["penalised", "lazy"] * 3,
 }
 
 
@@ -297,16 +301,20 @@ def pair_tree(folder: Path, **sizes) -> Path:
 
 
 def method_recipe(name: str, folder: Path) -> str:
-    """Write a config of a narrow method and the images it learns from; of two sides unequal in numbers and sizes."""
-    if len(methods.kind(name)().sides) == 1:
-        data = image_folder(folder / "data", count=12)
+    """Write a config of a tiny method and the images it learns from; of two sides unequal in numbers and sizes."""
+    kind, size = methods.kind(name), 2
+    if len(kind().sides) == 1:
+        data, size = image_folder(folder / "data", count=12), 4
     elif name == "sincut":
-        data = pair_tree(folder / "data", A=(1, 40, 24), B=(1, 22, 30))
+        data, size = pair_tree(folder / "data", A=(1, 40, 24), B=(1, 22, 30)), 1
     else:
         data = pair_tree(folder / "data", A=(5, 24, 20), B=(3, 30, 40))
-    changes = RUN | NARROW[name] | {"data.source": str(data)}
-    text = f"from uit_jax import config\n\n\ndef get_config(_):\n    return config.update(config.defaults({name!r}), {changes})"
-    (folder / f"{name}.py").write_text(text)
+    own = config.flatten(table.values(name, table.SHARING[name], **MORE.get(name, {})))
+    keys = settings.owned(kind)
+    changes = RUN | {keys.get(key, f"method.{key}"): value for key, value in own.items()}
+    changes |= {"data.source": str(data), "batch_size": size}
+    body = f"return config.update(config.defaults({name!r}), {changes})"
+    (folder / f"{name}.py").write_text(f"from uit_jax import config\n\n\ndef get_config(_):\n    {body}\n")
     return str(folder / f"{name}.py")
 
 
@@ -318,7 +326,7 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
     The run that is never stopped is this process's, the others are processes of their own.
     """
     recipe = method_recipe(name, tmp_path)
-    state = run(recipe, tmp_path / "whole")
+    state = run(recipe, tmp_path / "whole", "image_every=6")
     finish(command(recipe, tmp_path / "parts", signal_at=f"{int(signal.SIGKILL)}:6"), -signal.SIGKILL)
     assert records(tmp_path / "parts")[-1]["step"] < 6
     finish(command(recipe, tmp_path / "parts"))
@@ -326,7 +334,7 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
     if name in PHASES:
         assert [record["phase"] for record in records(tmp_path / "whole")] == PHASES[name]
     assert list((tmp_path / "whole" / "images").iterdir())
-    if name == "embedding":
+    if name == "embedding":  # its queue holds classes, and images without
         assert set(np.asarray(state.memory["labels"].keys).tolist()) == {-1, 0, 1}
 
 
@@ -400,7 +408,10 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
         (("batch_size=5",), "batch_size=5"),
         (("devices=99",), "devices=99"),
         (("parallel=threads",), "parallel='threads'"),
-        (("method.domains=0", "method.name=tiny2"), "tiny2"),
+        (("method.name=tiny2",), "tiny2"),
+        (("method.domains=0",), "method.domains=0 must be 1 at least"),
+        (("evaluators=('cluster',)",), "no evaluator is called 'cluster'; did you mean clusters?"),
+        (("best_metric=style_retrieval",), "best_metric='style_retrieval' is no score of evaluators=('clusters',)"),
     ):
         with pytest.raises(UserError) as caught:
             run(recipe, tmp_path / "run", *overrides)

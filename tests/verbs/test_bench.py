@@ -1,4 +1,4 @@
-"""`uit bench` measures every phase, counts XLA's work, and needs neither data nor TensorFlow."""
+"""`uit bench` measures every phase of a config, with neither data nor TensorFlow, or the reading of a source."""
 
 import json
 
@@ -47,11 +47,26 @@ def test_bad_arguments_are_refused_before_measuring(recipe, wrong):
         bench.main([f"--config={recipe}", wrong])
 
 
-def test_work_counts_matrix_products():
-    """XLA's count of a product of [m, k] and [k, n] is 2 m k n."""
-    import jax
-    import jax.numpy as jnp
+def test_the_reading_of_a_source_is_measured(tmp_path, capsys):
+    out = tmp_path / "bench.json"
+    how = ["--size=16", "--batch_size=4", "--images=16", "--windows=2"]
+    bench.main(["--data=procedural:count=24", *how, f"--out={out}"])
+    printed, shown = capsys.readouterr()
+    found = json.loads(printed)
+    assert json.loads(out.read_text()) == found and found["windows"] == 2
+    assert found["images_per_second"] > 0 and found["source"].startswith("procedural:count=24: 24 images, 16 px")
+    assert "images/s on" in shown and "images per CPU second   (median of 2)" in shown
+    bench.main(["--data=procedural:count=24#0", "--target=procedural:count=24#1", *how])
+    assert "A procedural" in capsys.readouterr().err
 
-    program = jax.jit(jnp.dot).lower(jnp.ones((8, 16)), jnp.ones((16, 32))).compile()
-    assert bench._flops(program) == pytest.approx(2 * 8 * 16 * 32, rel=0.01)
-    assert bench._memory(program)["mib_output"] == 8 * 32 * 4 / 2**20
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data measures no config"),
+        (["--data=nowhere"], "nowhere"),
+    ],
+)
+def test_a_source_that_cannot_be_measured_is_one_line(arguments, message):
+    with pytest.raises(UserError, match=message):
+        bench.main(arguments)

@@ -1,357 +1,68 @@
+"""`uit evaluate`: the command prints a table and writes the same as JSON, and its options reach the evaluators."""
+
 import json
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from PIL import Image
 
-from tests import method_table, toy, toy_translator
-from uit_jax import checkpoint, main
-from uit_jax.errors import UserError
-from uit_jax.evaluation import classifier, oracle
-from uit_jax.inference import styles
-from uit_jax.metrics import clusters
-from uit_jax.verbs import evaluate
-from uit_jax.verbs.evaluate import Judging
-
-SIZE = 16
-STEPS = 100  # of a judge's training: one number for all tests, whose compiled step is then one program
-CLASSES = {"a_red": 0, "b_green": 1, "c_blue": 2}
+from tests import toy
+from tests.evaluation.sets import SIZE, write_set
+from uit_jax import checkpoint, evaluation, main
+from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
 
 
 @pytest.fixture
-def run(tmp_path):
-    config = SimpleNamespace(
-        seed=3, data=SimpleNamespace(image_size=SIZE, channels=3, source=str(tmp_path / "set"), test_source="")
+def workdir(tmp_path, monkeypatch):
+    """Return a folder that holds the toy, trained on `tmp_path/set`."""
+    write_set(tmp_path / "set")
+    config = toy.config(SIZE, source=str(tmp_path / "set"), target="", test_target="", direction="AtoB")
+    state = SimpleNamespace(step=7, **toy.variables())
+    monkeypatch.setattr(
+        checkpoint, "restore_run", lambda workdir, which: (config, toy.method(image_size=SIZE), state)
     )
     (tmp_path / "run").mkdir()
-    return styles.Trained(tmp_path / "run", config, toy.method(), toy.variables(), 7)
+    return tmp_path / "run"
 
 
-def paint(path, channel, rng):
-    """Write an image whose brightest channel is `channel`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    image = rng.integers(0, 120, (SIZE, SIZE, 3))
-    image[..., channel] += 100
-    Image.fromarray(image.astype(np.uint8)).save(path)
-
-
-def write_set(root, *, wrong=0, labelled=True, test=12, train=30):
-    """Write a split tree of three classes; the first `wrong` test images of a_red look green."""
-    rng = np.random.default_rng(0)
-    for split, count in (("train", train), ("test", test)):
-        for name, channel in CLASSES.items():
-            for i in range(count):
-                mistaken = split == "test" and channel == 0 and i < wrong
-                folder = name if labelled else "."
-                paint(root / split / folder / f"{name}{i}.png", 1 if mistaken else channel, rng)
-
-
-def test_scores_of_a_set_whose_clusters_are_known(tmp_path, run):
-    write_set(tmp_path / "set", wrong=6)
-    result = evaluate.evaluate(run, kmeans=True)
-    predicted = [1] * 6 + [0] * 6 + [1] * 12 + [2] * 12
-    true = np.repeat([0, 1, 2], 12)
-    scores = result["scores"]
-    assert scores["cluster_accuracy"] == 30 / 36
-    assert scores["cluster_nmi"] == pytest.approx(clusters.normalized_mutual_information(predicted, true))
-    # Pixels separate these classes, and make the same six mistakes.
-    assert scores["kmeans_accuracy"] == 30 / 36
-    assert result["cluster_sizes"] == [6, 18, 12]
-    assert (result["images"], result["labelled_images"], result["step"]) == (36, 36, 7)
-    assert result["classes"] == list(CLASSES) and result["training_seed"] == 3
-    assert "fitted on 90 training images" in result["protocol"]["kmeans"]
-    assert "16 px" in result["protocol"]["kmeans"]
-
-
-def unclustered(run):
-    """Return a run whose method has styles and no pseudo domains."""
-    return run._replace(method=run.method._replace(readouts={"style": run.method.readouts["style"]}))
-
-
-def retrieved(folder):
-    """Return how often an image's nearest other one in mean colour has its class, and what chance gives, by numpy."""
-    paths = sorted(folder.rglob("*.png"))
-    codes = np.stack([np.asarray(Image.open(path), np.float64).mean((0, 1)) / 127.5 - 1 for path in paths])
-    codes /= np.linalg.norm(codes, axis=1, keepdims=True)
-    classes = np.array([path.parent.name for path in paths])
-    nearest = (codes @ codes.T - 9 * np.eye(len(codes))).argmax(1)
-    same = classes[:, None] == classes
-    chance = (same.sum() - len(codes)) / (len(codes) * (len(codes) - 1))
-    return (classes[nearest] == classes).mean(), chance
-
-
-def test_styles_are_scored_by_the_classes_of_neighbours(tmp_path, run):
-    write_set(tmp_path / "set", wrong=3)
-    share, chance = retrieved(tmp_path / "set" / "test")
-    assert 0.5 < share < 1
-    clustered, plain = evaluate.evaluate(run), evaluate.evaluate(unclustered(run))
-    for result in (clustered, plain):
-        assert result["scores"]["style_retrieval"] == pytest.approx(share)
-        assert result["scores"]["style_retrieval_chance"] == pytest.approx(chance)
-        assert "share of 36 labelled test images whose nearest" in result["protocol"]["style_retrieval"]
-    assert set(plain["scores"]) == {"style_retrieval", "style_retrieval_chance"}
-    assert "cluster_accuracy" in clustered["scores"] and "cluster_sizes" not in plain
-    kept = set(clustered) - {"cluster_sizes"}
-    assert set(plain) == kept and (plain["images"], plain["labelled_images"], plain["step"]) == (36, 36, 7)
-    text = evaluate.table(plain)
-    assert f"nearest in style is of the same class  {share:.4f}" in text and "pseudo domain" not in text
-    assert json.loads(json.dumps(plain)) == plain
-
-
-def test_an_unreadable_image_is_nobodys_neighbour(tmp_path, run):
-    """What is read in its place is another's double, which would be found at once."""
-    write_set(tmp_path / "set", wrong=3)
-    for name in ("a_red/a_red1.png", "c_blue/c_blue4.png"):
-        (tmp_path / "set" / "test" / name).write_bytes(b"torn")
-    result = evaluate.evaluate(unclustered(run))
-    for name in ("a_red/a_red1.png", "c_blue/c_blue4.png"):
-        (tmp_path / "set" / "test" / name).unlink()
-    share, chance = retrieved(tmp_path / "set" / "test")
-    assert result["scores"] == {
-        "style_retrieval": pytest.approx(share),
-        "style_retrieval_chance": pytest.approx(chance),
-    }
-    assert (result["images"], result["unreadable_images"]) == (36, 2)
-
-
-def test_kmeans_without_pseudo_domains_forms_as_many_clusters_as_classes(tmp_path, run):
-    write_set(tmp_path / "set", wrong=6)
-    result = evaluate.evaluate(unclustered(run), kmeans=True)
-    assert result["scores"]["kmeans_accuracy"] == 30 / 36
-    assert "as many clusters as classes" in result["protocol"]["kmeans"]
-    assert "as many clusters as pseudo domains" in evaluate.evaluate(run, kmeans=True)["protocol"]["kmeans"]
-
-
-def test_where_all_labels_were_given_the_pseudo_domains_are_not_scored(tmp_path, run):
-    write_set(tmp_path / "set")
-    for share in (0.5, 1.0):
-        run.config.method = SimpleNamespace(labelled_share=share)
-        result = evaluate.evaluate(run, kmeans=True)
-        scores = {"style_retrieval", "style_retrieval_chance", "kmeans_accuracy", "kmeans_nmi"}
-        assert set(result["scores"]) == scores | ({"cluster_accuracy", "cluster_nmi"} if share < 1 else set())
-        assert ("cluster_sizes" in result) == ("clusters" in result["protocol"]) == (share < 1)
-    assert "pseudo domain" not in evaluate.table(result)
-
-
-def test_images_without_labels_have_sizes_but_no_accuracy(tmp_path, run):
-    write_set(tmp_path / "set", labelled=False)
-    result = evaluate.evaluate(run, kmeans=True)
-    assert result["scores"] == {} and result["cluster_sizes"] == [12, 12, 12]
-    assert set(result["protocol"]) == {"clusters", "kmeans"}
-    assert "no labels" in evaluate.table(result)
-
-
-def test_another_source_and_fewer_images(tmp_path, run):
-    rng = np.random.default_rng(0)
-    for i in range(9):
-        paint(tmp_path / "flat" / f"{i}.png", 2, rng)
-    result = evaluate.evaluate(run, source=str(tmp_path / "flat"), limit=4)
-    assert result["cluster_sizes"] == [0, 0, 4] and result["images"] == 4
-
-
-def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
-    asked = {}
-
-    def score(method, variables, world, *, count):
-        asked.update(method=method, size=world.size, seed=world.seed, count=count)
-        return {"species": np.float32(0.25), "position": 0.5}
-
-    monkeypatch.setattr(oracle, "score", score)
-    run.config.data.source = "procedural:species=3,test_count=20"
-    result = evaluate.evaluate(run, pairs=50)
-    assert asked == {"method": run.method, "size": SIZE, "seed": 3, "count": 50}
-    assert result["scores"]["translation_species"] == 0.25 and result["scores"]["translation_position"] == 0.5
-    assert "50 pairs" in result["protocol"]["translations"]
-    assert not [name for name in evaluate.evaluate(run, pairs=0)["scores"] if name.startswith("translation")]
-
-
-def test_translations_of_a_method_without_pseudo_domains_are_judged_too(run, monkeypatch):
-    asked = []
-    monkeypatch.setattr(oracle, "score", lambda *a, count: asked.append(count) or {"species": 0.25})
-    run.config.data.source = "procedural:species=3,test_count=20"
-    scores = evaluate.evaluate(unclustered(run), pairs=50)["scores"]
-    assert set(scores) == {"style_retrieval", "style_retrieval_chance", "translation_species"} and asked == [50]
-    assert set(evaluate.evaluate(unclustered(run), pairs=0)["scores"]) == set(scores) - {"translation_species"}
-    # The oracle judges RGB alone.
-    run.config.data.channels = 1
-    assert "translation_species" not in evaluate.evaluate(run)["scores"] and asked == [50]
-
-
-def test_of_styles_without_labels_nothing_is_known(tmp_path, run):
-    write_set(tmp_path / "set", labelled=False)
-    for kmeans in (False, True):
-        with pytest.raises(UserError, match="have no labels to score styles by, .* `uit search`"):
-            evaluate.evaluate(unclustered(run), kmeans=kmeans)
-    write_set(tmp_path / "labelled")
-    labelled = evaluate.evaluate(unclustered(run), source=str(tmp_path / "labelled"), limit=1 + 12)
-    assert labelled["images"] == 13 and "style_retrieval" in labelled["scores"]
-    with pytest.raises(UserError, match="have no labels"):
-        evaluate.evaluate(unclustered(run), source=str(tmp_path / "labelled"), limit=1)
-
-
-@pytest.fixture
-def pair_run(run):
-    run.config.data.__dict__.update(
-        source="procedural:species=3,test_count=60", target="", test_target="", direction="AtoB", target_channels=0
-    )
-    return run._replace(method=toy_translator.method(), variables=toy_translator.variables())
-
-
-def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monkeypatch):
-    asked = {}
-
-    def score(method, variables, world, scenes, species):
-        asked.update(method=method, size=world.size, seed=world.seed, scenes=scenes, species=species)
-        return {"species": 0.25, "position": np.float32(0.5)}
-
-    monkeypatch.setattr(oracle, "score_domain", score)
-    result = evaluate.evaluate(pair_run, limit=5)
-    assert (asked["size"], asked["seed"], asked["species"], len(asked["scenes"])) == (SIZE, 3, 1, 5)
-    assert (asked["scenes"].species == 0).all()
-    assert result["scores"] == {"translation_species": 0.25, "translation_position": 0.5}
-    assert result["classes"] == ["disk", "square"] and "5 test images" in result["protocol"]["translations"]
-    assert json.dumps(result)
-    text = evaluate.table(result)
-    assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text
-    pair_run.config.data.direction = "BtoA"
-    evaluate.evaluate(pair_run, pairs=4)
-    assert asked["species"] == 0 and len(asked["scenes"]) == 4
-
-
-def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
-    for arguments, message in (
-        ({"kmeans": True}, "--kmeans: of this run's"),
-        ({"pairs": 0}, "--pairs=0: of this run's"),
-    ):
-        with pytest.raises(UserError, match=message):
-            evaluate.evaluate(pair_run, **arguments)
-    with pytest.raises(UserError, match="neither pseudo domains nor styles to score"):
-        evaluate.evaluate(run._replace(method=run.method._replace(readouts={})))
-    for name in ("testA", "testB", "trainA", "trainB"):
-        paint(tmp_path / "pair" / name / "0.png", 0, np.random.default_rng(0))
-    for source in (str(tmp_path / "pair"), f"procedural:test_count=60#0 {tmp_path / 'pair' / 'testB'}"):
-        data = pair_run.config.data
-        data.source, _, data.target = source.partition(" ")
-        with pytest.raises(UserError, match="what their translations should be is not known"):
-            evaluate.evaluate(pair_run)
-
-
-def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, run, monkeypatch, capsys):
-    write_set(tmp_path / "set")
-    state = SimpleNamespace(step=7)
-    method = run.method._replace(variables=lambda state: toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, method, state))
-    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", "--kmeans"]) == 0
+def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdir, capsys):
+    assert main.main(["evaluate", f"--workdir={workdir}", "--kmeans"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"clustering accuracy \(Hungarian\) +1.0000\n", text)
     assert re.search(r"images in each +12 12 12\n", text)
     assert re.search(r"same class +1.0000\n  by chance +0.3143\n", text)
-    written = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert written["scores"]["cluster_accuracy"] == 1
-    assert [p.name for p in (tmp_path / "run").iterdir()] == ["evaluation.json"]
+    written = json.loads((workdir / "evaluation.json").read_text())
+    assert written["scores"]["cluster_accuracy"] == 1 and "kmeans_accuracy" in written["scores"]
+    assert [p.name for p in workdir.iterdir()] == ["evaluation.json"]
 
-    judging = []
-    monkeypatch.setattr(evaluate, "_open_judge", lambda run, asked, *_: judging.append(asked))
-    command = ["evaluate", f"--workdir={tmp_path / 'run'}", f"--judge={tmp_path / 'judge.npz'}"]
-    assert main.main(command) == main.main([*command, "--references=3", "--judge_steps=20"]) == 0
-    assert judging == [Judging(tmp_path / "judge.npz"), Judging(tmp_path / "judge.npz", 3, 20)]
-
-    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'set'}"]) == 2
+    assert main.main(["evaluate", f"--workdir={workdir}", f"--out={tmp_path / 'set'}"]) == 2
     assert "is a folder" in capsys.readouterr().err
-    assert main.main(["evaluate", f"--workdir={tmp_path / 'run'}", f"--source={tmp_path / 'none'}"]) == 2
+    assert main.main(["evaluate", f"--workdir={workdir}", f"--source={tmp_path / 'none'}"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
 
 
-@pytest.fixture
-def small_judge(monkeypatch):
-    """Let judges be trained narrow, and return what was trained."""
-    trained = []
+@pytest.mark.parametrize(
+    ("options", "asked", "pairs", "how"),
+    [
+        ([], [], 600, {"source": None, "limit": None, "seed": 0}),
+        (["--kmeans", "--pairs=0"], [KMeans()], 0, {"source": None, "limit": None, "seed": 0}),
+        (["--judge=j.npz"], [Judge(Path("j.npz"), 10, 1500)], 600, {"source": None, "limit": None, "seed": 0}),
+        (
+            ["--judge=j.npz", "--references=3", "--judge_steps=20", "--images=9", "--source=x", "--seed=2"],
+            [Judge(Path("j.npz"), 3, 20)],
+            600,
+            {"source": "x", "limit": 9, "seed": 2},
+        ),
+    ],
+)
+def test_options_reach_the_evaluators(workdir, monkeypatch, options, asked, pairs, how):
+    calls = []
 
-    def train(source, test, *, steps, progress, original=classifier.train):
-        trained.append((source.spec, steps))
-        small = dict(width=4, batch_size=16, learning_rate=1e-2)
-        with method_table.quick_compile():
-            return original(source, test, steps=steps, progress=progress, **small)
+    def evaluate(run, asked, *, usual, **how):
+        calls.append((run.step, asked, usual, how))
+        return {"step": 7, "images": 0, "labelled_images": 0, "scores": {}, "source": ""}
 
-    monkeypatch.setattr(classifier, "train", train)
-    return trained
-
-
-def test_translations_are_judged_by_a_classifier_that_is_trained_once(tmp_path, run, small_judge, monkeypatch, capsys):
-    """The toy translator moves an image's mean colour to the reference's, which is all there is to its class."""
-    write_set(tmp_path / "set", wrong=3)
-    judging = Judging(tmp_path / "judge.npz", references=4, steps=STEPS)
-    result = evaluate.evaluate(run, judging=judging)
-    assert small_judge == [(str(tmp_path / "set" / "train"), STEPS)]
-    assert re.search(r"step 100/100  judge  \d+ images/s  ETA \d\d:\d\d  loss", capsys.readouterr().err)
-    scores = result["scores"]
-    assert 0.8 < scores["judge_accuracy"] < 0.95
-    assert scores["translation_accuracy"] > 0.8 and scores["translation_kept"] < 0.15
-    assert scores["style_retrieval"] > 0.5 and scores["cluster_accuracy"] == 33 / 36
-    assert "144 translations" in result["protocol"]["judged_translations"]
-    judge = result["protocol"]["judge"]
-    assert judge.startswith(f"{tmp_path / 'judge.npz'} (checksum ") and "ResNet-50" in judge and "90 labelled" in judge
-    text = evaluate.table(json.loads(json.dumps(result)))
-    assert f"translations of the reference's class  {scores['translation_accuracy']:.4f}" in text
-
-    assert evaluate.evaluate(run, judging=judging) == result
-    # Another run on the same images has the same judge and the same pairs.
-    idle = run.method._replace(translate=lambda variables, inputs: inputs["content"])
-    again = evaluate.evaluate(unclustered(run)._replace(method=idle), judging=judging)
-    assert len(small_judge) == 1 and again["protocol"]["judge"] == judge
-    assert again["scores"]["judge_accuracy"] == again["scores"]["translation_kept"] == scores["judge_accuracy"]
-    fewer = evaluate.evaluate(run, judging=judging._replace(references=1), limit=9, seed=5)
-    assert "9 translations" in fewer["protocol"]["judged_translations"]
-    assert "(seed 5;" in fewer["protocol"]["judged_translations"]
-
-
-def test_on_the_procedural_world_a_classifier_judges_beside_the_oracle(tmp_path, run, small_judge, monkeypatch):
-    monkeypatch.setattr(oracle, "score", lambda *a, count: {"species": 0.25})
-    run.config.data.source = "procedural:species=3,count=40,test_count=20"
-    judging = Judging(tmp_path / "judge.npz", references=2, steps=STEPS)
-    scores = evaluate.evaluate(run, judging=judging)["scores"]
-    assert {"translation_species", "judge_accuracy", "translation_accuracy", "translation_kept"} <= set(scores)
-    # Of gray images it is the one judge there is.
-    run.config.data.channels = 1
-    gray = unclustered(run)._replace(variables=toy.variables())
-    with pytest.raises(UserError, match="judge.npz: this judge is of 3 classes .* in 1 channels"):
-        evaluate.evaluate(gray, judging=judging)
-
-
-def test_what_cannot_be_judged_is_one_line_before_anything_is_trained(tmp_path, run, pair_run, small_judge):
-    file = tmp_path / "judge.npz"
-
-    def refused(message, run=run, file=file, **arguments):
-        with pytest.raises(UserError, match=message):
-            evaluate.evaluate(run, judging=Judging(file), **arguments)
-
-    for unstyled in (pair_run, run._replace(method=run.method._replace(readouts={}))):
-        refused("^--judge: this run's method has no styles", unstyled)
-    run.config.data.source, run.config.data.test_source = str(tmp_path / "set"), ""
-    write_set(tmp_path / "set", labelled=False)
-    refused("test: its images have no labels to judge translations by")
-    write_set(tmp_path / "labelled")
-    refused("set/train: its images have no labels", source=str(tmp_path / "labelled"))
-    run.config.data.source = str(tmp_path / "labelled")
-    refused("its images are of one class", limit=1)
-    refused("its images are of one class", source=str(tmp_path / "labelled" / "test#a_red"))
-    refused("judge.pth: the name must end in .npz", file=tmp_path / "judge.pth")
-    (tmp_path / "file").write_text("")
-    refused("is a file", file=tmp_path / "file" / "judge.npz")
-    paint(tmp_path / "two" / "a_red" / "0.png", 0, np.random.default_rng(0))
-    paint(tmp_path / "two" / "b_green" / "0.png", 1, np.random.default_rng(0))
-    refused("3 classes .* 2 classes .* a judge needs the same in both", source=str(tmp_path / "two"))
-    assert not file.exists()
-    evaluate.evaluate(run, judging=Judging(file, steps=STEPS))
-    refused(f"^{re.escape(str(file))}: this judge is of 3 classes .* has 2 classes", source=str(tmp_path / "two"))
-    file.write_text("torn")
-    refused(f"^{re.escape(str(file))}: cannot be read")
-
-
-def test_pixels_are_block_means():
-    images = np.arange(2 * 64 * 64 * 3).reshape(2, 64, 64, 3) % 251
-    points = evaluate._pixels(images.astype(np.uint8))
-    assert points.shape == (2, 32 * 32 * 3) and abs(points).max() <= 1
-    assert points[1, 3] == pytest.approx(images[1, :2, 2:4, 0].mean() / 127.5 - 1, abs=1e-6)
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    assert main.main(["evaluate", f"--workdir={workdir}", *options]) == 0
+    assert calls == [(7, asked, (Clusters(), Retrieval(), Oracle(pairs)), how)]

@@ -303,7 +303,7 @@ def test_every_verb_asks_a_real_checkpoint(tmp_path, monkeypatch, capsys):
     checkpoints.close()
     from uit_jax.evaluation import oracle
 
-    monkeypatch.setattr(oracle, "train", lambda world: oracle.Judge(lambda images: (np.ones(len(images)), 0), 1.0))
+    monkeypatch.setattr(oracle, "train", lambda world: oracle.Reader(lambda images: (np.ones(len(images)), 0), 1.0))
     assert main.main(["evaluate", f"--workdir={workdir}"]) == 0
     scores = json.loads((workdir / "evaluation.json").read_text())["scores"]
     assert scores["translation_species"] == 1 and scores["translation_ground"] > 0

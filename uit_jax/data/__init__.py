@@ -2,6 +2,7 @@
 
 from uit_jax.data.batches import Batches, batches
 from uit_jax.data.opening import open_source, open_test, splits, stored_form
+from uit_jax.data.reading import examples
 from uit_jax.data.sides import (
     SideBatches,
     Sources,
@@ -14,7 +15,7 @@ from uit_jax.data.sides import (
     open_test_sides,
     side_batches,
 )
-from uit_jax.data.sources.base import Form, Source, examples
+from uit_jax.data.sources.base import Form, Source
 from uit_jax.images.decode import Unreadable, decode
 
 __all__ = [

@@ -13,10 +13,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from uit_jax.data.order import ALL, Order, stream_members
-from uit_jax.data.sources.base import EncodedSource, Reader, Source
+from uit_jax.data.reading import Reader
+from uit_jax.data.sources.base import EncodedSource, Source
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly
-from uit_jax.images.decode import Unreadable, is_plain
 from uit_jax.method import Stream
 
 HostBatch = dict[str, np.ndarray]
@@ -133,12 +133,7 @@ def _mostly_plain(source: Source, sample: int = 32) -> bool:
     """Tell from a sample whether most images are TensorFlow's to decode; where they are not, it only costs time."""
     if not isinstance(source, EncodedSource) or source.is_handful or source.form.depth != 8:
         return False
-    plain = []
-    for index in pick_evenly(len(source), sample):
-        try:
-            plain.append(is_plain(source.encoded(int(index)), size=source.size, channels=source.channels))
-        except Unreadable:
-            continue
+    plain = [source.is_plain(int(index)) for index in pick_evenly(len(source), sample)]
     return sum(plain) * 2 > len(plain)
 
 

@@ -134,31 +134,30 @@ def _look_encoded(source: EncodedSource, index: int) -> _Finding:
         data = source.encoded(index)
         if (odd := rasters.odd(data)) is not None:
             name, raster = odd
-            kind = f"{name} {raster.pixels.dtype} x {raster.pixels.shape[-1]}"
-            gray = _gray(raster.pixels)
-            return _Finding(kind, gray.size, hashlib.sha256(data).digest(), dhash(gray))
+            return _finding(f"{name} {_stored(raster.pixels)}", raster.pixels, data)
         image = rasters.open_image(data)
-        facts = decoding.facts(image)
-        shown = decoding.pixels(image, size=None, channels=1)
+        facts, gray = decoding.facts(image), decoding.pixels(image, size=None, channels=1)
     except Unreadable as error:
         return _Finding(reason=str(error))
-    kind = f"{facts.format} {facts.mode}" + (" EXIF-turned" if facts.turned else "")
-    return _Finding(kind, shown.shape[1::-1], hashlib.sha256(data).digest(), dhash(Image.fromarray(shown[..., 0])))
+    return _finding(f"{facts.format} {facts.mode}" + (" EXIF-turned" if facts.turned else ""), gray, data)
 
 
 def _look_array(source: Source, index: int) -> _Finding:
     image = source.image(index)
-    gray = _gray(image)
     kind = {1: "L", 3: "RGB"}.get(image.shape[-1]) if image.dtype == np.uint8 else None
-    kind = f"array {kind or f'{image.dtype} x {image.shape[-1]}'}"
-    return _Finding(kind, gray.size, hashlib.sha256(image.tobytes()).digest(), dhash(gray))
+    return _finding(f"array {kind or _stored(image)}", image, image.tobytes())
 
 
-def _gray(pixels: np.ndarray) -> Image.Image:
-    """Return the luma of colour, and the first channel of anything else, as an image of 8 bits."""
+def _finding(kind: str, pixels: np.ndarray, data: bytes) -> _Finding:
+    """Describe an image; its dHash is that of the luma of colour, and of the first channel of anything else."""
     shown = decoding.to_depth(pixels, 8)
     shown = decoding.to_channels(shown, 1) if shown.shape[-1] == 3 else shown
-    return Image.fromarray(np.ascontiguousarray(shown[..., 0]))
+    gray = Image.fromarray(np.ascontiguousarray(shown[..., 0]))
+    return _Finding(kind, gray.size, hashlib.sha256(data).digest(), dhash(gray))
+
+
+def _stored(pixels: np.ndarray) -> str:
+    return f"{pixels.dtype} x {pixels.shape[-1]}"
 
 
 def _missing_side(spec: str) -> list[str]:

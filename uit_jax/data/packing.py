@@ -12,7 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from uit_jax.data.opening import open_part, parts
-from uit_jax.data.sources.base import Form, Source, check_unreadable
+from uit_jax.data.reading import check_unreadable
+from uit_jax.data.sources.base import Form, Source
 from uit_jax.data.sources.packed import ARRAY, FORMAT, META
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole

@@ -21,8 +21,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # its banners, and its lines
 import tensorflow as tf  # noqa: E402
 
 from uit_jax.data.order import Order  # noqa: E402
-from uit_jax.data.sources.base import FileSource, Reader  # noqa: E402
-from uit_jax.images.decode import Unreadable, is_plain  # noqa: E402
+from uit_jax.data.reading import Reader  # noqa: E402
+from uit_jax.data.sources.base import FileSource  # noqa: E402
 
 _AHEAD = 3
 _UNKNOWN, _PLAIN, _OTHER = 0, 1, 2
@@ -79,14 +79,7 @@ class _Decoder:
     def are_plain(self, rows: np.ndarray) -> np.ndarray:
         """Tell of each image whether TensorFlow may decode it: bool [B]."""
         for index in rows[self._kinds[rows] == _UNKNOWN]:
-            try:
-                data = self._source.encoded(int(index))
-                plain = self._source.form.depth == 8 and is_plain(
-                    data, size=self._source.size, channels=self._source.channels
-                )
-            except Unreadable:
-                plain = False
-            self._kinds[index] = _PLAIN if plain else _OTHER
+            self._kinds[index] = _PLAIN if self._source.is_plain(int(index)) else _OTHER
         return self._kinds[rows] == _PLAIN
 
     def paths(self, rows: np.ndarray) -> np.ndarray:

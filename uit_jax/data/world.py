@@ -107,7 +107,7 @@ def translation(content: Scenes, reference: Scenes) -> Scenes:
 
 @dataclasses.dataclass(frozen=True)
 class World:
-    """A distribution of scenes and fixed train and test sets drawn from it.
+    """A distribution of scenes and fixed train and test sets sampled from it.
 
     Attributes:
       species: number of domains, 2 to 8.
@@ -140,8 +140,8 @@ class World:
     def classes(self) -> tuple[str, ...]:
         return tuple(kind.name for kind in SPECIES[: self.species])
 
-    def draw(self, seed, n: int) -> Scenes:
-        """Draw n scenes; `seed` is anything that numpy's generator takes."""
+    def sample(self, seed, n: int) -> Scenes:
+        """Sample n scenes; `seed` is anything that numpy's generator takes."""
         rng = np.random.default_rng(seed)
         species = rng.integers(self.species, size=n).astype(np.int32)
         hues = np.array([kind.hue for kind in SPECIES])[species]
@@ -161,11 +161,12 @@ class World:
     def scenes(self, split: str) -> Scenes:
         """Return the scenes of "train" or "test"."""
         count = {"train": self.count, "test": self.test_count}[split]
-        return self.draw((self.seed, {"train": 0, "test": 1}[split]), count)
+        return self.sample((self.seed, {"train": 0, "test": 1}[split]), count)
 
     def render(self, scenes: Scenes) -> np.ndarray:
-        """Draw scenes: uint8 [n, S, S, 3]."""
-        return render(scenes, self.size)
+        """Render scenes: uint8 [n, S, S, 3]."""
+        images = np.einsum("nhwp,npc->nhwc", masks(scenes, self.size), scenes.colors.astype(np.float32))
+        return np.round(images * 255).astype(np.uint8)
 
 
 def masks(scenes: Scenes, size: int, samples: int = 3) -> np.ndarray:
@@ -184,12 +185,6 @@ def masks(scenes: Scenes, size: int, samples: int = 3) -> np.ndarray:
         parts = np.stack([body & ~accent, accent, ~body], -1).astype(np.float32)
         out[i] = parts.reshape(size, samples, size, samples, 3).mean((1, 3))
     return out
-
-
-def render(scenes: Scenes, size: int) -> np.ndarray:
-    """Draw scenes: uint8 [n, S, S, 3]."""
-    images = np.einsum("nhwp,npc->nhwc", masks(scenes, size), scenes.colors.astype(np.float32))
-    return np.round(images * 255).astype(np.uint8)
 
 
 def _rgb(hue, saturation, value) -> np.ndarray:

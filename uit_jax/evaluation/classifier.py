@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uit_jax import augment, convert, data
+from uit_jax import augment, data
+from uit_jax.convert import tensors
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
 from uit_jax.evaluation.context import chunks
@@ -239,12 +240,12 @@ def check_labels(source: Source, chosen: np.ndarray | slice = slice(None)) -> No
 def save(path: str | os.PathLike, classifier: Classifier) -> None:
     """Write a classifier to an .npz file, whole or not at all. Raises UserError."""
     about = {name: np.array(getattr(classifier, name)) for name in _ABOUT}
-    convert.write(path, {"params": classifier.params, **about})
+    tensors.write(path, {"params": classifier.params, **about})
 
 
 def load(path: str | os.PathLike) -> Classifier:
     """Read a classifier that `save` wrote. Raises UserError where the file is damaged or holds something else."""
-    found = convert.read(path)
+    found = tensors.read(path)
     try:
         about = {name: found.pop(name).tolist() for name in _ABOUT}
         about |= {"classes": tuple(about["classes"]), "shape": tuple(about["shape"])}

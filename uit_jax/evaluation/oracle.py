@@ -92,7 +92,7 @@ def train(world: worlds.World, *, steps: int = 500, batch_size: int = 64, seed: 
     Half of its scenes have the world's colours, half any hue, and all a little noise.
     """
     free = dataclasses.replace(world, hue_spread=0.5)
-    scenes = [each.draw((seed, 7, index), 40 * batch_size) for index, each in enumerate((world, free))]
+    scenes = [each.sample((seed, 7, index), 40 * batch_size) for index, each in enumerate((world, free))]
     images = np.concatenate([world.render(each) for each in scenes])
     species = np.concatenate([each.species for each in scenes])
     position = np.concatenate([each.position for each in scenes]).astype(np.float32)

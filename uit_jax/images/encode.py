@@ -5,7 +5,6 @@ import os
 import struct
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -14,31 +13,19 @@ from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.rasters import PNG
 
-
-class _Held(NamedTuple):
-    """What files of a suffix hold: numbers of channels (() for any), and bits."""
-
-    channels: tuple[int, ...]
-    depths: tuple[int, ...]
-
-
+# What files of a suffix hold: numbers of channels (() for any), and bits.
 _HELD = {
-    ".png": _Held((1, 2, 3, 4), (8, 16)),
-    ".jpg": _Held((1, 3), (8,)),
-    ".jpeg": _Held((1, 3), (8,)),
-    ".webp": _Held((1, 3), (8,)),
-    ".bmp": _Held((1, 3), (8,)),
-    ".tif": _Held((), (8, 16)),
-    ".tiff": _Held((), (8, 16)),
-    ".npy": _Held((), (8, 16)),
+    ".png": ((1, 2, 3, 4), (8, 16)),
+    **dict.fromkeys((".jpg", ".jpeg", ".webp", ".bmp"), ((1, 3), (8,))),
+    **dict.fromkeys((".tif", ".tiff", ".npy"), ((), (8, 16))),
 }
 _PNG_COLOURS = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels: gray, gray and opacity, RGB, RGBA
 
 
 def holds(suffix: str, channels: int, depth: int) -> bool:
     """Tell whether `write` can write such images to files of a suffix, such as ".png"."""
-    held = _HELD.get(suffix.lower())
-    return held is not None and (not held.channels or channels in held.channels) and depth in held.depths
+    counts, depths = _HELD.get(suffix.lower(), ((), ()))
+    return depth in depths and (not counts or channels in counts)
 
 
 def write(path: str | os.PathLike, image: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import io
 import struct
 import sys
 import zlib
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ class Raster(NamedTuple):
 
 def open_image(data: bytes) -> Image.Image:
     """Open and fully load an image, still in the file's mode and orientation. Raises Unreadable."""
-    return _loaded(_opened(data))
+    return loaded(_opened(data))
 
 
 def upright(image: Image.Image) -> Image.Image:
@@ -91,6 +92,26 @@ def dimensions(data: bytes) -> tuple[int, int]:
         return _tiff(data, 0).pixels.shape[:2]
 
 
+def file_dimensions(path: Path) -> tuple[int, int]:
+    """Return (height, width) of the upright image in a file, by its header alone where Pillow knows it.
+
+    Raises Unreadable, and OSError.
+    """
+    try:
+        with Image.open(path) as image:
+            return upright_size(image)
+    except Exception:  # Pillow's parsers raise nearly any type on corrupt bytes
+        return dimensions(path.read_bytes())
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return (height, width) of an opened image as `upright` makes it, loading it only where need be."""
+    turned = image.getexif().get(_ORIENTATION, 1) >= 5
+    if turned and image.format == "TIFF":  # of which Pillow turns the size when it opens it, and the rest later
+        return upright(loaded(image)).size[::-1]
+    return image.size if turned else image.size[::-1]
+
+
 def odd(data: bytes) -> tuple[str, Raster] | None:
     """Read an array, or a TIFF of which Pillow cannot make gray or colour, and name its format; None for any other.
 
@@ -112,7 +133,8 @@ def _opened(data: bytes) -> Image.Image:
         raise Unreadable(_reason(error)) from None
 
 
-def _loaded(image: Image.Image) -> Image.Image:
+def loaded(image: Image.Image) -> Image.Image:
+    """Load an opened image, and return it. Raises Unreadable."""
     try:
         image.load()
     except Exception as error:
@@ -212,7 +234,7 @@ def _sixteen_bits(data: bytes) -> Raster | None:
         return Raster(pixels[..., ::2] << 8 | pixels[..., 1::2], alpha=True)
     image = _opened(data)
     if image.mode.startswith("I"):
-        return Raster(whole_numbers(np.asarray(upright(_loaded(image))))[..., None])
+        return Raster(whole_numbers(np.asarray(upright(loaded(image))))[..., None])
     modes = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in image.tile if tile.args}
     colours, _, order = str(next(iter(modes), "")).partition(";")
     if len(modes) != 1 or order not in _LOW_BYTE or colours not in ("RGB", "RGBA"):
@@ -222,7 +244,7 @@ def _sixteen_bits(data: bytes) -> Raster | None:
     low = _opened(data)
     mode = f"{colours};{_LOW_BYTE[order]}"
     low.tile = [t._replace(args=mode if isinstance(t.args, str) else (mode, *t.args[1:])) for t in low.tile]
-    high, low = (np.asarray(upright(_loaded(part))).astype(np.uint16) for part in (image, low))
+    high, low = (np.asarray(upright(loaded(part))).astype(np.uint16) for part in (image, low))
     pixels = high << 8 | low
     if (hidden := image.info.get("transparency")) is not None:
         shown = (pixels != np.array(hidden, np.uint16)).any(-1, keepdims=True)

@@ -22,7 +22,6 @@ ACCEPTED = "images are file names, PIL images, or arrays [H, W, C], [H, W] or [n
 UNREADABLE = (Unreadable, UserError, OSError)
 """What `pixels` and `own_size` raise for an image that cannot be read."""
 
-_ORIENTATION = 0x0112
 _log = logging.getLogger(__name__)
 
 Images = str | os.PathLike | Image.Image | np.ndarray | Iterable[Any]
@@ -102,8 +101,8 @@ def pixels(
     if isinstance(item, Image.Image):
         deep = item.mode.startswith("I") and depth == 16
         if channels in (1, 3) and not deep:
-            return decode.to_depth(decode.pixels(_loaded(item), **form), depth)
-        item = np.asarray(decode.upright(_loaded(item)))
+            return decode.to_depth(decode.pixels(rasters.loaded(item), **form), depth)
+        item = np.asarray(rasters.upright(rasters.loaded(item)))
         item = rasters.whole_numbers(item).reshape(*item.shape[:2], -1)
     image = decode.to_channels(decode.to_depth(_whole(item, depth), depth), channels)
     return image if size is None else decode.resize(image, (size, size), resample)
@@ -148,27 +147,7 @@ def own_size(item: Path | Image.Image | np.ndarray) -> tuple[int, int]:
     """Return height and width of an upright image; of a file from its header, if Pillow knows it. Raises Unreadable."""
     if isinstance(item, np.ndarray):
         return item.shape[:2]
-    if isinstance(item, Image.Image):
-        return _upright_size(item)
-    try:
-        with Image.open(item) as image:
-            return _upright_size(image)
-    # Pillow's parsers raise nearly any type on corrupt bytes.
-    except Exception:
-        return decode.dimensions(item.read_bytes())
-
-
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(_ORIENTATION, 1) >= 5
-    return image.size if turned else image.size[::-1]
-
-
-def _loaded(image: Image.Image) -> Image.Image:
-    try:
-        image.load()
-    except Exception as error:
-        raise Unreadable(f"not an image that can be read ({error})") from None
-    return image
+    return rasters.upright_size(item) if isinstance(item, Image.Image) else rasters.file_dimensions(item)
 
 
 def _checked(array: np.ndarray, name: str) -> np.ndarray:

@@ -4,9 +4,11 @@ Images go in as file names, folders, PIL images or arrays, one or many of any si
 come out as numpy arrays, uint8, or uint16 at depth 16.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from uit_jax.errors import UserError
@@ -214,7 +216,10 @@ class Model:
         if reference is not None:
             return self._mean_look(reference)
         if style is not None:
-            return styles.given_look(style, contents)
+            shape = (1, self.image_size, self.image_size, self.form["channels"])
+            read = functools.partial(self.method.readouts["style"], self.variables)
+            width = jax.eval_shape(read, jax.ShapeDtypeStruct(shape, np.float32)).shape[-1]
+            return styles.given_look(style, contents, width)
         if interpolate is not None:
             ends = [None if end is None else self._mean_look(end) for end in interpolate]
             return styles.interpolation(ends, frames)

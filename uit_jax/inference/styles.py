@@ -53,15 +53,15 @@ class DomainStyles(NamedTuple):
     portraits: np.ndarray
 
 
-def given_look(codes: np.ndarray, contents: int) -> Look:
-    """Take style codes [D], one for all contents, or [m, D], one for each of m. Raises UserError for any other."""
+def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
+    """Take codes of `width` numbers: [D], one for all contents, or [m, D], one for each of m. Raises UserError."""
     codes = np.asarray(codes, np.float32)
     if codes.ndim == 1:
         codes = codes[None]
-    if codes.ndim != 2 or len(codes) not in (1, contents) or not np.isfinite(codes).all():
+    if codes.ndim != 2 or codes.shape[-1] != width or len(codes) not in (1, contents) or not np.isfinite(codes).all():
+        many = f" or [{contents}, {width}]" * (contents > 1)
         raise UserError(
-            f"style: an array of {list(codes.shape)}; give finite codes [D], or [m, D] for {contents} images,"
-            " as encode() returns them"
+            f"style: an array of {list(codes.shape)}; give finite codes [{width}]{many}, as encode() returns them"
         )
     return Look(codes if len(codes) == 1 else codes[:, None], ["style"], [None])
 

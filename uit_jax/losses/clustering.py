@@ -32,6 +32,24 @@ def iic(
     return -(joint * (jnp.log(joint) - marginal_weight * (logs[:, None] + logs[None, :]))).sum()
 
 
+def iic_of_heads(first: Array, second: Array, marginal_weights: Array, *, axis_name: str | None = None) -> Array:
+    """Return what `iic` says of each of some clustering heads (the sub-heads of arXiv:1807.06653).
+
+    Args:
+      first, second: every head's logits of the images and of their other views [B, heads, K].
+      marginal_weights: each head's lambda [heads].
+      axis_name: as in `iic`.
+
+    Returns:
+      Their losses [heads].
+    """
+
+    def of_head(p, q, weight):
+        return iic(p, q, marginal_weight=weight, axis_name=axis_name)
+
+    return jax.vmap(of_head, (1, 1, 0))(jax.nn.softmax(first), jax.nn.softmax(second), marginal_weights)
+
+
 def cross_entropy(logits: Array, labels: Array) -> Array:
     """Return the mean cross-entropy of logits [B, K] against int32 labels [B]; labels below 0 do not count."""
     known = labels >= 0

@@ -188,8 +188,7 @@ class PatchMethod(PairMethod):
     def remember(self, state: TrainState, recalled: Mapping[str, Recalled], axis_name: str | None) -> TrainState:
         """Move the averages and queue the new keys."""
         decay = self.negatives.key_average if self.queued else self.average
-        averaged = {name: learner for name, learner in state.learners.items() if learner.ema is not None}
-        state = state.with_learners({name: learner.average(decay) for name, learner in averaged.items()})
+        state = state.average(**{name: decay for name, each in state.learners.items() if each.ema is not None})
         if not self.queued:
             return state
         pushed = {side: {} for side in recalled}

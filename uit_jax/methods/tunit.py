@@ -8,7 +8,7 @@ content of one image in the style of another; a discriminator judges every image
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +91,7 @@ class TUNITPhase(Phase):
 class TUNIT(Method):
     """TUNIT's hyper-parameters; the defaults are the paper's at 128 px."""
 
+    kept: ClassVar[tuple[str, ...]] = ("guide", "generator")
     followed: ClassVar[tuple[str, ...]] = ("clusters",)
     best_metric: ClassVar[str] = "cluster_accuracy"
 
@@ -108,7 +109,7 @@ class TUNIT(Method):
     guide: GuideShape = GuideShape()
     generator: GeneratorShape = GeneratorShape()
     discriminator: DiscriminatorShape = DiscriminatorShape()
-    guide_steps: int = setting(65_000, "iterations of the guiding network alone; 0 where all labels are given", low=0)
+    guide_steps: int = setting(65_000, "iterations of the guiding network alone (none if all labels are given)", low=0)
     guide_batch_size: int = setting(0, "global batch of these, which are cheap; 0 for the run's own", low=0)
     average_start: int = setting(66_000, "iteration from which the generator is averaged, not copied", low=0)
     contrastive_weight: float = setting(1.0, "of the guiding network's style loss (Eq. 2)", low=0)
@@ -150,8 +151,6 @@ class TUNIT(Method):
         if self.reference_quirks and self.guide_batch_size:
             yield "guide_batch_size", "must be 0 with method.reference_quirks, which keep the keys of one batch size"
 
-    # --- what it needs ---
-
     @property
     def sides(self) -> tuple[Side, ...]:
         return (Side("image", self.channels, labelled=True),)
@@ -174,47 +173,48 @@ class TUNIT(Method):
         translates, labelled = step >= self.alone_steps, self.labels.read_at(step)
         penalised = translates and self.r1.on(step)
         name = "guide" if not translates else "joint" if penalised else "joint_lazy"
-        name += "_labelled" if labelled else ""
         kind = "all" if not self.labels.some else "labelled" if labelled else "unlabelled"
-        size = 0 if translates else self.guide_batch_size
-        does = dict(translates=translates, labelled=labelled, penalised=penalised)
-        return TUNITPhase(name, Stream(kind, self.labels.share), size, **does)
+        return TUNITPhase(
+            name + ("_labelled" if labelled else ""),
+            Stream(kind, self.labels.share),
+            batch_size=0 if translates else self.guide_batch_size,
+            translates=translates,
+            labelled=labelled,
+            penalised=penalised,
+        )
 
-    # --- the networks as functions of their weights ---
-
-    def guiding_network(self, axis_name: str | None = None) -> GuidingNetwork:
-        """Return the guiding network, with all heads' logits side by side."""
-        logits, axis = len(self.marginal_weights) * self.domains, axis_name if self.sync_statistics else None
-        shape = dataclasses.asdict(self.guide)
-        return GuidingNetwork(logits, self.style_dim, **shape, axis_name=axis, dtype=self.dtype)
-
-    @functools.cached_property
-    def translator(self) -> Generator:
-        return Generator(self.image_size, self.channels, **self._shape(self.generator), dtype=self.dtype)
-
-    @functools.cached_property
-    def critic(self) -> Discriminator:
-        return Discriminator(self.image_size, self.domains, **self._shape(self.discriminator), dtype=self.dtype)
-
-    def _shape(self, group: GeneratorShape | DiscriminatorShape) -> dict[str, int]:
-        return {**dataclasses.asdict(group), "width": group.width or (64 if self.image_size < 256 else 32)}
+    # --- the networks, and as functions of their weights ---
 
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
-        image, style = self.example(), jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
+        default = 64 if self.image_size < 256 else 32
+        shapes = [dataclasses.asdict(each) for each in (self.guide, self.generator, self.discriminator)]
+        guide, generator, discriminator = (each | {"width": each["width"] or default} for each in shapes)
+        guide = GuidingNetwork(self.heads * self.domains, self.style_dim, **guide, dtype=self.dtype)
+        generator = Generator(self.image_size, self.channels, **generator, dtype=self.dtype)
+        discriminator = Discriminator(self.image_size, self.domains, **discriminator, dtype=self.dtype)
         adam, rate = dataclasses.asdict(self.guide_adam), self.guide_adam.learning_rate
         rates = optax.piecewise_constant_schedule(rate, {self.alone_steps: self.joint_guide_rate / rate})
-        guide = optimizers.adam(**adam | {"learning_rate": rates})
+        alone = optimizers.adam(**adam | {"learning_rate": rates})
         game = optimizers.build(self.optimizer, **dataclasses.asdict(self.adam))
+        image, style = self.example(), jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
         return {
-            "guide": Network(self.guiding_network(), guide, (image,), averaged=True, options={"train": True}),
-            "generator": Network(self.translator, game, (image, style), averaged=True),
-            "discriminator": Network(self.critic, game, (image,)),
+            "guide": Network(guide, alone, (image,), averaged=True, options={"train": True}),
+            "generator": Network(generator, game, (image, style), averaged=True),
+            "discriminator": Network(discriminator, game, (image,)),
         }
 
     @property
-    def multiple(self) -> int:
-        return self.translator.multiple
+    def heads(self) -> int:
+        return len(self.marginal_weights)
+
+    def memory(self, key: Array, batch_size: int) -> dict[str, PyTree]:
+        key_queue.check_batch(self.queue_size, max(batch_size, self.guide_batch_size))
+        # Fresh codes of the guiding network are short: its heads start at 0.01.
+        scale = 1.0 if self.normalize_style else 0.1
+        queue = key_queue.create(key, self.queue_size, self.style_dim, scale=scale)
+        queue = restarting_queue.create(queue, batch_size) if self.reference_quirks else queue
+        return {"queue": queue, "head_scores": jnp.zeros(self.heads), "head": jnp.zeros((), jnp.int32)}
 
     def init(self, key: Array, batch_size: int) -> TrainState:
         state = super().init(key, batch_size)
@@ -223,40 +223,31 @@ class TUNIT(Method):
             state = state.replace(memory={**state.memory, "domains": domains})
         return state
 
-    def memory(self, key: Array, batch_size: int) -> dict[str, Any]:
-        """Begin the queue, the heads' scores and, for domains that stay, the network that found them (`init`)."""
-        key_queue.check_batch(self.queue_size, max(batch_size, self.guide_batch_size))
-        # Fresh codes of the guiding network are short: its heads start at 0.01.
-        scale = 1.0 if self.normalize_style else 0.1
-        queue = key_queue.create(key, self.queue_size, self.style_dim, scale=scale)
-        if self.reference_quirks:
-            queue = restarting_queue.create(queue, batch_size)
-        heads = len(self.marginal_weights)
-        return {"queue": queue, "head_scores": jnp.zeros(heads), "head": jnp.zeros((), jnp.int32)}
+    def statistics(self, axis_name: str | None) -> str | None:
+        """Return the axis over which batch-norm and clustering statistics are taken."""
+        return axis_name if self.sync_statistics else None
 
-    def look(
-        self, variables: PyTree, images: Array, axis_name: str | None = None, *, train: bool = True
-    ) -> tuple[Array, Array, PyTree]:
+    def look(self, variables: PyTree, images: Array, axis_name: str | None = None, *, train: bool = True):
         """Return every head's logits [B, heads, K], style codes [B, D] and, in training, the new batch statistics."""
-        network, stats = self.guiding_network(axis_name), {}
+        network = self.networks["guide"].module.clone(axis_name=self.statistics(axis_name))
         if train:
             (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
         else:
-            logits, style = network.apply(variables, images, train=False)
+            (logits, style), stats = network.apply(variables, images, train=False), {}
         style = contrastive.normalize(style) if self.normalize_style else style
-        return logits.reshape(len(images), -1, self.domains), style, stats
+        return logits.reshape(-1, self.heads, self.domains), style, stats
 
     def keys_of(self, state: TrainState, images: Array, axis_name: str | None) -> Array:
         """Encode images with the averaged guiding network, which like MoCo's normalises by its own batch."""
         return jax.lax.stop_gradient(self.look(state.learners["guide"].averaged, images, axis_name)[1])
 
-    def generate(self, params: PyTree, content: Array, style: Array) -> Array:
-        """Draw images from content codes and style codes [B, D]."""
-        return self.translator.apply({"params": params}, content, style, method="decode")
+    def generate(self, params: PyTree, *inputs: Array, part: str) -> Array:
+        """Return content codes of images (`part` "encode"), or images of content and style codes ("decode")."""
+        return self.networks["generator"].module.apply({"params": params}, *inputs, method=part)
 
     def discriminate(self, params: PyTree, images: Array, domains: Array) -> Array:
         """Return the logits [B] of images within their domains."""
-        return adversarial.select(self.critic.apply({"params": params}, images), domains)
+        return adversarial.select(self.networks["discriminator"].module.apply({"params": params}, images), domains)
 
     # --- the iteration ---
 
@@ -265,122 +256,111 @@ class TUNIT(Method):
     ) -> tuple[TrainState, Metrics]:
         """Do one iteration: the guiding network, then the discriminator, then generator and guiding network (Eq. 6).
 
-        `views` is what the method of that name makes.
+        `views` is what the method of that name makes; what else the losses read is added to it.
         """
-        keys, terms = self.keys_of(state, views["x_aug"], axis_name), {}
+        keys, queue, terms = self.keys_of(state, views["x_aug"], axis_name), state.memory["queue"], {}
+        views = {**views, "key": keys}
         if self.reference_quirks:
-            queue = restarting_queue.begin(state.memory["queue"], keys, state.step, axis_name)
-            state = state.replace(memory={**state.memory, "queue": queue})
+            queue = restarting_queue.begin(queue, keys, state.step, axis_name)
+            views["valid"] = restarting_queue.valid(queue, state.step)
+        views["queue"] = key_queue.negatives(queue)
+        if phase.labelled:
+            views["domain"] = views["label"]
         if not phase.translates or self.joint_training != "frozen":
-            state, logits, terms = self.sort(state, views, keys, phase, axis_name)
-            if self.reference_quirks and self.labels.some and not phase.labelled:
-                views = {**views, "domains": logits[:, state.memory["head"]].argmax(-1)}
+            state, terms, before = self.guide_step(state, views, phase, axis_name)
+            if self.reference_quirks and self.labels.some and self.joint_training == "joint":
+                views = {"domain": before, **views}
         if phase.translates:
-            state, of_game = self.redraw(state, views, phase, axis_name)
-            terms |= of_game
-        state = self.remember(state, keys, phase, axis_name)
+            views["key_ref"] = collectives.take(self.keys_of(state, views["x"], axis_name), views["perm"], axis_name)
+            state, _, played = play(
+                state,
+                self.optimizers,
+                players=("generator",) if self.joint_training == "frozen" else ("generator", "guide"),
+                opponents=("discriminator",),
+                make=functools.partial(self.make, state, views, axis_name),
+                oppose=functools.partial(self.oppose, views, phase, axis_name),
+                deceive=functools.partial(self.deceive, views),
+                axis_name=axis_name,
+            )
+            terms |= played
+        state = self.remember(state, key_queue.push(queue, keys, axis_name), phase)
         return state.replace(step=state.step + 1), collectives.mean(terms, axis_name)
 
-    def sort(self, state: TrainState, views: Batch, keys: Array, phase: TUNITPhase, axis_name: str | None):
-        """Let the guiding network sort images into domains and tell their styles (Eq. 1 and 2).
+    def guide_step(self, state: TrainState, views: Batch, phase: TUNITPhase, axis_name: str | None):
+        """Let the guiding network sort images into domains (Eq. 1) and tell their styles (Eq. 2).
 
-        Returns the state, the logits [B, heads, K] from before the step, and the terms.
+        Returns the state, the terms, and the domains int32 [B] from before the step.
         """
-        learner = state.learners["guide"]
+        learner, head = state.learners["guide"], state.memory["head"]
 
         def loss_fn(params):
             logits, style, stats = self.look({"params": params["guide"], **learner.stats}, views["x"], axis_name)
             others, _, stats = self.look({"params": params["guide"], **stats}, views["x_aug"], axis_name)
-            terms = {"contrastive": self.contrast(style, keys, state)}
-            terms |= self.agree(logits, others, views, phase, axis_name)
-            # The published code scales the unlabelled iterations of a semi-supervised run from the start.
-            scaled = phase.translates or (self.labels.some and not phase.labelled)
+            terms = {"contrastive": self.contrast(style, views["key"], views)}
+            terms |= self.sort(logits, others, views, phase, axis_name)
             loss = self.clustering_weight * terms.get("clustering", 0.0)
             if phase.translates or self.joint_training != "frozen_domains":
                 loss += self.contrastive_weight * terms["contrastive"]
-            loss *= self.joint_guide_weight if scaled else 1.0
+            # The published code scales the unlabelled iterations of a semi-supervised run from the start.
+            if phase.translates or (self.labels.some and not phase.labelled):
+                loss *= self.joint_guide_weight
             return loss, ((terms, logits, others), {"guide": stats})
 
         learners, (terms, logits, others) = descend({"guide": learner}, self.optimizers, loss_fn, axis_name=axis_name)
         state = state.with_learners(learners)
         if not phase.translates:
-            scores = self.information(logits, others, jnp.ones(logits.shape[1]), axis_name)
+            scores = clustering.iic_of_heads(logits, others, jnp.ones(self.heads), axis_name=self.statistics(axis_name))
             scores = 0.98 * state.memory["head_scores"] + 0.02 * collectives.mean(scores, axis_name)
             state = state.replace(memory={**state.memory, "head_scores": scores, "head": scores.argmin()})
-        return state, logits, named("guide", terms)
+        return state, named("guide", terms), logits[:, head].argmax(-1)
 
-    def agree(self, logits: Array, others: Array, views: Batch, phase: TUNITPhase, axis_name) -> Metrics:
+    def sort(self, logits: Array, others: Array, views: Batch, phase: TUNITPhase, axis_name: str | None) -> Metrics:
         """Have two views of an image agree on its domain (Eq. 1), or both on its label where some images have one."""
         if phase.labelled and self.labels.some:
             by_head = jax.vmap(clustering.cross_entropy, (1, None))
-            return {"clustering": (by_head(logits, views["label"]) + by_head(others, views["label"])).mean()}
+            return {"clustering": (by_head(logits, views["domain"]) + by_head(others, views["domain"])).mean()}
         if phase.labelled or (phase.translates and self.joint_training == "frozen_domains"):
             return {}
-        return {"clustering": self.information(logits, others, jnp.array(self.marginal_weights), axis_name).mean()}
+        weights, axis_name = jnp.array(self.marginal_weights), self.statistics(axis_name)
+        return {"clustering": clustering.iic_of_heads(logits, others, weights, axis_name=axis_name).mean()}
 
-    def information(self, logits: Array, others: Array, weights: Array, axis_name: str | None) -> Array:
-        """Return each head's negative mutual information [heads], its marginals weighed by `weights` [heads]."""
-        axis = axis_name if self.sync_statistics else None
-        iic = jax.vmap(lambda p, q, weight: clustering.iic(p, q, marginal_weight=weight, axis_name=axis), (1, 1, 0))
-        return iic(jax.nn.softmax(logits), jax.nn.softmax(others), weights)
+    def contrast(self, style: Array, keys: Array, views: Batch) -> Array:
+        """Tell each style code's key from the queue's."""
+        return contrastive.info_nce(style, keys, views["queue"], self.temperature, valid=views.get("valid"))
 
-    def redraw(self, state: TrainState, views: Batch, phase: TUNITPhase, axis_name: str | None):
-        """Let the discriminator learn from translations, then generator and guiding network against it.
-
-        Returns the state and the terms.
-        """
-        keys = collectives.take(self.keys_of(state, views["x"], axis_name), views["perm"], axis_name)
-        state, _, terms = play(
-            state,
-            self.optimizers,
-            players=("generator",) if self.joint_training == "frozen" else ("generator", "guide"),
-            opponents=("discriminator",),
-            make=lambda params: self.make(params, state, views, phase, axis_name),
-            oppose=lambda params, made: self.oppose(params["discriminator"], made, views, phase, axis_name),
-            deceive=lambda _, made, opponents: self.deceive(made, opponents, state, views, keys),
-            axis_name=axis_name,
-        )
-        return state, terms
-
-    def make(self, params: Mapping[str, PyTree], state: TrainState, views: Batch, phase: TUNITPhase, axis_name):
+    def make(self, state: TrainState, views: Batch, axis_name: str | None, params: PyTree):
         """Redraw each image in the style of its reference, and in its own.
 
         Returns:
           images: both, float32 [2 B, S, S, C], and `judged`, the same for the adversarial loss; style [B, D], of the
           translations; domains int32 [2 B], of the references and of the images. And the guide's new statistics.
         """
-        learner, x, perm = state.learners["guide"], views["x"], views["perm"]
+        learner, x, both = state.learners["guide"], views["x"], functools.partial(self.both, views, axis_name)
         guide = {"params": params.get("guide", learner.params)}
-        logits, own, stats = self.look({**guide, **learner.stats}, x, axis_name)
-        # The reference images are a permutation of the batch, so that their codes and domains are too.
-        style = jnp.concatenate([collectives.take(own, perm, axis_name), own])
-        domains = self.domains_of(logits, state, views, phase)
-        content = self.translator.apply({"params": params["generator"]}, x, method="encode")
+        logits, style, stats = self.look({**guide, **learner.stats}, x, axis_name)
+        content, style = self.generate(params["generator"], x, part="encode"), both(style)
         content = jnp.concatenate([content, content])
-        images = judged = self.generate(params["generator"], content, style)
+        images = judged = self.generate(params["generator"], content, style, part="decode")
         if not self.adversarial_feedback:
-            judged = self.generate(params["generator"], content, jax.lax.stop_gradient(style))
-        made = {
-            "images": images,
-            "judged": judged,
-            "style": self.look({**guide, **stats}, images[: len(x)], axis_name)[1],
-            "domains": jnp.concatenate([collectives.take(domains, perm, axis_name), domains]),
-        }
+            # The same images, through which the discriminator teaches the generator alone.
+            judged = self.generate(params["generator"], content, jax.lax.stop_gradient(style), part="decode")
+        _, read, _ = self.look({**guide, **stats}, images[: len(x)], axis_name)
+        domains = views.get("domain")
+        if domains is None:
+            if self.joint_training == "frozen_domains":
+                logits, _, _ = self.look(state.memory["domains"], x, train=False)
+            domains = logits[:, state.memory["head"]].argmax(-1)
+        made = {"images": images, "judged": judged, "style": read, "domains": both(domains)}
         return made, {"guide": stats} if "guide" in params else {}
 
-    def domains_of(self, logits: Array, state: TrainState, views: Batch, phase: TUNITPhase) -> Array:
-        """Return the domains int32 [B] of images: their labels, or what the best head says."""
-        if phase.labelled:
-            return views["label"]
-        if self.joint_training == "frozen_domains":
-            logits = self.look(state.memory["domains"], views["x"], train=False)[0]
-        elif "domains" in views:
-            return views["domains"]
-        return logits[:, state.memory["head"]].argmax(-1)
+    @staticmethod
+    def both(views: Batch, axis_name: str | None, array: Array) -> Array:
+        """Put what the references have, which are a permutation of the batch, before what the images have [B, ...]."""
+        return jnp.concatenate([collectives.take(array, views["perm"], axis_name), array])
 
-    def oppose(self, params: PyTree, made, views: Batch, phase: TUNITPhase, axis_name: str | None):
+    def oppose(self, views: Batch, phase: TUNITPhase, axis_name: str | None, params: PyTree, made: Batch):
         """Tell reference images from translations within the reference's domain (Eq. 3, hinge form)."""
-        size, terms = len(views["x"]), {}
+        params, size, terms = params["discriminator"], len(views["x"]), {}
         reference, domains = collectives.take(views["x"], views["perm"], axis_name), made["domains"][:size]
         if phase.penalised:
             terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x, domains), reference)
@@ -391,47 +371,40 @@ class TUNIT(Method):
         loss = terms["real"] + terms["fake"] + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
         return loss, (terms, {})
 
-    def deceive(self, made, opponents: Learners, state: TrainState, views: Batch, keys: Array):
+    def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, come back to the image with its own style, and keep the reference's style (Eq. 3 to 6)."""
         judged = self.discriminate(opponents["discriminator"].params, made["judged"], made["domains"])
         terms = {
             "adversarial": 2 * adversarial.hinge_generator(judged),
             "reconstruction": reconstruction.l1(made["images"][len(views["x"]) :], views["x"]),
-            "style": self.contrast(made["style"], keys, state),
+            "style": self.contrast(made["style"], views["key_ref"], views),
         }
         loss = self.reconstruction_weight * terms["reconstruction"] + self.style_weight * terms["style"]
         return loss + self.adversarial_weight * terms["adversarial"], terms
 
-    def contrast(self, style: Array, keys: Array, state: TrainState) -> Array:
-        """Tell each style code's key from the queue's."""
-        queue = state.memory["queue"]
-        valid = restarting_queue.valid(queue, state.step) if self.reference_quirks else None
-        return contrastive.info_nce(style, keys, key_queue.negatives(queue), self.temperature, valid=valid)
-
-    def remember(self, state: TrainState, keys: Array, phase: TUNITPhase, axis_name: str | None) -> TrainState:
-        """Move the averages, queue the new keys and, before the generator trains, keep the domains (Table 1, E)."""
-        averages = {"guide": state.learners["guide"].average(self.key_average)}
-        if phase.translates:
-            decay = jnp.where(state.step < self.average_start, 0.0, self.generator_average)
-            averages["generator"] = state.learners["generator"].average(decay)
-        memory = {**state.memory, "queue": key_queue.push(state.memory["queue"], keys, axis_name)}
+    def remember(self, state: TrainState, queue: PyTree, phase: TUNITPhase) -> TrainState:
+        """Move the averages and, before the generator trains, keep the network that knows the domains (Table 1, E)."""
+        memory = {**state.memory, "queue": queue}
         if "domains" in memory and not phase.translates:
-            memory["domains"] = averages["guide"].variables
-        return state.with_learners(averages).replace(memory=memory)
+            memory["domains"] = state.learners["guide"].variables
+        state = state.average(guide=self.key_average).replace(memory=memory)
+        if not phase.translates:
+            return state
+        return state.average(generator=jnp.where(state.step < self.average_start, 0.0, self.generator_average))
 
-    # --- the data ---
+    # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of every image uint8 [B, S, S, C] and draw its reference.
+        """Make two views of every image uint8 [B, S, S, C] and sample its reference.
 
         Returns:
-          x and x_aug, the views, float32 [B, S, S, C]; perm int32 [B], the place of each image's reference in the
-          global batch; label int32 [B].
+          x, x_aug: float32 [B, S, S, C]; perm: int32 [B], the place in the global batch of each image's reference;
+          label: int32 [B].
         """
         images, size = batch["image"], len(batch["image"])
-        plain, strong, shuffle = jax.random.split(key, 3)
-        plain, strong = (collectives.example_keys(each, size, axis_name) for each in (plain, strong))
-        perm = jax.random.permutation(shuffle, collectives.global_size(size, axis_name))
+        plain_key, strong_key, perm_key = jax.random.split(key, 3)
+        plain, strong = (collectives.example_keys(part, size, axis_name) for part in (plain_key, strong_key))
+        perm = jax.random.permutation(perm_key, collectives.global_size(size, axis_name))
         return {
             "x": augment.plain_view(plain, images, flip=self.flip),
             "x_aug": augment.strong_view(strong, images, flip=self.flip, **dataclasses.asdict(self.view)),
@@ -439,16 +412,14 @@ class TUNIT(Method):
             "label": batch["label"],
         }
 
-    # --- what a trained model offers ---
-
     def variables(self, state: TrainState) -> PyTree:
         kept = {name: state.memory[name] for name in ("head", "domains") if name in state.memory}
-        return {name: state.learners[name].averaged for name in ("guide", "generator")} | kept
+        return super().variables(state) | kept
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""
         style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
-        return self.translator.apply(variables["generator"], inputs["content"], style)
+        return self.networks["generator"].module.apply(variables["generator"], inputs["content"], style)
 
     def read_style(self, variables: PyTree, images: Array) -> Array:
         return self.look(variables["guide"], images, train=False)[1]
@@ -459,6 +430,5 @@ class TUNIT(Method):
 
     @property
     def readouts(self):
-        """Style codes, and clusters unless all labels are given: then no loss reaches the heads."""
-        clusters = {} if self.labels.share == 1 else {"cluster": self.read_cluster}
-        return {"style": self.read_style} | clusters
+        clusters = {"cluster": self.read_cluster}
+        return {"style": self.read_style} | (clusters if self.labels.share < 1 else {})

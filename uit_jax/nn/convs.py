@@ -1,4 +1,4 @@
-"""Convolutions with the conventions of the papers' reference code; some joined with a change of size.
+"""Convolutions with the conventions of the papers' reference code, some joined with a change of size; initialisers.
 
 Parameters are float32 whatever the compute `dtype` is.
 """
@@ -15,13 +15,56 @@ from uit_jax.types import Array
 
 PADDING = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
 
-
 kaiming_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 """Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * in))."""
 
-
 kaiming_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 """Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * out))."""
+
+
+def initializer(name: str, gain: float = 0.02) -> Callable:
+    """Return the Flax initialiser of weights that torch's has by this name.
+
+    "xavier": normal of std gain * sqrt(2 / (k * k * (in + out))); "normal": of std gain; "kaiming": of std
+    sqrt(2 / (k * k * in)), whatever the gain; "orthogonal": orthonormal rows times the gain.
+    """
+    if name == "kaiming":
+        return kaiming_fan_in
+    return {
+        "xavier": nn.initializers.variance_scaling(gain**2, "fan_avg", "normal"),
+        "normal": nn.initializers.normal(gain),
+        "orthogonal": nn.initializers.orthogonal(gain),
+    }[name]
+
+
+def convolve(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0, 0)) -> Array:
+    """Convolve images [B, H, W, in] by a kernel [k, k, in, out], with zeros before and after both axes."""
+    steps, numbers = (stride, stride), ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, steps, (pad, pad), dimension_numbers=numbers)
+
+
+Phases = tuple[tuple[tuple[int, ...], ...], ...]
+
+
+def sub_pixel(x: Array, kernel: Array, phases: Phases, pad: tuple[int, int] = (0, 0)) -> Array:
+    """Convolve a grid twice as fine as that of the images, without making it: [B, H, W, in] -> [B, 2h, 2w, out].
+
+    Taps that meet one coarse pixel are added up first, which leaves a kernel of n x n on the coarse grid for each of
+    the four fine pixels of a coarse one; h = H - n + 1, w = W - n + 1, and more by what is padded.
+
+    Args:
+      kernel: [k, k, in, out], on the fine grid.
+      phases: [2, n, k], for the first and the second of two fine pixels along an axis: 1 where, of the n coarse pixels
+        of a place, that of the row meets the tap of the column, 0 elsewhere.
+      pad: zeros before and after both axes.
+    """
+    reach, features = len(phases[0]), kernel.shape[-1]
+    table = jnp.array(phases, kernel.dtype)
+    coarse = jnp.einsum("sap,tbq,pqio->abisto", table, table, kernel)
+    y = convolve(x, coarse.reshape(reach, reach, x.shape[-1], 4 * features).astype(x.dtype), pad=pad)
+    batch, height, width, _ = y.shape
+    y = y.reshape(batch, height, width, 2, 2, features).transpose(0, 1, 3, 2, 4, 5)
+    return y.reshape(batch, 2 * height, 2 * width, features)
 
 
 class Conv(nn.Module):
@@ -57,16 +100,14 @@ class Conv(nn.Module):
         )(x)
 
 
-# Rows: the three coarse pixels around a fine one, for an even and for an odd fine pixel; columns: the five taps.
-_PHASES = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)), ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
+# The three coarse pixels around a fine one, for an even and for an odd fine pixel.
+_REPEATED_5 = ((1, 1, 0, 0, 0), (0, 0, 1, 1, 0), (0, 0, 0, 0, 1)), ((1, 0, 0, 0, 0), (0, 1, 1, 0, 0), (0, 0, 0, 1, 1))
 
 
 class UpsampleConv(nn.Module):
     """Double H and W by repetition, then convolve 5 x 5 with reflected borders: [B, H, W, in] -> [B, 2H, 2W, features].
 
-    Equal to repeating and convolving, with 9 multiplications for every 25: taps that fall on copies of one pixel are
-    added up first, which leaves a 3 x 3 kernel on the coarse grid for each of the four fine pixels of a coarse
-    one. H and W are 2 at least.
+    Equal to repeating and convolving, with 9 multiplications for every 25: see `sub_pixel`. H and W are 2 at least.
     """
 
     features: int
@@ -74,25 +115,19 @@ class UpsampleConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        conv = _KernelAndBias(self.features, name="conv")
-        kernel, bias = (value.astype(self.dtype) for value in conv(x.shape[-1]))
+        kernel, bias = _KernelAndBias(self.features, name="conv")(x.shape[-1])
         x = x.astype(self.dtype)
-        batch, height, width, channels = x.shape
-        phases = jnp.array(_PHASES, self.dtype)
-        coarse = jnp.einsum("sap,tbq,pqio->abisto", phases, phases, kernel)
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
-        y = _convolve(padded, coarse.reshape(3, 3, channels, 4 * self.features))
-        y = y.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
-        y = y.reshape(batch, 2 * height, 2 * width, self.features)
+        y = sub_pixel(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), kernel, _REPEATED_5)
         # The coarse grid was continued by its edge; reflecting the fine one differs by one tap in the outermost lines.
+        kernel = kernel.astype(self.dtype)
         for line, edge, inner, tap in ((0, 0, 1, 0), (-1, -1, -2, 4)):
             row = (x[:, inner] - x[:, edge]).repeat(2, axis=1)
             row = jnp.pad(row, ((0, 0), (2, 2), (0, 0)), mode="reflect")
-            y = y.at[:, line].add(_convolve(row[:, None], kernel[None, tap])[:, 0])
+            y = y.at[:, line].add(convolve(row[:, None], kernel[None, tap])[:, 0])
             column = (x[:, :, inner] - x[:, :, edge]).repeat(2, axis=1)
             column = jnp.pad(column, ((0, 0), (2, 2), (0, 0)), mode="edge")
-            y = y.at[:, :, line].add(_convolve(column[:, :, None], kernel[:, tap, None])[:, :, 0])
-        return y + per_channel(bias)
+            y = y.at[:, :, line].add(convolve(column[:, :, None], kernel[:, tap, None])[:, :, 0])
+        return y + per_channel(bias).astype(self.dtype)
 
 
 class PooledConv(nn.Module):
@@ -109,17 +144,20 @@ class PooledConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel, bias = _KernelAndBias(self.features, 3, self.kernel_init, name="conv")(x.shape[-1])
-        x = _bordered(x.astype(self.dtype))
+        x = bordered(x.astype(self.dtype))
         x = x[:, 1:] + x[:, :-1]
         x = (x[:, :, 1:] + x[:, :, :-1]) / 4
         return _convolve_by_2(x, kernel.astype(self.dtype)) + per_channel(bias).astype(self.dtype)
 
 
+# The two coarse pixels that a fine one sees: an odd one looks ahead from its coarse pixel, an even one back.
+_REPEATED_3 = ((1, 1, 0), (0, 0, 1)), ((1, 0, 0), (0, 1, 1))
+
+
 class RepeatedConv(nn.Module):
     """Double H and W by repetition, then convolve 3 x 3 with a border of zeros: [B, H, W, in] -> [B, 2H, 2W, features].
 
-    Equal to repeating and `Conv`, with the parameters of `Conv` and 4 multiplications for every 9: taps that fall on
-    copies of one pixel are added up first, which leaves 2 x 2 taps for each of the four fine pixels of a coarse one.
+    Equal to repeating and `Conv`, with the parameters of `Conv` and 4 multiplications for every 9: see `sub_pixel`.
     """
 
     features: int
@@ -129,16 +167,39 @@ class RepeatedConv(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         kernel, bias = _KernelAndBias(self.features, 3, self.kernel_init, name="conv")(x.shape[-1])
-        batch, height, width, channels = x.shape
-        # Rows: the two coarse pixels that a fine one sees, for an even and for an odd one; columns: the three taps.
-        phases = jnp.array([[[1, 0, 0], [0, 1, 1]], [[1, 1, 0], [0, 0, 1]]], kernel.dtype)
-        coarse = jnp.einsum("sap,tbq,pqio->abisto", phases, phases, kernel).reshape(2, 2, channels, -1)
-        y = _convolve(_bordered(x.astype(self.dtype)), coarse.astype(self.dtype))
-        y = y.reshape(batch, height + 1, width + 1, 2, 2, self.features)
-        # An even fine pixel looks back from its coarse one, an odd one ahead.
-        y = jnp.stack([y[:, row : row + height, :, row] for row in (0, 1)], axis=2)
-        y = jnp.stack([y[:, :, :, column : column + width, column] for column in (0, 1)], axis=4)
-        return y.reshape(batch, 2 * height, 2 * width, self.features) + per_channel(bias).astype(self.dtype)
+        # Between two coarse pixels lie the odd fine one of the first and the even one of the second.
+        y = sub_pixel(bordered(x.astype(self.dtype)), kernel, _REPEATED_3)[:, 1:-1, 1:-1]
+        return y + per_channel(bias).astype(self.dtype)
+
+
+# The two fine pixels of a coarse one, by the coarse pixel and the next: coarse pixel i adds tap k to the fine pixel
+# 2 i - 1 + k.
+_TRANSPOSED_3 = ((0, 1, 0), (0, 0, 0)), ((0, 0, 1), (1, 0, 0))
+
+
+class TransposedConv(nn.Module):
+    """Double H and W by a transposed 3 x 3 convolution: [B, H, W, in] -> [B, 2H, 2W, features].
+
+    It is torch's of stride 2, padding 1 and output padding 1, without its zeros between the pixels: see `sub_pixel`.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Callable = kaiming_fan_in
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        kernel = self.param("kernel", self._initial, (3, 3, x.shape[-1], self.features))
+        y = sub_pixel(x.astype(self.dtype), kernel, _TRANSPOSED_3, pad=(0, 1))
+        if self.use_bias:
+            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
+            y = y + per_channel(bias).astype(self.dtype)
+        return y
+
+    def _initial(self, key: Array, shape: tuple[int, ...]) -> Array:
+        # Torch keeps transposed kernels as (in, out), and its initialisers take the first for the output.
+        return self.kernel_init(key, (3, 3, shape[3], shape[2])).swapaxes(2, 3)
 
 
 class NarrowConv(nn.Module):
@@ -158,7 +219,7 @@ class NarrowConv(nn.Module):
         conv, size = _KernelAndBias(self.features, self.kernel, self.kernel_init, name="conv"), self.kernel
         kernel, bias = conv(x.shape[-1])
         columns = kernel.transpose(0, 2, 1, 3).reshape(size, 1, x.shape[-1], size * self.features)
-        y = _convolve(x.astype(self.dtype), columns.astype(self.dtype)).astype(jnp.float32)
+        y = convolve(x.astype(self.dtype), columns.astype(self.dtype)).astype(jnp.float32)
         width = y.shape[2] - size + 1
         y = y.reshape(*y.shape[:3], size, self.features)
         y = sum(y[:, :, column : column + width, column] for column in range(size))
@@ -178,24 +239,19 @@ class _KernelAndBias(nn.Module):
         return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
 
 
-def _convolve(x: Array, kernel: Array, stride: int = 1) -> Array:
-    steps = (stride, stride)
-    return jax.lax.conv_general_dilated(x, kernel, steps, "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
-
 @jax.custom_vjp
 def _convolve_by_2(x: Array, kernel: Array) -> Array:
-    return _convolve(x, kernel, 2)
+    return convolve(x, kernel, 2)
 
 
 @jax.custom_vjp
 def _input_gradient(x: Array, kernel: Array, cotangent: Array) -> Array:
     """Return the gradient of `_convolve_by_2` by x, of which only the shape counts."""
-    return jax.vjp(lambda x: _convolve(x, kernel, 2), x)[1](cotangent)[0]
+    return jax.vjp(lambda x: convolve(x, kernel, 2), x)[1](cotangent)[0]
 
 
 def _kernel_gradient(x: Array, kernel: Array, cotangent: Array) -> Array:
-    return jax.vjp(lambda kernel: _convolve(x, kernel, 2), kernel)[1](cotangent)[0]
+    return jax.vjp(lambda kernel: convolve(x, kernel, 2), kernel)[1](cotangent)[0]
 
 
 def _convolve_by_2_back(arguments, cotangent: Array):
@@ -208,26 +264,9 @@ def _input_gradient_back(arguments, direction: Array):
 
 
 _convolve_by_2.defvjp(lambda *arguments: (_convolve_by_2(*arguments), arguments), _convolve_by_2_back)
-
-
 _input_gradient.defvjp(lambda *arguments: (_input_gradient(*arguments), arguments), _input_gradient_back)
 
 
-def _bordered(x: Array) -> Array:
+def bordered(x: Array) -> Array:
     """Put a border of zeros, one pixel wide, around images."""
     return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-
-
-def initializer(name: str, gain: float = 0.02) -> Callable:
-    """Return the Flax initialiser of weights that torch's has by this name.
-
-    "xavier": normal of std gain * sqrt(2 / (k * k * (in + out))); "normal": of std gain; "kaiming": of std
-    sqrt(2 / (k * k * in)), whatever the gain; "orthogonal": orthonormal rows times the gain.
-    """
-    if name == "kaiming":
-        return kaiming_fan_in
-    return {
-        "xavier": nn.initializers.variance_scaling(gain**2, "fan_avg", "normal"),
-        "normal": nn.initializers.normal(gain),
-        "orthogonal": nn.initializers.orthogonal(gain),
-    }[name]

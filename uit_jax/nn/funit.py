@@ -6,8 +6,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn import norms, resampling
-from uit_jax.nn.convs import Conv, PooledConv
+from uit_jax.nn import blocks, norms
+from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
 
@@ -20,22 +20,15 @@ class _DiscriminatorBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        # A mean over pixels and a 1 x 1 convolution without bias commute: the mean first is the cheaper order.
-        shortcut = resampling.average_pool(x) if self.down else x
-        if x.shape[-1] != self.features:
-            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
-        y = norms.FilterResponseNorm(name="norm_0")(x)
-        if self.down:
-            y = PooledConv(x.shape[-1], dtype=self.dtype, name="conv_0")(y)
-        else:
-            y = Conv(x.shape[-1], 3, pad=1, dtype=self.dtype, name="conv_0")(y)
-        y = norms.FilterResponseNorm(name="norm_1")(y)
-        y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(y)
-        return (shortcut + y) / math.sqrt(2)
+        def activate(index: int, x: Array) -> Array:
+            return norms.FilterResponseNorm(name=f"norm_{index}")(x)
+
+        size = "half" if self.down else "same"
+        return blocks.preactivated(x, activate, x.shape[-1], self.features, size=size, dtype=self.dtype)
 
 
 class Discriminator(nn.Module):
-    """Judge an image once for every domain: [B, S, S, C] -> logits [B, K]; a domain's own logit counts.
+    """Discriminate an image once for every domain: [B, S, S, C] -> logits [B, K]; a domain's own logit counts.
 
     log2(S) - 2 stages of `blocks` residual blocks, the last of which doubles the width and halves S, end at
     4 x 4.

@@ -6,30 +6,22 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn import convs, norms
+from uit_jax.nn import blocks, convs, norms
 from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
 
 class _ResidualBlock(nn.Module):
-    """x + 0.1 * (conv, norm, relu, conv, norm)(x); the norms are adaptive where `style` is given."""
+    """x + 0.1 * (conv, norm, relu, conv, norm)(x); norms are adaptive where `styles` yields their (bias, weight)."""
 
-    features: int
     dtype: Any
 
     @nn.compact
     def __call__(self, x: Array, styles=None) -> Array:
-        residual = x
-        for index in range(2):
-            residual = Conv(self.features, 3, pad=1, pad_mode="reflect", dtype=self.dtype, name=f"conv_{index}")(
-                residual
-            )
-            if styles is None:
-                residual = norms.instance_norm(residual)
-            else:
-                residual = norms.adaptive_instance_norm(residual, *next(styles))
-            residual = nn.relu(residual) if index == 0 else residual
-        return x + 0.1 * residual
+        def normalize(index: int, x: Array) -> Array:
+            return norms.instance_norm(x) if styles is None else norms.adaptive_instance_norm(x, *next(styles))
+
+        return blocks.normalized(x, normalize, 0.1, dtype=self.dtype)
 
 
 class _ContentEncoder(nn.Module):
@@ -50,7 +42,7 @@ class _ContentEncoder(nn.Module):
             x = Conv(features, 4, 2, pad=1, pad_mode="reflect", dtype=self.dtype, name=f"down_{index}")(x)
             x = nn.relu(norms.instance_norm(x))
         for index in range(self.blocks):
-            x = _ResidualBlock(self.width * 2**self.downs, self.dtype, name=f"block_{index}")(x)
+            x = _ResidualBlock(self.dtype, name=f"block_{index}")(x)
         return x
 
 
@@ -72,7 +64,7 @@ class _Decoder(nn.Module):
     def __call__(self, x: Array, parameters: Array) -> Array:
         styles = self._split(parameters)
         for index in range(self.blocks):
-            x = _ResidualBlock(self.width * 2**self.downs, self.dtype, name=f"block_{index}")(x, styles)
+            x = _ResidualBlock(self.dtype, name=f"block_{index}")(x, styles)
         for index in range(self.downs):
             features = self.width * 2 ** (self.downs - index - 1)
             x = convs.UpsampleConv(features, self.dtype, name=f"up_{index}")(x)
@@ -89,7 +81,7 @@ class _Decoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Redraw the content of one image in the style of another.
+    """Translate the content of one image to the style of another.
 
     `image_size` fixes the depth (the bottleneck is `bottleneck` pixels a side at that size); the
     network takes images of any H and W that are multiples of `multiple`.
@@ -125,7 +117,7 @@ class Generator(nn.Module):
         return self.encoder(images)
 
     def decode(self, content: Array, style: Array) -> Array:
-        """Draw images in [-1, 1] from content codes and style codes [B, D]."""
+        """Generate images in [-1, 1] from content codes and style codes [B, D]."""
         hidden = nn.relu(self.mlp[1](nn.relu(self.mlp[0](style))))
         return self.decoder(content, self.mlp[2](hidden))
 

@@ -18,10 +18,10 @@ class PatchMLP(nn.Module):
 
     @nn.compact
     def __call__(self, features: dict[int, Array]) -> dict[int, Array]:
-        codes, drawn = {}, initializer(self.initializer, self.gain)
+        codes, kernel_init = {}, initializer(self.initializer, self.gain)
         for tap, x in sorted(features.items()):
-            x = nn.relu(nn.Dense(self.dim, kernel_init=drawn, name=f"tap_{tap}_0")(x))
-            codes[tap] = nn.Dense(self.dim, kernel_init=drawn, name=f"tap_{tap}_1")(x)
+            x = nn.relu(nn.Dense(self.dim, kernel_init=kernel_init, name=f"tap_{tap}_0")(x))
+            codes[tap] = nn.Dense(self.dim, kernel_init=kernel_init, name=f"tap_{tap}_1")(x)
         return codes
 
 

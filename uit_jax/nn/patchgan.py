@@ -12,12 +12,12 @@ from uit_jax.types import Array
 
 
 def smallest(layers: int = 3) -> int:
-    """Return the smallest side of an image of which `PatchDiscriminator` judges a patch."""
+    """Return the smallest side of an image of which `PatchDiscriminator` sees a patch."""
     return 3 * 2 ** max(layers, 1)
 
 
 class PatchDiscriminator(nn.Module):
-    """Judge overlapping patches of images: [B, H, W, C] -> logits [B, h, w, 1].
+    """Discriminate overlapping patches of images: [B, H, W, C] -> logits [B, h, w, 1].
 
     `layers` halvings, then two convolutions; sides of `smallest(layers)` at least. With three layers and
     anti-aliasing a logit sees 84 pixels a side (70 without).
@@ -51,12 +51,12 @@ class PatchDiscriminator(nn.Module):
         return self._conv(1, name="logits")(x).astype(jnp.float32)
 
     def _conv(self, features: int, **options) -> Conv:
-        drawn = initializer(self.initializer, self.gain)
-        return Conv(features, 4, pad=1, kernel_init=drawn, dtype=self.dtype, **options)
+        kernel_init = initializer(self.initializer, self.gain)
+        return Conv(features, 4, pad=1, kernel_init=kernel_init, dtype=self.dtype, **options)
 
 
 class PixelDiscriminator(nn.Module):
-    """Judge every pixel by its colour alone (arXiv:1611.07004, appendix 6.1.2): [B, H, W, C] -> logits [B, H, W, 1]."""
+    """Discriminate pixels by their colour alone (arXiv:1611.07004, 6.1.2): [B, H, W, C] -> logits [B, H, W, 1]."""
 
     width: int = 64
     norm: str = "instance"

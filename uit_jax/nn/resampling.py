@@ -1,5 +1,4 @@
-"""Changes of size without weights: pooling, and blurs before them."""
-
+"""Changes of size without weights: pooling, repetition, and those joined with a blur."""
 
 import flax.linen as nn
 import jax
@@ -16,6 +15,11 @@ def average_pool(x: Array) -> Array:
 def max_pool(x: Array) -> Array:
     """Halve H and W by the maximum of 2 x 2 blocks."""
     return nn.max_pool(x, (2, 2), (2, 2))
+
+
+def repeat(x: Array) -> Array:
+    """Double H and W by repetition of every pixel."""
+    return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
 def blur_down(x: Array) -> Array:

@@ -10,11 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
-from uit_jax.nn import norms
-from uit_jax.nn.convs import Conv, NarrowConv, initializer
+from uit_jax.nn import blocks, norms
+from uit_jax.nn.convs import Conv, NarrowConv, TransposedConv, initializer
 from uit_jax.nn.norms import Norm
 from uit_jax.nn.resampling import blur_down, blur_up
 from uit_jax.types import Array, PyTree, Stage
@@ -32,44 +31,6 @@ def pad_reflect(x: Array) -> Array:
     return jnp.pad(x, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect")
 
 
-# The two fine pixels of a coarse one (rows), by the coarse pixel and the next (columns) and the kernel's three taps:
-# coarse pixel i adds tap k to the fine pixel 2 i - 1 + k.
-_BETWEEN = (((0, 1, 0), (0, 0, 0)), ((0, 0, 1), (1, 0, 0)))
-
-
-class _UpConv(nn.Module):
-    """Double H and W by a transposed 3 x 3 convolution: [B, H, W, in] -> [B, 2H, 2W, features].
-
-    Its taps are sorted by the fine pixels they add to, which leaves a 2 x 2 kernel on the coarse grid for each of the
-    four fine pixels of a coarse one.
-    """
-
-    features: int
-    use_bias: bool
-    kernel_init: Callable
-    dtype: Any = jnp.float32
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        batch, height, width, channels = x.shape
-        kernel = self.param("kernel", self._drawn, (3, 3, channels, self.features)).astype(self.dtype)
-        taps = jnp.array(_BETWEEN, self.dtype)
-        coarse = jnp.einsum("sap,tbq,pqio->abisto", taps, taps, kernel).reshape(2, 2, channels, 4 * self.features)
-        y = jax.lax.conv_general_dilated(
-            x.astype(self.dtype), coarse, (1, 1), ((0, 1), (0, 1)), dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-        y = y.reshape(batch, height, width, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
-        y = y.reshape(batch, 2 * height, 2 * width, self.features)
-        if self.use_bias:
-            bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
-            y = y + norms.per_channel(bias.astype(self.dtype))
-        return y
-
-    def _drawn(self, key: Array, shape: tuple[int, ...]) -> Array:
-        # Torch keeps transposed kernels as (in, out), and its initialisers take the first for the output.
-        return self.kernel_init(key, (3, 3, shape[3], shape[2])).swapaxes(2, 3)
-
-
 class _ResidualBlock(nn.Module):
     """x + (conv, norm, relu, conv, norm)(x), borders reflected."""
 
@@ -81,21 +42,11 @@ class _ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, normalize: Callable, train: bool) -> Array:
-        y = x
-        for index in range(2):
-            y = Conv(
-                x.shape[-1],
-                3,
-                pad=1,
-                pad_mode="reflect",
-                use_bias=self.norm == "instance",
-                kernel_init=initializer(self.initializer, self.gain),
-                dtype=self.dtype,
-                name=f"conv_{index}",
-            )(y)
-            y = Norm(self.norm, self.gain, self.axis_name, name=f"norm_{index}")(y, normalize, train)
-            y = nn.relu(y) if index == 0 else y
-        return x + y
+        def norm(index: int, x: Array) -> Array:
+            return Norm(self.norm, self.gain, self.axis_name, name=f"norm_{index}")(x, normalize, train)
+
+        kernel_init = initializer(self.initializer, self.gain)
+        return blocks.normalized(x, norm, use_bias=self.norm == "instance", kernel_init=kernel_init, dtype=self.dtype)
 
 
 class ResNetGenerator(nn.Module):
@@ -122,9 +73,9 @@ class ResNetGenerator(nn.Module):
     dtype: Any = jnp.float32
 
     def setup(self):
-        drawn = initializer(self.initializer, self.gain)
+        kernel_init = initializer(self.initializer, self.gain)
         # A norm that subtracts a mean makes a bias needless; the published code drops it for all but instance norm.
-        options = dict(use_bias=self.norm == "instance", kernel_init=drawn, dtype=self.dtype)
+        options = dict(use_bias=self.norm == "instance", kernel_init=kernel_init, dtype=self.dtype)
         stride = 1 if self.antialias else 2
         self.stem = Conv(self.width, 2 * PAD + 1, **options)
         self.down = [Conv(self.width * 2 ** (i + 1), 3, stride, pad=1, **options) for i in range(DOWNS)]
@@ -134,8 +85,8 @@ class ResNetGenerator(nn.Module):
         if self.antialias_up:
             self.up = [Conv(count, 3, pad=1, **options) for count in features]
         else:
-            self.up = [_UpConv(count, **options) for count in features]
-        self.image = NarrowConv(self.target_channels, 2 * PAD + 1, kernel_init=drawn, dtype=self.dtype)
+            self.up = [TransposedConv(count, **options) for count in features]
+        self.image = NarrowConv(self.target_channels, 2 * PAD + 1, kernel_init=kernel_init, dtype=self.dtype)
         self.norm_down = [Norm(self.norm, self.gain, self.axis_name) for _ in range(1 + DOWNS)]
         self.norm_up = [Norm(self.norm, self.gain, self.axis_name) for _ in range(DOWNS)]
 
@@ -155,7 +106,7 @@ class ResNetGenerator(nn.Module):
         return self._run(x, self._layers(normalize, train)[0])[0]
 
     def decode(self, x: Array, normalize: Callable = norms.instance_norm, train: bool = False) -> Array:
-        """Draw images in [-1, 1] from codes."""
+        """Generate images in [-1, 1] from codes."""
         return self._run(x, self._layers(normalize, train)[2])[0]
 
     def _run(self, x: Array, steps: list[Callable], taps: tuple[int, ...] = ()) -> tuple[Array, dict[int, Array]]:
@@ -181,7 +132,7 @@ class ResNetGenerator(nn.Module):
 
     @nn.nowrap
     def stages(self) -> tuple[Stage, ...]:
-        """Return the network in parts that can be drawn in tiles; each is run on this network's variables.
+        """Return the network in parts that can be run in tiles, each on this network's variables.
 
         What tiling compiles is kept by a stage's `run`: equal networks have equal ones, but who wraps them (as a method
         does that prepares the image) must keep the wrapped tuple, in a cached property say, and not make it anew.

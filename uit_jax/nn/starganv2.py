@@ -1,4 +1,4 @@
-"""CLUIT's three networks (arXiv:2105.03117, Tables 4 to 6), of StarGAN v2's residual blocks (arXiv:1912.01865).
+"""StarGAN v2's residual blocks (arXiv:1912.01865) and CLUIT's three networks of them (arXiv:2105.03117, Tables 4 to 6).
 
 The tables are for 128 px. At another size there are as many halvings as it takes to the same 4 x 4, and for the
 generator to the same bottleneck; widths double up to `max_width`, as in StarGAN v2.
@@ -11,8 +11,8 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn import convs, norms, resampling
-from uit_jax.nn.convs import Conv, PooledConv, RepeatedConv
+from uit_jax.nn import blocks, convs, norms
+from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
 
@@ -50,19 +50,11 @@ class ResidualBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        # A mean over pixels and a 1 x 1 convolution without bias commute: the mean first is the cheaper order.
-        shortcut = resampling.average_pool(x) if self.down else x
-        if x.shape[-1] != self.features:
-            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
-        y = _Affine(name="norm_0")(x) if self.norm else x
-        y = nn.leaky_relu(y, 0.2)
-        if self.down:
-            y = PooledConv(x.shape[-1], dtype=self.dtype, name="conv_0")(y)
-        else:
-            y = Conv(x.shape[-1], 3, pad=1, dtype=self.dtype, name="conv_0")(y)
-        y = _Affine(name="norm_1")(y) if self.norm else y
-        y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(nn.leaky_relu(y, 0.2))
-        return (shortcut + y) / math.sqrt(2)
+        def activate(index: int, x: Array) -> Array:
+            return nn.leaky_relu(_Affine(name=f"norm_{index}")(x) if self.norm else x, 0.2)
+
+        size = "half" if self.down else "same"
+        return blocks.preactivated(x, activate, x.shape[-1], self.features, size=size, dtype=self.dtype)
 
 
 class StyledBlock(nn.Module):
@@ -77,18 +69,11 @@ class StyledBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, style: Array) -> Array:
-        shortcut = x
-        if x.shape[-1] != self.features:
-            shortcut = Conv(self.features, 1, use_bias=False, dtype=self.dtype, name="shortcut")(shortcut)
-        y = nn.leaky_relu(_Adaptive(name="norm_0")(x, style), 0.2)
-        if self.up:
-            shortcut = shortcut.repeat(2, axis=1).repeat(2, axis=2)
-            y = RepeatedConv(self.features, dtype=self.dtype, name="conv_0")(y)
-        else:
-            y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_0")(y)
-        y = nn.leaky_relu(_Adaptive(name="norm_1")(y, style), 0.2)
-        y = Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(y)
-        return (shortcut + y) / math.sqrt(2)
+        def activate(index: int, x: Array) -> Array:
+            return nn.leaky_relu(_Adaptive(name=f"norm_{index}")(x, style), 0.2)
+
+        size = "double" if self.up else "same"
+        return blocks.preactivated(x, activate, self.features, self.features, size=size, dtype=self.dtype)
 
 
 class Trunk(nn.Module):
@@ -142,7 +127,7 @@ class Encoder(nn.Module):
 
 
 class Generator(nn.Module):
-    """Redraw images [B, H, W, C] in a style [B, D]: instance norm down to the bottleneck, the style's from there up.
+    """Translate images [B, H, W, C] to a style [B, D]: instance norm down to the bottleneck, the style's from there up.
 
     `image_size` fixes the depth; H and W are any multiples of `multiple`. The output is not squashed: the paper
     lists no activation behind the last convolution, and neither has StarGAN v2 one.

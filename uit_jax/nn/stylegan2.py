@@ -1,4 +1,4 @@
-"""The networks of SinCUT (arXiv:2007.15651, Section 4.3), built from the parts of StyleGAN2 (arXiv:1912.04958).
+"""StyleGAN2's parts (arXiv:1912.04958), and the networks that SinCUT builds of them (arXiv:2007.15651, Section 4.3).
 
 Weights are N(0, 1) and scaled when they are used ("equalised learning rate"), so that Adam moves all of them at one
 relative rate. Sizes change behind the filter [1, 3, 3, 1], borders zero.
@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.nn import norms
+from uit_jax.nn.convs import bordered, convolve, sub_pixel
 from uit_jax.types import Array, PyTree, Stage
 
 # The pixels around a tile on which the generator's outputs inside it depend.
@@ -56,7 +57,7 @@ def blur(x: Array, pad: int, stride: int = 1, gain: float = 1.0) -> Array:
 
 
 def _weight(module: nn.Module, shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return the module's kernel, drawn N(0, 1), times 1 / sqrt(inputs of one output)."""
+    """Return the module's kernel, N(0, 1) at first, times 1 / sqrt(inputs of one output)."""
     kernel = module.param("kernel", nn.initializers.normal(1.0), shape)
     return (kernel / math.sqrt(math.prod(shape[:-1]))).astype(dtype)
 
@@ -84,15 +85,10 @@ class _Layer(nn.Module):
             # A 1 x 1 kernel reads every second pixel only, so that no other need be filtered.
             stride, pad = (1, 0) if size == 1 else (2, 0)
             x = blur(x, 1 + size // 2, stride=2 if size == 1 else 1)
-        x = _convolve(x, weight, stride, pad)
+        x = convolve(x, weight, stride, (pad, pad))
         if self.activate:
             x = _activated(x, self.param("bias", nn.initializers.zeros_init(), (self.features,)))
         return x
-
-
-def _convolve(x: Array, kernel: Array, stride: int, pad: int) -> Array:
-    padding, numbers = ((pad, pad), (pad, pad)), ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=numbers)
 
 
 class _ResidualBlock(nn.Module):
@@ -111,9 +107,9 @@ class _ResidualBlock(nn.Module):
         return (x + y) / math.sqrt(2)
 
 
-# The two fine pixels of a coarse one (rows), by the coarse pixel before and the coarse one (columns) and the
-# transposed kernel's three taps: coarse pixel i adds tap k to the fine pixel 2 i + k.
-_SPREAD = (((0, 0, 1), (1, 0, 0)), ((0, 0, 0), (0, 1, 0)))
+# The two fine pixels of a coarse one, by the coarse pixel before it and itself: coarse pixel i adds tap k to the fine
+# pixel 2 i + k.
+_TRANSPOSED = ((0, 0, 1), (1, 0, 0)), ((0, 0, 0), (0, 1, 0))
 
 
 class _UpLayer(nn.Module):
@@ -128,16 +124,10 @@ class _UpLayer(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, noise: Array) -> Array:
-        batch, height, width, channels = x.shape
-        weight = _weight(self, (3, 3, channels, self.features), jnp.float32)
+        weight = _weight(self, (3, 3, x.shape[-1], self.features), jnp.float32)
         weight = weight * jax.lax.rsqrt(jnp.square(weight).sum((0, 1, 2), keepdims=True) + 1e-8)
-        taps = jnp.array(_SPREAD, jnp.float32)
-        coarse = jnp.einsum("sap,tbq,pqio->abisto", taps, taps, weight).astype(self.dtype)
         # Padded beforehand: XLA's CPU compiler finds no fast kernel gradient for a kernel of 2 with padding 1.
-        x = jnp.pad(x.astype(self.dtype), ((0, 0), (1, 1), (1, 1), (0, 0)))
-        y = _convolve(x, coarse.reshape(2, 2, channels, 4 * self.features), 1, 0)
-        y = y.reshape(batch, height + 1, width + 1, 2, 2, self.features).transpose(0, 1, 3, 2, 4, 5)
-        y = y.reshape(batch, 2 * height + 2, 2 * width + 2, self.features)
+        y = sub_pixel(bordered(x.astype(self.dtype)), weight, _TRANSPOSED)
         y = blur(y[:, :-1, :-1], 1, gain=2.0)
         strength = self.param("strength", nn.initializers.zeros_init(), (1,))
         y = y + (norms.per_channel(strength) * noise).astype(self.dtype)
@@ -147,7 +137,7 @@ class _UpLayer(nn.Module):
 class StyleGAN2Generator(nn.Module):
     """Translate images: [B, H, W, C], noise [B, H, W, 1] -> [B, H, W, target_channels], not bounded; H and W even.
 
-    Down to half the size, six residual blocks, up again. Nothing is normalised, so that it can be drawn in tiles.
+    Down to half the size, six residual blocks, up again. Nothing is normalised, so that it can run in tiles.
     """
 
     channels: int = 3
@@ -193,7 +183,7 @@ class StyleGAN2Generator(nn.Module):
 
     @nn.nowrap
     def stages(self) -> tuple[Stage, ...]:
-        """Return the network as one part that can be drawn in tiles, with `position_noise`; run on its variables.
+        """Return the network as one part that can be run in tiles, on its variables, with `position_noise`.
 
         Its images are clipped to [-1, 1]. As of `ResNetGenerator.stages`, who wraps it must keep what is wrapped.
         """
@@ -224,7 +214,7 @@ class _Whole:
 
 
 class StyleGAN2Discriminator(nn.Module):
-    """Judge whole images: [B, S, S, C] -> logits [B, 1]; S is `image_size`, a power of two, 8 at least.
+    """Discriminate whole images: [B, S, S, C] -> logits [B, 1]; S is `image_size`, a power of two, 8 at least.
 
     StyleGAN2's residual discriminator without its minibatch statistics, which crops of one image would have little of.
     """

@@ -33,7 +33,7 @@ def main(argv: list[str]) -> int:
         records = differences(rows, config_module.explain(args.diff))
         heads = ("key", *_names(args.config, args.diff), "meaning")
         lines = [tuple(map(_text, record.values())) for record in records]
-        print(json.dumps(records, indent=2) if args.json else table(heads, lines))
+        print(json.dumps(records, indent=2) if args.json else table(heads, lines) if lines else "Nothing differs.")
     elif args.json:
         print(json.dumps([record(row) for row in rows], indent=2))
     else:
@@ -66,11 +66,11 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     widths = [max(len(line[i]) for line in (heads, *lines)) for i in range(len(heads) - 1)]
     widths = [width if i <= key else min(width, VALUE) for i, width in enumerate(widths)]
     widths.append(WIDTH - sum(widths) - 2 * len(widths))
-    laid, group = [], ""
-    for line in (heads, *lines):
-        if group != (group := line[key].rpartition(".")[0].partition(".")[0]):
+    laid, group = [], None
+    for number, line in enumerate((heads, *lines)):
+        if group != (group := line[key].rpartition(".")[0].partition(".")[0]) and number > 1:
             laid.append("")
-        cells = [textwrap.wrap(cell, width) for cell, width in zip(line, widths, strict=True)]
+        cells = [textwrap.wrap(cell, width) if cell else [] for cell, width in zip(line, widths, strict=True)]
         for parts in itertools.zip_longest(*cells, fillvalue=""):
             laid.append("  ".join(part.ljust(width) for part, width in zip(parts, widths, strict=True)).rstrip())
     return "\n".join(laid)

@@ -1,4 +1,4 @@
-"""`uit translate`: redraw images or a video, in a style where the method knows any.
+"""`uit translate`: translate images or a video, in a style where the method knows any.
 
 A method with styles takes that of references, of a pseudo domain, or steps from one style to another, of which one
 may be the content's own; one without (CUT and its kin) translates what it is given, and that at its own size, in tiles
@@ -214,7 +214,7 @@ def _rate(text: str) -> Fraction:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of_run("translate", __doc__)
-    parser.add_argument("--content", required=True, help="the image, folder of images or video to redraw")
+    parser.add_argument("--content", required=True, help="the image, folder of images or video to translate")
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
     style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")

@@ -100,11 +100,11 @@ class Source:
 
     def image(self, index: int) -> np.ndarray:
         """Return one image, uint8 or uint16 [H, W, C]. Raises Unreadable, and UserError for the wrong channels."""
-        raise NotImplementedError
+        return self.images([index])[0]
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
-        """Return several images, uint8 or uint16 [B, H, W, C]. Raises Unreadable."""
-        return np.stack([self.image(int(i)) for i in indices])
+        """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
+        raise NotImplementedError
 
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
@@ -154,6 +154,15 @@ class EncodedSource(Source):
         """Whether the images are so few that each is decoded once and kept."""
         return len(self) <= _HANDFUL
 
+    def is_plain(self, index: int) -> bool:
+        """Tell whether a bare JPEG or PNG decoder gives exactly this image; False for an unreadable one."""
+        try:
+            return self.form.depth == 8 and decoding.is_plain(
+                self.encoded(index), size=self.size, channels=self.channels
+            )
+        except Unreadable:
+            return False
+
     def image(self, index: int) -> np.ndarray:
         if not self.is_handful:
             return self._decoded(index)
@@ -162,6 +171,9 @@ class EncodedSource(Source):
             image.flags.writeable = False
             self._kept[index] = image
         return self._kept[index]
+
+    def images(self, indices: Sequence[int]) -> np.ndarray:
+        return np.stack([self.image(int(i)) for i in indices])
 
     def _decoded(self, index: int) -> np.ndarray:
         form = self.form
@@ -240,61 +252,3 @@ def _count(number: int, noun: str, plural: str = "s") -> str:
 def first(options: Iterable[str], names: Collection[str]) -> str:
     """Return the first option that is among the names, "" where none is."""
     return next((name for name in options if name in names), "")
-
-
-class Reader:
-    """Reads images of a stream, and puts a readable one in the place of each unreadable one.
-
-    The replacement is the next readable image of the same label, in the stream's order and around its end:
-    a function of the files alone, so that it depends on neither the process, nor the order of reading.
-    """
-
-    def __init__(self, source: Source, members: np.ndarray, labels: np.ndarray, *, max_unreadable_share: float):
-        self.source, self.members, self.labels = source, members, labels
-        self.max_unreadable_share = max_unreadable_share
-
-    def read(self, index: int) -> tuple[int, np.ndarray]:
-        """Return an image and its index, which is the one asked for where that is readable.
-
-        Raises UserError once more images are unreadable than the share allows.
-        """
-        for candidate in self._candidates(index):
-            if candidate not in self.source.unreadable:
-                try:
-                    return candidate, self.source.image(candidate)
-                except Unreadable as error:
-                    self.source.mark_unreadable(candidate, str(error))
-            check_unreadable(self.source, self.max_unreadable_share)
-        name = self.source.names[index]
-        raise UserError(f"{self.source.spec}: none of the images that could replace {name} is readable")
-
-    def _candidates(self, index: int):
-        yield index
-        same = self.members[self.labels[self.members] == self.labels[index]]
-        after = int(np.searchsorted(same, index, side="right"))
-        yield from (int(i) for i in np.concatenate([same[after:], same[:after]]) if i != index)
-
-
-def check_unreadable(source: Source, max_unreadable_share: float) -> None:
-    """Raise UserError once more of a source's images are known to be unreadable than the share allows."""
-    bad, total = len(source.unreadable), len(source)
-    if bad > max_unreadable_share * total:
-        index, reason = next(iter(source.unreadable.items()))
-        raise UserError(
-            f"{source.spec}: {bad} of {total} images met so far are unreadable, more than the share of "
-            f"{max_unreadable_share:g} that data.max_unreadable_share allows; one is {source.names[index]} "
-            f"({reason}); `uit data check` names them all"
-        )
-
-
-def examples(source: Source, indices: Sequence[int], *, threads: int = 4) -> np.ndarray:
-    """Return images by their index, uint8 or uint16 [n, H, W, C], for pictures and evaluation.
-
-    An unreadable one is named in a warning and replaced by the next readable one of its label.
-    """
-    if not isinstance(source, EncodedSource):
-        return source.images(indices)
-    reader = Reader(source, np.arange(len(source)), source.labels, max_unreadable_share=1.0)
-    with ThreadPoolExecutor(threads) as pool:
-        images = [image for _, image in pool.map(reader.read, (int(i) for i in indices))]
-    return np.stack(images) if images else np.zeros((0, *source.shape), source.dtype)

@@ -40,9 +40,6 @@ class PackedSource(Source):
             raise UserError(f"{folder}: {WrongChannels(stored, form.channels)}; set {form.channels_key}={stored}")
         self.shape = (height, width, form.channels)
 
-    def image(self, index: int) -> np.ndarray:
-        return self.images([index])[0]
-
     def images(self, indices: Sequence[int]) -> np.ndarray:
         stored = self._array[self._rows[np.asarray(indices, np.int64)]]
         return to_channels(to_depth(stored, self.form.depth), self.channels)

@@ -17,7 +17,7 @@ _OWN_SIZE = 256
 
 
 class ProceduralSource(Source):
-    """Images of one split of a world, drawn when first asked for and kept (sets over 1 GiB are drawn anew each time).
+    """Images of one split of a world, rendered when first asked for and kept; sets over 1 GiB are rendered each time.
 
     Attributes:
       world: the distribution.
@@ -35,20 +35,17 @@ class ProceduralSource(Source):
         self.shape = (world.size, world.size, form.channels)
         self._forget()
 
-    def image(self, index: int) -> np.ndarray:
-        return self.images([index])[0]
-
     def images(self, indices: Sequence[int]) -> np.ndarray:
         indices = np.asarray(indices, np.int64)
         if self._images is None:
-            return self._draw(indices)
-        missing = np.unique(indices[~self._drawn[indices]])
+            return self._render(indices)
+        missing = np.unique(indices[~self._rendered[indices]])
         if len(missing):
-            self._images[missing] = self._draw(missing)
-            self._drawn[missing] = True  # last, for another thread may be reading
+            self._images[missing] = self._render(missing)
+            self._rendered[missing] = True  # last, for another thread may be reading
         return self._images[indices]
 
-    def _draw(self, indices: np.ndarray) -> np.ndarray:
+    def _render(self, indices: np.ndarray) -> np.ndarray:
         return to_depth(to_channels(self.world.render(self.scenes[indices]), self.channels), self.form.depth)
 
     def _choose(self, indices: np.ndarray) -> None:
@@ -57,14 +54,14 @@ class ProceduralSource(Source):
 
     def _forget(self) -> None:
         shape = (len(self.scenes), *self.shape)
-        self._drawn = np.zeros(len(self.scenes), bool)
+        self._rendered = np.zeros(len(self.scenes), bool)
         self._images = np.empty(shape, self.dtype) if np.prod(shape, dtype=np.int64) <= _CACHE_BYTES else None
 
 
 def parse_world(spec: str, *, size: int, seed: int) -> World:
     """Read "procedural[:key=value,...]"; a `seed` in the spec goes before the argument.
 
-    Only where the argument `size` is 0 may the spec give a size, without which images of 256 px are drawn.
+    Only where the argument `size` is 0 may the spec give a size, without which images have 256 px.
     Raises UserError.
     """
     fields = {field.name: field.type for field in dataclasses.fields(World) if field.name != "size" or not size}

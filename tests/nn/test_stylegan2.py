@@ -1,4 +1,4 @@
-"""SinCUT's networks: filters, scaled and demodulated weights against numpy, features, reach, second derivatives."""
+"""StyleGAN2's parts and SinCUT's networks against numpy; features, noise, reach, second derivatives."""
 
 import functools
 import math
@@ -8,28 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import method_table as table
+from tests.nn.arrays import count, image, normal, shapes_of
 from uit_jax.losses import adversarial
-from uit_jax.nn import sincut
-from uit_jax.nn.sincut import StyleGAN2Discriminator, StyleGAN2Generator
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
-def shapes_of(module, *inputs):
-    return jax.eval_shape(module.init, jax.random.key(0), *inputs)
-
-
-def image(side, channels=3):
-    return jax.ShapeDtypeStruct((1, side, side, channels), jnp.float32)
+from uit_jax.nn import stylegan2
+from uit_jax.nn.norms import instance_norm
+from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
 
 def drawn(tree, positive=False):
@@ -37,10 +20,6 @@ def drawn(tree, positive=False):
     rng = np.random.default_rng(0)
     tree = jax.tree.map(lambda leaf: jnp.array(rng.normal(size=leaf.shape), jnp.float32), tree)
     return jax.tree.map(jnp.abs, tree) if positive else tree
-
-
-def count(tree) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(tree))
 
 
 def leaky(x):
@@ -61,13 +40,13 @@ def test_blur_is_a_convolution_among_zeros(pad, stride, gain):
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     height, width = padded.shape[1] - 3, padded.shape[2] - 3
     full = sum(line[i] * line[j] * padded[:, i : i + height, j : j + width] for i in range(4) for j in range(4))
-    ours = sincut.blur(jnp.asarray(x), pad, stride, gain)
+    ours = stylegan2.blur(jnp.asarray(x), pad, stride, gain)
     np.testing.assert_allclose(ours, full[:, ::stride, ::stride], rtol=1e-4, atol=1e-5)
 
 
 def test_weights_are_standard_normal_and_scaled_in_use():
     """So that Adam's steps, of one size for all weights, are in proportion to every layer's own scale."""
-    layer, x = sincut._Layer(50, 3), normal(1, 5, 6, 40)
+    layer, x = stylegan2._Layer(50, 3), normal(1, 5, 6, 40)
     params = layer.init(jax.random.key(0), x)["params"]
     assert 0.97 < params["kernel"].std() < 1.03 and (params["bias"] == 0).all()
     params = {"kernel": np.asarray(params["kernel"]), "bias": normal(50)}
@@ -75,7 +54,7 @@ def test_weights_are_standard_normal_and_scaled_in_use():
     shifts = [(i, j, x[:, i : i + 3, j : j + 4]) for i in range(3) for j in range(3)]
     inner = leaky(sum(maps @ weight[i, j] for i, j, maps in shifts) + params["bias"])
     np.testing.assert_allclose(layer.apply({"params": params}, x)[:, 1:-1, 1:-1], inner, rtol=1e-3, atol=1e-4)
-    linear = sincut._Linear(7)
+    linear = stylegan2._Linear(7)
     params = {"kernel": normal(20, 7), "bias": normal(7)}
     ours = linear.apply({"params": params}, x.reshape(-1, 20))
     np.testing.assert_allclose(
@@ -85,9 +64,9 @@ def test_weights_are_standard_normal_and_scaled_in_use():
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_layers_that_halve_blur_and_then_stride(kernel):
-    layer, x = sincut._Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
+    layer, x = stylegan2._Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
     weights = normal(kernel, kernel, 3, 4, seed=1)
-    blurred = np.asarray(sincut.blur(jnp.asarray(x), 1 + kernel // 2))
+    blurred = np.asarray(stylegan2.blur(jnp.asarray(x), 1 + kernel // 2))
     expected = np.empty((2, 3, 4, 4))
     for i in range(3):
         for j in range(4):
@@ -99,7 +78,7 @@ def test_layers_that_halve_blur_and_then_stride(kernel):
 def test_up_layer_is_demodulated_spread_blurred_and_noisy():
     x, noise, kernel = normal(2, 3, 4, 5), normal(2, 6, 8, 1, seed=1), normal(3, 3, 5, 2, seed=2)
     params = {"kernel": kernel, "bias": normal(2, seed=3), "strength": np.array([0.7], np.float32)}
-    layer = sincut._UpLayer(2, jnp.float32)
+    layer = stylegan2._UpLayer(2, jnp.float32)
     ours = layer.apply({"params": params}, x, noise)
     # Every output's weights have length 1, and a fourth of the pixels they meet are not zeros.
     weight = kernel / np.sqrt((kernel**2).sum((0, 1, 2)))
@@ -107,7 +86,7 @@ def test_up_layer_is_demodulated_spread_blurred_and_noisy():
     for i in range(3):
         for j in range(4):
             spread[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum("bc,pqco->bpqo", x[:, i, j], weight)
-    blurred = 4 * np.asarray(sincut.blur(jnp.asarray(spread, jnp.float32), 1))
+    blurred = 4 * np.asarray(stylegan2.blur(jnp.asarray(spread, jnp.float32), 1))
     np.testing.assert_allclose(ours, leaky(blurred + 0.7 * noise + params["bias"]), rtol=1e-4, atol=1e-4)
     scaled = layer.apply({"params": params | {"kernel": 9 * kernel}}, x, noise)
     np.testing.assert_allclose(scaled, ours, rtol=1e-4, atol=1e-4)
@@ -115,25 +94,25 @@ def test_up_layer_is_demodulated_spread_blurred_and_noisy():
 
 def test_residual_block_keeps_the_size_of_its_maps():
     x = normal(1, 16, 16, 32)
-    block = sincut._ResidualBlock(48, True, jnp.float32)
+    block = stylegan2._ResidualBlock(48, True, jnp.float32)
     params = jax.jit(block.init)(jax.random.key(0), x)
     out = block.apply(params, x)
     # The blur takes some of the variance of noise.
     assert out.shape == (1, 8, 8, 48) and 0.3 < out.std() < 1.5
     assert set(params["params"]) == {"layer_0", "layer_1", "shortcut"}
-    assert set(shapes_of(sincut._ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
+    assert set(shapes_of(stylegan2._ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
 
 
 # --- noise ---
 
 
 def test_position_noise_is_standard_normal_and_fixed_by_the_place():
-    whole = np.asarray(sincut.position_noise(300, 280, jnp.zeros(2, jnp.int32)))
+    whole = np.asarray(stylegan2.position_noise(300, 280, jnp.zeros(2, jnp.int32)))
     assert whole.shape == (1, 300, 280, 1) and whole.dtype == np.float32
     tile = whole[:, :256, :256].ravel()
     assert abs(tile.mean()) < 0.02 and abs(tile.std() - 1) < 0.02
     assert abs((tile**4).mean() - 3) < 0.1 and abs(np.corrcoef(tile[1:], tile[:-1])[0, 1]) < 0.02
-    part = jax.jit(functools.partial(sincut.position_noise, 40, 30))
+    part = jax.jit(functools.partial(stylegan2.position_noise, 40, 30))
     for row, column in ((0, 0), (7, 250), (260, 3), (255, 249)):
         expected = whole[:, row : row + 40, column : column + 30]
         np.testing.assert_array_equal(part(jnp.array([row, column])), expected)
@@ -165,7 +144,7 @@ def test_taps_are_the_values_between_the_layers():
     )
     close(found[1], stem)
     for tap, module in ((2, "down"), (3, "block_0"), (4, "block_1"), (5, "block_2")):
-        block = sincut._ResidualBlock(16, module == "down", jnp.float32)
+        block = stylegan2._ResidualBlock(16, module == "down", jnp.float32)
         close(found[tap], block.apply({"params": params[module]}, found[tap - 1]))
     features = generator.apply({"params": {n: params[n] for n in ("stem", "down")}}, images, (0, 2), method="features")
     assert tuple(features) == (0, 2)
@@ -200,23 +179,23 @@ def test_tiles_depend_on_the_halo_and_no_more():
     gradient = np.asarray(jax.jit(jax.grad(core))(jnp.ones((1, side, side, 1))))
     for axis in (1, 2):
         touched = np.flatnonzero(np.abs(gradient).sum((0, axis, 3)))
-        assert (start - touched[0], touched[-1] + 1 - stop) == (sincut.HALO, sincut.HALO)
+        assert (start - touched[0], touched[-1] + 1 - stop) == (stylegan2.HALO, stylegan2.HALO)
 
 
-def test_a_tile_with_its_halo_is_drawn_as_in_the_whole():
+def test_a_tile_with_its_halo_is_that_of_the_whole():
     """Noise included, at a border of the image and inside it."""
     generator = StyleGAN2Generator(width=1)
+    (stage,) = generator.stages()
+    assert stage == StyleGAN2Generator(width=1).stages()[0] and (stage.scale, stage.halo) == (1, stylegan2.HALO)
     variables = drawn(shapes_of(generator, image(16), image(16, 1)))
-    images, halo = normal(1, 96, 32, 3), sincut.HALO + 1
-
-    @jax.jit
-    def draw(x, origin):
-        return generator.apply(variables, x, sincut.position_noise(*x.shape[1:3], origin))
-
-    whole = draw(images, jnp.zeros(2, jnp.int32))
+    images, halo = normal(1, 96, 32, 3), stylegan2.HALO + 1
+    run = jax.jit(lambda x, origin: stage.run(variables, x, instance_norm, origin))
+    whole = run(images, jnp.zeros(2, jnp.int32))
+    noise = stylegan2.position_noise(96, 32, jnp.zeros(2, jnp.int32))
+    np.testing.assert_allclose(whole, jax.jit(generator.apply)(variables, images, noise), rtol=1e-3, atol=1e-3)
     for start, stop in ((0, 16), (40, 56)):
         first, last = max(start - halo, 0), stop + halo
-        tile = draw(images[:, first:last], jnp.array([first, 0]))[:, start - first : stop - first]
+        tile = run(images[:, first:last], jnp.array([first, 0]))[:, start - first : stop - first]
         np.testing.assert_allclose(tile, whole[:, start:stop], rtol=1e-3, atol=1e-3)
 
 

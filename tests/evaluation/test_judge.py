@@ -8,12 +8,11 @@ import pytest
 
 from tests import method_table as table
 from tests import toy
-from tests.verbs.test_evaluate import CLASSES, SIZE, STEPS, write_set
+from tests.evaluation.sets import CLASSES, SIZE, SMALL, STEPS, write_set
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier
-
-SMALL = dict(width=4, batch_size=16, learning_rate=1e-2)
+from uit_jax.evaluation import judge as judging
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,7 +55,7 @@ def translator(answer):
         return answer(inputs["content"], inputs["style"].reshape(inputs["content"].shape))
 
     readouts = {"style": lambda variables, images: images.reshape(len(images), -1)}
-    return toy.method()._replace(readouts=readouts, translate=translate)
+    return toy.altered(toy.method(image_size=SIZE), readouts=readouts, translate=translate)
 
 
 def test_a_judge_learns_to_tell_images_apart(judge, folder, test):
@@ -79,13 +78,13 @@ def test_training_is_a_function_of_images_and_seed(folder):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what_these_are_called(judge, test, seed):
     own = judge.read(test.images(range(len(test))))
-    others = classifier.pairs(test.labels, 5, seed)
+    others = judging.pairs(test.labels, 5, seed)
     right = (own == test.labels).mean()
     assert 0.7 < right < 0.95
 
     def score(answer):
         method = translator(answer)
-        return classifier.score(method, toy.variables(), test, judge, references=5, seed=seed)
+        return judging.score(method, toy.variables(), test, judge, references=5, seed=seed)
 
     scores, protocol = score(lambda content, reference: reference)
     assert scores == {
@@ -112,11 +111,11 @@ def test_some_images_are_judged_among_themselves(judge, test):
     test.labels[5] = -1
     test.mark_unreadable(7, "torn")
     kept = np.setdiff1d(chosen, [5, 7])
-    scores, protocol = classifier.score(
+    scores, protocol = judging.score(
         translator(lambda content, reference: reference), toy.variables(), test, judge, chosen=chosen, references=99
     )
     own, labels = judge.read(test.images(kept)), test.labels[kept]
-    others = classifier.pairs(labels, 99, 0)
+    others = judging.pairs(labels, 99, 0)
     assert scores["judge_accuracy"] == (own == labels).mean()
     assert scores["translation_accuracy"] == (own == labels)[others].mean()
     assert f"{others.size} translations" in protocol and "each of 15 labelled" in protocol
@@ -124,16 +123,16 @@ def test_some_images_are_judged_among_themselves(judge, test):
 
 def test_references_are_others_of_another_class_and_the_same_every_time():
     labels = np.random.default_rng(0).integers(4, size=60)
-    others = classifier.pairs(labels, 10, seed=3)
+    others = judging.pairs(labels, 10, seed=3)
     assert others.shape == (60, 10) and (labels[others] != labels[:, None]).all()
     assert all(len(set(row)) == 10 for row in others.tolist())
-    np.testing.assert_array_equal(others, classifier.pairs(labels, 10, seed=3))
-    assert (others != classifier.pairs(labels, 10, seed=4)).any()
+    np.testing.assert_array_equal(others, judging.pairs(labels, 10, seed=3))
+    assert (others != judging.pairs(labels, 10, seed=4)).any()
     # Of any class but one's own, and not of the next one alone.
     for label in range(4):
         assert set(labels[others[labels == label]].ravel()) == set(range(4)) - {label}
     # As many for every image, where one class is larger than all the others together.
-    few = classifier.pairs(np.array([0, 0, 0, 0, 1, 2]), 10, seed=0)
+    few = judging.pairs(np.array([0, 0, 0, 0, 1, 2]), 10, seed=0)
     assert few.shape == (6, 2) and (few[:4] >= 4).all() and (few[4] != 4).all() and (few[5] != 5).all()
 
 
@@ -145,9 +144,10 @@ def test_a_judge_comes_back_from_its_file(tmp_path, judge, test):
     images = test.images(range(len(test)))
     np.testing.assert_array_equal(again.read(images), judge.read(images))
     floats = jnp.asarray(images[:4] / 127.5 - 1, jnp.float32)
-    np.testing.assert_array_equal(again.apply(again.params, floats), judge.apply(judge.params, floats))
+    logits = (each.network.apply(each.params, floats) for each in (again, judge))
+    np.testing.assert_array_equal(*logits)
     assert again.checksum == judge.checksum
-    assert again._replace(params=None, apply=None) == judge._replace(params=None, apply=None)
+    assert again._replace(params=None) == judge._replace(params=None)
     again.check_fits(test, str(path))
     assert [each.name for each in path.parent.iterdir()] == ["judge.npz"]
 
@@ -210,12 +210,12 @@ def test_what_a_judge_cannot_judge_is_refused(tmp_path, folder, judge, test):
         with pytest.raises(UserError, match=f"{what}.*a judge needs the same in both"):
             classifier.train(source, other, steps=1)
         with pytest.raises(UserError, match=what):
-            classifier.score(toy.method(), toy.variables(), other, judge)
+            judging.score(toy.method(), toy.variables(), other, judge)
     write_set(tmp_path / "flat", labelled=False, test=2, train=2)
     with pytest.raises(UserError, match="flat/train: its images have no labels to judge translations by"):
         classifier.train(open_both(tmp_path / "flat")[0], test, steps=1)
     with pytest.raises(UserError, match="its images are of one class"):
-        classifier.score(toy.method(), toy.variables(), test, judge, chosen=np.arange(12))
+        judging.score(toy.method(), toy.variables(), test, judge, chosen=np.arange(12))
     with pytest.raises(UserError, match="its images are of one class"):
         classifier.train(source, test.of_class("a_red"), steps=1)
     odd = [data.open_source(str(folder), size=24, split=split) for split in ("train", "test")]

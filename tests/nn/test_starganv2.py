@@ -1,4 +1,4 @@
-"""CLUIT's networks: the paper's tables row by row, every block and whole networks against numpy, precision, reach."""
+"""StarGAN v2's blocks and CLUIT's networks: the paper's tables row by row, numpy, precision, reach."""
 
 import functools
 import math
@@ -9,26 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import method_table as table
-from uit_jax.nn.cluit import Encoder, Generator, ResidualBlock, StyledBlock
+from tests.nn import arrays
+from tests.nn.arrays import count, normal
+from uit_jax.nn.starganv2 import Encoder, Generator, ResidualBlock, StyledBlock
 
 CODES = {"code": 256, "logit": 1}
 STYLES = {"style": 128}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-
-
 def random_like(shapes, scale=0.3):
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda leaf: (scale * rng.normal(size=leaf.shape)).astype(np.float32), shapes)
+    return jax.tree.map(np.asarray, arrays.random_like(shapes, scale))
 
 
 def inputs_of(network, *size, style_dim=128):
@@ -42,10 +32,6 @@ def weights_of(network, style_dim=128):
     """Return the shapes of a network's weights, without computing any."""
     inputs = inputs_of(network, network.image_size, network.image_size, style_dim=style_dim)
     return jax.eval_shape(network.init, jax.random.key(0), *inputs)["params"]
-
-
-def count(params) -> int:
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
 
 
 # --- the paper's tables ---

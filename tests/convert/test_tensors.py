@@ -6,7 +6,7 @@ import types
 import numpy as np
 import pytest
 
-from uit_jax import convert
+from uit_jax.convert import tensors
 from uit_jax.errors import UserError
 
 TENSORS = {
@@ -25,18 +25,18 @@ def assert_same(read, written):
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 def test_what_is_written_is_read(tmp_path, suffix):
-    convert.write(tmp_path / f"file.{suffix}", TENSORS)
-    assert_same(convert.read(tmp_path / f"file.{suffix}"), TENSORS)
+    tensors.write(tmp_path / f"file.{suffix}", TENSORS)
+    assert_same(tensors.read(tmp_path / f"file.{suffix}"), TENSORS)
     assert [path.name for path in tmp_path.iterdir()] == [f"file.{suffix}"]
 
 
 def test_nested_names_are_joined_by_dots(tmp_path):
-    convert.write(tmp_path / "file.npz", {"a": {"weight": TENSORS["a.weight"]}, "epoch": 3})
-    assert_same(convert.read(tmp_path / "file.npz"), {"a.weight": TENSORS["a.weight"]})
+    tensors.write(tmp_path / "file.npz", {"a": {"weight": TENSORS["a.weight"]}, "epoch": 3})
+    assert_same(tensors.read(tmp_path / "file.npz"), {"a.weight": TENSORS["a.weight"]})
 
 
 def test_the_safetensors_layout_is_the_published_one(tmp_path):
-    convert.write(tmp_path / "file.safetensors", {"x": np.array([1.0, 2.0], np.float32)})
+    tensors.write(tmp_path / "file.safetensors", {"x": np.array([1.0, 2.0], np.float32)})
     data = (tmp_path / "file.safetensors").read_bytes()
     length = int.from_bytes(data[:8], "little")
     assert length % 8 == 0
@@ -56,46 +56,46 @@ def test_files_of_torch_are_data_only_and_keep_their_nesting(tmp_path, monkeypat
 
     torch.load = load
     monkeypatch.setitem(sys.modules, "torch", torch)
-    convert.write(tmp_path / "file.pth", {"C": {"weight": TENSORS["a.weight"]}})
+    tensors.write(tmp_path / "file.pth", {"C": {"weight": TENSORS["a.weight"]}})
     np.testing.assert_array_equal(saved["C"]["weight"], TENSORS["a.weight"])
-    assert_same(convert.read(tmp_path / "file.pth"), {"C.weight": TENSORS["a.weight"]})
+    assert_same(tensors.read(tmp_path / "file.pth"), {"C.weight": TENSORS["a.weight"]})
 
 
 def test_without_torch_its_files_say_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     (tmp_path / "file.pth").write_bytes(b"")
     with pytest.raises(UserError, match="file.pth: .pth files need torch; pip install torch"):
-        convert.read(tmp_path / "file.pth")
+        tensors.read(tmp_path / "file.pth")
 
 
 @pytest.mark.parametrize("suffix", ["npz", "safetensors"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_truncated_file_is_named(tmp_path, suffix, share):
     path = tmp_path / f"file.{suffix}"
-    convert.write(path, TENSORS)
+    tensors.write(path, TENSORS)
     data = path.read_bytes()
     path.write_bytes(data[: int(share * len(data))])
     with pytest.raises(UserError, match=f"file.{suffix}: cannot be read"):
-        convert.read(path)
+        tensors.read(path)
 
 
 def test_missing_files_and_other_kinds_are_named(tmp_path):
     with pytest.raises(UserError, match="none.npz: no such file"):
-        convert.read(tmp_path / "none.npz")
+        tensors.read(tmp_path / "none.npz")
     with pytest.raises(UserError, match="model.ckpt: the name must end in .pth, .pt, .npz, .safetensors"):
-        convert.read(tmp_path / "model.ckpt")
+        tensors.read(tmp_path / "model.ckpt")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "file.npz"
-    convert.write(path, TENSORS)
+    tensors.write(path, TENSORS)
 
-    def fail(unfinished, **tensors):
+    def fail(unfinished, **arrays):
         unfinished.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", fail)
-    with pytest.raises(UserError, match="file.npz: cannot be written .No space left on device"):
-        convert.write(path, {})
-    assert_same(convert.read(path), TENSORS)
+    with pytest.raises(UserError, match="file.npz cannot be written: No space left on device"):
+        tensors.write(path, {})
+    assert_same(tensors.read(path), TENSORS)
     assert list(tmp_path.iterdir()) == [path]

@@ -1,6 +1,6 @@
-"""Layers against numpy, and the fast upsampling convolution against its plain definition."""
+"""Convolutions against numpy, and those joined with a change of size against their plain definitions."""
 
-import functools
+import math
 from typing import Any
 
 import flax.linen as nn
@@ -9,11 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from uit_jax.nn import layers
+from tests.nn.arrays import normal
+from uit_jax.nn import convs
 
-
-def normal(*shape, seed=0):
-    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+OPTIMIZED = True
 
 
 def plain_upsample_conv(x, kernel, bias):
@@ -31,7 +30,7 @@ def test_upsample_conv_equals_repeating_and_convolving(height, width):
     cotangent = normal(2, 2 * height, 2 * width, 4, seed=3)
 
     def fast(x, kernel, bias):
-        return layers.UpsampleConv(4).apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x)
+        return convs.UpsampleConv(4).apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x)
 
     def value_and_gradients(function):
         def run(*arguments):
@@ -46,7 +45,7 @@ def test_upsample_conv_equals_repeating_and_convolving(height, width):
 
 
 def test_upsample_conv_has_the_parameters_of_a_convolution():
-    variables = jax.eval_shape(layers.UpsampleConv(4).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
+    variables = jax.eval_shape(convs.UpsampleConv(4).init, jax.random.key(0), jnp.zeros((1, 4, 4, 3)))
     shapes = jax.tree.map(lambda leaf: leaf.shape, variables["params"])
     assert shapes == {"conv": {"kernel": (5, 5, 3, 4), "bias": (4,)}}
 
@@ -54,7 +53,7 @@ def test_upsample_conv_has_the_parameters_of_a_convolution():
 @pytest.mark.parametrize("pad_mode, numpy_mode", [("zero", "constant"), ("reflect", "reflect"), ("edge", "edge")])
 def test_conv_pads_both_sides_and_strides(pad_mode, numpy_mode):
     x, kernel, bias = normal(2, 6, 4, 2), normal(4, 4, 2, 3, seed=1), normal(3, seed=2)
-    conv = layers.Conv(3, 4, 2, pad=1, pad_mode=pad_mode)
+    conv = convs.Conv(3, 4, 2, pad=1, pad_mode=pad_mode)
     ours = conv.apply({"params": {"conv": {"kernel": kernel, "bias": bias}}}, x)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode=numpy_mode)
     expected = np.empty((2, 3, 2, 3))
@@ -76,14 +75,14 @@ class Plainly(nn.Module):
     def __call__(self, x):
         x = x.repeat(2, axis=1).repeat(2, axis=2) if self.up else x
         x = nn.Conv(
-            self.features, (3, 3), padding=1, kernel_init=layers.kaiming_fan_in, dtype=self.dtype, name="conv"
+            self.features, (3, 3), padding=1, kernel_init=convs.kaiming_fan_in, dtype=self.dtype, name="conv"
         )(x)
         return x if self.up else nn.avg_pool(x, (2, 2), (2, 2))
 
 
 FAST_AND_PLAIN = [
-    (layers.PooledConv(4), Plainly(4)),
-    (layers.RepeatedConv(4), Plainly(4, up=True)),
+    (convs.PooledConv(4), Plainly(4)),
+    (convs.RepeatedConv(4), Plainly(4, up=True)),
 ]
 resampling = pytest.mark.parametrize("fast, plain", FAST_AND_PLAIN, ids=["pooled", "repeated"])
 
@@ -143,7 +142,7 @@ def test_a_convolution_joined_with_its_resampling_is_less_work(fast, plain):
 
 def test_the_gradient_of_a_pooled_convolutions_penalty_reverses_no_window():
     """On a processor XLA runs a convolution with a reversed window in a plain loop, many times slower."""
-    layer, x = layers.PooledConv(4), normal(2, 8, 8, 4)
+    layer, x = convs.PooledConv(4), normal(2, 8, 8, 4)
     variables = layer.init(jax.random.key(0), x)
 
     def penalty(variables):
@@ -162,103 +161,44 @@ def test_narrow_conv_equals_conv(size, features):
         value, back = jax.vjp(layer.apply, variables, x)
         return value, back(jnp.cos(value))
 
-    narrow, plain = (layer(features, size) for layer in (layers.NarrowConv, layers.Conv))
+    narrow, plain = (layer(features, size) for layer in (convs.NarrowConv, convs.Conv))
     run = jax.jit(lambda: (value_and_gradients(narrow), value_and_gradients(plain)))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), *run())
     shapes = [jax.eval_shape(layer.init, jax.random.key(0), x) for layer in (narrow, plain)]
     assert shapes[0] == shapes[1]
-    half = layers.NarrowConv(features, size, dtype=jnp.bfloat16).apply(variables, x)
+    half = convs.NarrowConv(features, size, dtype=jnp.bfloat16).apply(variables, x)
     assert half.dtype == jnp.bfloat16
-
-
-def test_batch_norm_draws_its_scales_as_told():
-    norm = layers.BatchNorm(scale_init=jax.nn.initializers.normal(1.0))
-    scale = norm.init(jax.random.key(0), normal(1, 2, 2, 500), train=False)["params"]["scale"]
-    assert 0.8 < scale.std() < 1.2
 
 
 def test_initial_deviations():
     shape = (3, 3, 200, 50)
-    fan_in = layers.kaiming_fan_in(jax.random.key(0), shape)
-    fan_out = layers.kaiming_fan_out(jax.random.key(0), shape)
+    fan_in = convs.kaiming_fan_in(jax.random.key(0), shape)
+    fan_out = convs.kaiming_fan_out(jax.random.key(0), shape)
     np.testing.assert_allclose(fan_in.std(), np.sqrt(2 / (9 * 200)), rtol=0.02)
     np.testing.assert_allclose(fan_out.std(), np.sqrt(2 / (9 * 50)), rtol=0.02)
 
 
-def test_filter_response_norm_against_numpy():
-    x = normal(2, 3, 5, 4)
-    params = {"gamma": normal(4, seed=1), "beta": normal(4, seed=2), "tau": normal(4, seed=3)}
-    y = x / np.sqrt((x.astype(np.float64) ** 2).mean((1, 2), keepdims=True) + 1e-6)
-    expected = np.maximum(params["gamma"] * y + params["beta"], params["tau"])
-    norm = layers.FilterResponseNorm()
-    np.testing.assert_allclose(norm.apply({"params": params}, x), expected, rtol=1e-5, atol=1e-5)
-    fresh = norm.init(jax.random.key(0), x)["params"]
-    assert {name: float(value[0]) for name, value in fresh.items()} == {"gamma": 1, "beta": 0, "tau": 0}
+def test_up_convolution_is_torchs_transposed_convolution():
+    """Kernel 3, stride 2, padding 1, output padding 1: pixel i adds tap k to 2 i - 1 + k."""
+    x, kernel, bias = normal(2, 3, 4, 3), normal(3, 3, 3, 2, seed=1), normal(2, seed=2)
+    layer = convs.TransposedConv(2)
+    ours = layer.apply({"params": {"kernel": kernel, "bias": bias}}, x)
+    spread = np.zeros((2, 8, 10, 2))
+    for i in range(3):
+        for j in range(4):
+            added = np.einsum("bc,pqco->bpqo", x[:, i, j], kernel)
+            spread[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += added
+    np.testing.assert_allclose(ours, spread[:, 1:7, 1:9] + bias, rtol=1e-4, atol=1e-5)
 
 
-def instance_norm_oracle(x):
-    x = x.astype(np.float64)
-    return (x - x.mean((1, 2), keepdims=True)) / np.sqrt(x.var((1, 2), keepdims=True) + 1e-5)
+def test_initialisers_are_torchs():
+    shape = (3, 3, 60, 40)
 
+    def drawn(name, gain):
+        return np.asarray(convs.initializer(name, gain)(jax.random.key(0), shape))
 
-def test_instance_norm_against_numpy():
-    x = 3 * normal(2, 3, 5, 4) + 100
-    np.testing.assert_allclose(layers.instance_norm(jnp.asarray(x)), instance_norm_oracle(x), atol=2e-4)
-    assert (layers.instance_norm(jnp.full((1, 2, 2, 1), 7.0)) == 0).all()
-
-
-def test_adaptive_instance_norm_scales_without_adding_one():
-    x, bias, weight = normal(2, 3, 5, 4), normal(2, 4, seed=1), normal(2, 4, seed=2)
-    expected = instance_norm_oracle(x) * weight[:, None, None] + bias[:, None, None]
-    ours = layers.adaptive_instance_norm(*map(jnp.asarray, (x, bias, weight)))
-    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
-
-
-def batch_norm_variables():
-    variables = {
-        "params": {"scale": normal(3, seed=1), "bias": normal(3, seed=2)},
-        "batch_stats": {"mean": normal(3, seed=3), "var": np.abs(normal(3, seed=4))},
-    }
-    return jax.tree.map(jnp.asarray, variables)
-
-
-def test_batch_norm_against_numpy():
-    """Normalises by the biased variance, remembers the unbiased one, with momentum 0.1."""
-    x, variables = 2 * normal(4, 2, 3, 3) + 1, batch_norm_variables()
-    params, before = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
-    mean, var = x.mean((0, 1, 2)), x.var((0, 1, 2))
-    y, after = layers.BatchNorm().apply(variables, x, train=True, mutable=["batch_stats"])
-    expected = (x - mean) / np.sqrt(var + 1e-5) * params["scale"] + params["bias"]
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-    stats = after["batch_stats"]
-    np.testing.assert_allclose(stats["mean"], 0.9 * before["mean"] + 0.1 * mean, rtol=1e-4, atol=1e-6)
-    unbiased = x.var((0, 1, 2), ddof=1)
-    np.testing.assert_allclose(stats["var"], 0.9 * before["var"] + 0.1 * unbiased, rtol=1e-4)
-    y = layers.BatchNorm().apply(variables, x, train=False)
-    expected = (x - before["mean"]) / np.sqrt(before["var"] + 1e-5) * params["scale"] + params["bias"]
-    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5)
-
-
-def test_batch_norm_over_an_axis_is_that_of_the_global_batch():
-    x, variables = normal(4, 2, 3, 3), batch_norm_variables()
-
-    def run(x, axis_name):
-        return layers.BatchNorm(axis_name).apply(variables, x, train=True, mutable=["batch_stats"])
-
-    whole, stats = run(x, None)
-    over_devices = jax.vmap(functools.partial(run, axis_name="data"), axis_name="data")
-    shares, share_stats = over_devices(x.reshape(2, 2, 2, 3, 3))
-    np.testing.assert_allclose(shares.reshape(x.shape), whole, rtol=1e-4, atol=1e-5)
-    for name, value in stats["batch_stats"].items():
-        np.testing.assert_allclose(share_stats["batch_stats"][name], np.stack([value, value]), rtol=1e-5, atol=1e-6)
-
-
-def test_fresh_running_statistics_are_0_and_1():
-    stats = layers.BatchNorm().init(jax.random.key(0), 5 + normal(4, 2, 2, 3), train=True)["batch_stats"]
-    assert (stats["mean"] == 0).all() and (stats["var"] == 1).all()
-
-
-def test_pooling():
-    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
-    assert layers.max_pool(x)[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
-    assert layers.average_pool(x)[0, :, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    np.testing.assert_allclose(drawn("xavier", 0.5).std(), 0.5 * math.sqrt(2 / (9 * 100)), rtol=0.02)
+    np.testing.assert_allclose(drawn("normal", 0.5).std(), 0.5, rtol=0.02)
+    np.testing.assert_allclose(drawn("kaiming", 0.5).std(), math.sqrt(2 / (9 * 60)), rtol=0.02)
+    flat = drawn("orthogonal", 0.5).reshape(-1, 40)
+    np.testing.assert_allclose(flat.T @ flat, 0.25 * np.eye(40), atol=1e-5)

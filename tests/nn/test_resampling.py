@@ -1,0 +1,59 @@
+"""Changes of size without weights, against numpy."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.nn.arrays import normal
+from uit_jax.nn import resampling
+
+
+def test_pooling():
+    x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    assert resampling.max_pool(x)[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
+    assert resampling.average_pool(x)[0, :, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+
+
+def test_repetition():
+    assert resampling.repeat(jnp.arange(2.0).reshape(1, 1, 2, 1))[0, :, :, 0].tolist() == [[0, 0, 1, 1]] * 2
+
+
+def ramp(side):
+    return jnp.broadcast_to(jnp.arange(side, dtype=jnp.float32)[None, :, None, None], (1, side, side, 1))
+
+
+def test_filters_have_the_published_values_on_ramps():
+    for transpose in ((0, 1, 2, 3), (0, 2, 1, 3)):
+        up = resampling.blur_up(ramp(4).transpose(transpose)).transpose(transpose)
+        down = resampling.blur_down(ramp(8).transpose(transpose)).transpose(transpose)
+        for column in range(4):
+            np.testing.assert_array_equal(up[0, :, column, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
+            np.testing.assert_array_equal(down[0, :, column, 0], [0.5, 2, 4, 6])
+
+
+@pytest.mark.parametrize("height, width", [(2, 3), (4, 6), (7, 4), (9, 11)])
+def test_blur_down_is_a_strided_convolution(height, width):
+    x = normal(2, height, width, 3)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
+    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    expected = np.empty((2, math.ceil(height / 2), math.ceil(width / 2), 3))
+    for i in range(expected.shape[1]):
+        for j in range(expected.shape[2]):
+            window = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
+            expected[:, i, j] = np.einsum("bhwc,hw->bc", window, kernel)
+    np.testing.assert_allclose(resampling.blur_down(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("height, width", [(1, 2), (4, 3), (5, 6)])
+def test_blur_up_is_a_cropped_transposed_convolution(height, width):
+    x = normal(2, height, width, 3)
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    kernel = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 16
+    spread = np.zeros((2, 2 * height + 6, 2 * width + 6, 3))
+    for i in range(height + 2):
+        for j in range(width + 2):
+            spread[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += padded[:, i, j, None, None] * kernel[..., None]
+    # Two lines for the padding of the transposed convolution, one for the crop.
+    np.testing.assert_allclose(resampling.blur_up(jnp.asarray(x)), spread[:, 3:-3, 3:-3], rtol=1e-5, atol=1e-6)
