@@ -124,7 +124,8 @@ class Runner:
         m, state, losses, found = self.manifest, self.start, [], {}
         weights = {"cycle": m["lambda_A"], "identity": m["lambda_A"] * m["lambda_identity"]}
         update = jax.jit(functools.partial(self.method.update, phase=self.method.phase(0)))
-        tosses = {f"{what}_{side}": np.zeros(self.batch, kind) for side in "ab" for what, kind in TOSSES.items()}
+        none = image_pool.Tosses(np.zeros(self.batch, np.float32), np.zeros(self.batch, np.int32))
+        tosses = {"tosses_a": none, "tosses_b": none}
         for step in range(self.iterations):
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}"), **tosses}
             before = state
@@ -177,9 +178,6 @@ class Runner:
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
 
 
-TOSSES = {"coins": np.float32, "slots": np.int32}
-
-
 class PoolRunner:
     """The rule of the image pool."""
 
@@ -200,7 +198,7 @@ class PoolRunner:
         for start in range(0, len(numbers), m["batch"]):
             rows = slice(start, start + m["batch"])
             images = numbers[rows].astype(np.float32)[:, None, None, None]
-            pool, taken = exchange(pool, images, coins[rows], slots[rows])
+            pool, taken = exchange(pool, images, image_pool.Tosses(coins[rows], slots[rows]))
             returned.append(taken[:, 0, 0, 0])
         return {"returned": np.array(returned), "final": np.asarray(pool.images)[:, 0, 0, 0]}
 

@@ -27,8 +27,8 @@ def images(seed: int, count: int = 2):
 
 
 def views(coin: float = 1.0) -> dict:
-    tosses = {"coins": np.full(2, coin, np.float32), "slots": np.array([1, 0], np.int32)}
-    return {"a": images(0), "b": images(1), **{f"{what}_{side}": tosses[what] for what in tosses for side in "ab"}}
+    tosses = image_pool.Tosses(np.full(2, coin, np.float32), np.array([1, 0], np.int32))
+    return {"a": images(0), "b": images(1), "tosses_a": tosses, "tosses_b": tosses}
 
 
 def full_pools() -> dict:
@@ -50,7 +50,7 @@ def updated(coin: float):
 
 @pytest.mark.parametrize("coin", [1.0, 0.0])
 def test_an_update_is_the_papers(coin):
-    """All translations and losses one by one; the discriminators see what comes out of the pools, made before the step."""
+    """Translations and losses one by one; the discriminators see what comes out of the pools, made before the step."""
     method, state, after, metrics = updated(coin)
     a, b = images(0), images(1)
     apply = {name: lambda p, x, n=each: n.module.apply({"params": p}, x) for name, each in method.networks.items()}

@@ -46,6 +46,16 @@ def wasserstein(logits: Array, target: float) -> Array:
     return (1 - 2 * target) * logits.mean()
 
 
+OBJECTIVES = {
+    "lsgan": least_squares,
+    "vanilla": logistic,
+    # The published codes' "vanilla" also aims at 1 with cross-entropy, so that it and "nonsaturating" are one.
+    "nonsaturating": logistic,
+    "wasserstein": wasserstein,
+}
+"""Objectives by name: (logits, target: 1 real, 0 fake) -> scalar."""
+
+
 def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
     """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
 

@@ -22,13 +22,6 @@ from uit_jax.settings import LinearDecay, changed, setting
 from uit_jax.state import TrainState, play
 from uit_jax.types import Array, Batch, Metrics, PyTree
 
-# The published code's "vanilla" also aims at 1 with cross-entropy, so that it and "nonsaturating" are one.
-OBJECTIVES = {
-    "lsgan": adversarial.least_squares,
-    "vanilla": adversarial.logistic,
-    "nonsaturating": adversarial.logistic,
-}
-
 
 @dataclasses.dataclass(frozen=True)
 class ResNet:
@@ -59,7 +52,7 @@ class CUT(PatchMethod):
     norm: str = setting("instance", "of generator and discriminator", choices=("instance", "batch", "none"))
     initializer: str = setting("xavier", "of all weights", choices=("xavier", "normal", "kaiming", "orthogonal"))
     init_gain: float = setting(0.02, "of the initializer", above=0)
-    gan_loss: str = setting("lsgan", "adversarial objective", choices=tuple(OBJECTIVES))
+    gan_loss: str = setting("lsgan", "adversarial objective", choices=tuple(adversarial.OBJECTIVES))
     flip_equivariance: bool = setting(False, "mirror the generator's input with probability 1/2, and its features back")
     shared_encoder: bool = setting(
         True, "whether outputs are encoded as inputs are, not by an encoder and MLP of their own (appendix C.5)"
@@ -159,7 +152,7 @@ class CUT(PatchMethod):
 
     def oppose(self, variables: PyTree, fake: Array, real: Array, axis_name: str | None):
         """Tell images of B from translations (Eq. 1)."""
-        objective, own = OBJECTIVES[self.gan_loss], variables["discriminator"]
+        objective, own = adversarial.OBJECTIVES[self.gan_loss], variables["discriminator"]
         of_fake, stats = self.run("discriminator", own, fake, axis_name=axis_name)
         of_real, stats = self.run("discriminator", {**own, **stats}, real, axis_name=axis_name)
         terms = {"real": objective(of_real, 1.0), "fake": objective(of_fake, 0.0)}
@@ -168,7 +161,7 @@ class CUT(PatchMethod):
     def deceive(self, variables, made, discriminator: PyTree, views: Batch, recalled, axis_name: str | None):
         """Pass for real (Eq. 1), and keep every patch's place (Eq. 3 and 4)."""
         logits, _ = self.run("discriminator", discriminator, made["a"][0], axis_name=axis_name)
-        deceived = OBJECTIVES[self.gan_loss](logits, 1.0)
+        deceived = adversarial.OBJECTIVES[self.gan_loss](logits, 1.0)
         contrast, terms = self.contrast(variables, made, views, recalled, axis_name)
         return self.adversarial_weight * deceived + self.nce_weight * contrast, {"adversarial": deceived, **terms}
 

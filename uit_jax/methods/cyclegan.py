@@ -19,11 +19,6 @@ from uit_jax.settings import Adam, LinearDecay, setting
 from uit_jax.state import TrainState, descend, named
 from uit_jax.types import Array, Batch, Metrics, PyTree
 
-OBJECTIVES = {
-    "lsgan": adversarial.least_squares,
-    "vanilla": adversarial.logistic,
-    "wasserstein": adversarial.wasserstein,
-}
 # The translators: from which side to which, and which one comes back.
 ROUTES = (("a", "b", "generator_ab", "generator_ba"), ("b", "a", "generator_ba", "generator_ab"))
 
@@ -50,7 +45,7 @@ class CycleGAN(PairMethod):
 
     generator: ResNet = ResNet()
     discriminator: PatchGAN = PatchGAN()
-    gan_loss: str = setting("lsgan", "adversarial objective", choices=tuple(OBJECTIVES))
+    gan_loss: str = setting("lsgan", "adversarial objective", choices=tuple(adversarial.OBJECTIVES))
     cycle_weight: float = setting(10.0, "of the cycles A-B-A and B-A-B (Eq. 2)", low=0)
     identity_weight: float = setting(5.0, "of keeping what is in the wanted domain already (Section 5.2)", low=0)
     pool_size: int = setting(50, "translations of a domain that its discriminator looks back on; 0: none", low=0)
@@ -58,9 +53,11 @@ class CycleGAN(PairMethod):
     schedule: LinearDecay = LinearDecay(133_400, 133_400)
     decay_lead: int = setting(0, "iterations by which the decay is early; in the published code an epoch's", low=0)
 
+    kept = ("generator_ab", "generator_ba")
     multiple = 4
 
     def rules(self):
+        """Yield what of the settings does not go together."""
         yield from super().rules()
         if self.image_size < patchgan.smallest(self.discriminator.layers):
             yield "image_size", f"is below the {patchgan.smallest(self.discriminator.layers)} px of the discriminator"
@@ -99,14 +96,14 @@ class CycleGAN(PairMethod):
 
         `views` is what the method of that name makes. The translations were made before the generators' step.
         """
-        players = {there: state.learners[there] for _, _, there, _ in ROUTES}
-        opponents = {f"discriminator_{target}": state.learners[f"discriminator_{target}"] for _, target, _, _ in ROUTES}
+        players = {name: state.learners[name] for name in self.kept}
+        opponents = {name: learner for name, learner in state.learners.items() if name not in players}
         translate = functools.partial(self.translation_loss, opponents=opponents, views=views)
         players, (fakes, terms) = descend(players, self.optimizers, translate, axis_name=axis_name)
         memory, shown = {}, {}
         for side, fake in fakes.items():
-            tosses = views[f"coins_{side}"], views[f"slots_{side}"]
-            memory[side], shown[side] = image_pool.exchange(state.memory[side], fake, *tosses, axis_name)
+            pool, tosses = state.memory[side], views[f"tosses_{side}"]
+            memory[side], shown[side] = image_pool.exchange(pool, fake, tosses, axis_name)
         discriminate = functools.partial(self.discrimination_loss, shown=shown, views=views)
         opponents, against = descend(opponents, self.optimizers, discriminate, axis_name=axis_name)
         state = state.with_learners({**players, **opponents}).replace(step=state.step + 1, memory=memory)
@@ -114,7 +111,7 @@ class CycleGAN(PairMethod):
 
     def translation_loss(self, params, *, opponents, views: Batch):
         """Pass for real in the other domain, come back from there, and keep what is in it already."""
-        loss, fakes, found, objective = 0.0, {}, {}, OBJECTIVES[self.gan_loss]
+        loss, fakes, found, objective = 0.0, {}, {}, adversarial.OBJECTIVES[self.gan_loss]
         for source, target, there, back in ROUTES:
             x, y, judge = views[source], views[target], f"discriminator_{target}"
             images = jnp.concatenate([x, y]) if self.identity_weight else x
@@ -132,7 +129,7 @@ class CycleGAN(PairMethod):
 
     def discrimination_loss(self, params, *, shown: Mapping[str, Array], views: Batch):
         """Tell the images of each domain from translations (Eq. 1)."""
-        loss, found, objective = 0.0, {}, OBJECTIVES[self.gan_loss]
+        loss, found, objective = 0.0, {}, adversarial.OBJECTIVES[self.gan_loss]
         for side, fake in shown.items():
             name = f"discriminator_{side}"
             terms = {
@@ -144,20 +141,16 @@ class CycleGAN(PairMethod):
         return loss, (found, {})
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Return a, b: float32 [B, S, S, C], mirrored crops; coins_*, slots_*: see `image_pool.exchange`."""
+        """Return a, b: float32 [B, S, S, C], mirrored crops; tosses_a, tosses_b: see `image_pool.Tosses`."""
         made = {}
         for number, side in enumerate("ab"):
-            keys = collectives.example_keys(jax.random.fold_in(key, number), len(batch[side]), axis_name)
-            crop, coin, slot = jnp.unstack(jax.vmap(lambda key: jax.random.split(key, 3))(keys), axis=1)
-            made[side] = augment.cropped_view(crop, batch[side], self.image_size, flip=self.flip)
-            made[f"coins_{side}"] = jax.vmap(jax.random.uniform)(coin)
-            made[f"slots_{side}"] = jax.vmap(lambda key: jax.random.randint(key, (), 0, max(self.pool_size, 1)))(slot)
+            crop, toss = jax.random.split(jax.random.fold_in(key, number))
+            keys = [collectives.example_keys(own, len(batch[side]), axis_name) for own in (crop, toss)]
+            made[side] = augment.cropped_view(keys[0], batch[side], self.image_size, flip=self.flip)
+            made[f"tosses_{side}"] = image_pool.toss(keys[1], self.pool_size)
         return made
 
     # --- what a trained model offers ---
-
-    def variables(self, state: TrainState) -> PyTree:
-        return {there: state.learners[there].variables for _, _, there, _ in ROUTES}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Translate inputs["content"] [B, H, W, C] from A to B."""
