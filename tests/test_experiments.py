@@ -351,7 +351,7 @@ def test_a_damaged_result_is_named(tmp_path):
         (["table9", "x"], "no table 'table9'"),
         (["tunit/table1", "animalfaces10-h"], "did you mean animalfaces10-"),
         (["tunit/table1", "animalfaces10-a", "--data=x"], "FUNIT is another method"),
-        (["cut/table1", "horse2zebra-cyclegan", "--data=x"], "CycleGAN is another method"),
+        (["cut/table1", "horse2zebra-munit", "--data=x"], "MUNIT is another method"),
         (["cluit/3", "patch-mean-2"], "did you mean patch-mean-"),
         (["cluit/1", "celeba-cluit"], "a folder with train and test of CelebA"),
         (["cluit/1", "afhq-swapae"], "the swapping autoencoder is another method"),

@@ -50,7 +50,7 @@ def updated(coin: float):
 
 @pytest.mark.parametrize("coin", [1.0, 0.0])
 def test_an_update_is_the_papers(coin):
-    """Six translations and their losses, one by one; the discriminators see what the pools give, made before the step."""
+    """All translations and losses one by one; the discriminators see what comes out of the pools, made before the step."""
     method, state, after, metrics = updated(coin)
     a, b = images(0), images(1)
     apply = {name: lambda p, x, n=each: n.module.apply({"params": p}, x) for name, each in method.networks.items()}
@@ -79,7 +79,9 @@ def test_an_update_is_the_papers(coin):
     fake_a, fake_b, terms = terms_of(players)
     pools = full_pools()
     # Each of the two images is exchanged for the one in its slot, or shown itself.
-    shown = {side: pools[side].images[jnp.array([1, 0])] if coin else fake for side, fake in (("a", fake_a), ("b", fake_b))}
+    shown = {"a": fake_a, "b": fake_b}
+    if coin:
+        shown = {side: pool.images[jnp.array([1, 0])] for side, pool in pools.items()}
 
     def discriminators_loss(p):
         found = {}

@@ -80,7 +80,7 @@ def test_two_processes_of_two_devices_give_the_same_numbers(alone, tmp_path):
     root = Path(__file__).parents[2]
     env = {
         **os.environ,
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=2",
         "JAX_PLATFORMS": "cpu",
         "PYTHONPATH": str(root),
     }

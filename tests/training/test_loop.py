@@ -66,7 +66,7 @@ def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[st
     count = 2 if hosts else jax.device_count()
     env = {
         **os.environ,
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={count}",
+        "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}",
         "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
