@@ -16,7 +16,7 @@ from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.method import Phase
 from uit_jax.methods.cluit import LAZY, PENALISED, halves
 from uit_jax.nn.starganv2 import Encoder, Generator
-from uit_jax.verbs import train
+from uit_jax.training import loop
 
 # All different, and none 1, so that none can stand in another's place.
 SETTINGS = dict(
@@ -326,7 +326,7 @@ def test_a_device_s_odd_share_is_refused_before_anything_is_written(tmp_path):
     tiny.pop("method.image_size")
     run = {"steps": 2, "batch_size": 9, "devices": 3, "data.image_size": 8, "data.source": "procedural:count=24"}
     with pytest.raises(UserError) as caught:
-        train.train(config.update(config.defaults("cluit"), {**tiny, **run}), tmp_path / "run")
+        loop.train(config.update(config.defaults("cluit"), {**tiny, **run}), tmp_path / "run")
     assert "batch_size=9 gives each of the 3 devices 3 images" in str(caught.value)
     assert "use a multiple of 6" in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
