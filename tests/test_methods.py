@@ -130,7 +130,7 @@ def test_every_phase_lowers_for_accelerators(name):
         batch = table.batch_of(method, phase=phase)
         traced = jax.jit(functools.partial(step, phase=phase)).trace(table.shapes(method), batch)
         for platform in ("cuda", "tpu"):
-            assert "stablehlo" in traced.lower(lowering_platforms=(platform,)).as_text()
+            assert traced.lower(lowering_platforms=(platform,)).compiler_ir() is not None
 
 
 def inference(name):
