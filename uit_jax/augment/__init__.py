@@ -10,6 +10,7 @@ import math
 import jax
 import jax.numpy as jnp
 
+from uit_jax import collectives
 from uit_jax.augment.colours import LUMA, color_jitter, match_channels, normalize, sample_jitter
 from uit_jax.augment.geometry import (
     affine,
@@ -109,6 +110,29 @@ def strong_view(
         return mirror(image, jax.random.bernoulli(flip_key, flip)) * 2 - 1
 
     return jax.vmap(view)(keys, images)
+
+
+def referenced_views(
+    key: Array, images: Array, *, flip: float, axis_name: str | None = None, **view
+) -> dict[str, Array]:
+    """Make two views of each image uint8 [B, H, W, C], and sample which image of the global batch is its reference.
+
+    Args:
+      view: the second view, as `strong_view` has it.
+
+    Returns:
+      x, x_aug: float32 [B, H, W, C] in [-1, 1], plain and second views; perm: int32 [B], the place in the global batch
+      of each image's reference, which is a permutation of it.
+    """
+    size = len(images)
+    plain, strong, order = jax.random.split(key, 3)
+    plain, strong = (collectives.example_keys(part, size, axis_name) for part in (plain, strong))
+    order = jax.random.permutation(order, collectives.global_size(size, axis_name))
+    return {
+        "x": plain_view(plain, images, flip=flip),
+        "x_aug": strong_view(strong, images, flip=flip, **view),
+        "perm": collectives.share(order, size, axis_name),
+    }
 
 
 def sample_patches(keys: Array, size: tuple[int, int], sides: tuple[float, float], count: int) -> Array:

@@ -204,22 +204,11 @@ class EmbeddingTranslator(Method):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of images uint8 [B, S, S, C] and sample a reference for each.
-
-        Returns:
-          x, x_aug: float32 [B, S, S, C]; perm: int32 [B], the place in the global batch of each image's reference;
-          label: int32 [B], -1 where unknown.
-        """
-        images, size = batch["image"], len(batch["image"])
-        plain_key, strong_key, perm_key = jax.random.split(key, 3)
-        plain, strong = (collectives.example_keys(part, size, axis_name) for part in (plain_key, strong_key))
-        perm = jax.random.permutation(perm_key, collectives.global_size(size, axis_name))
-        return {
-            "x": augment.plain_view(plain, images, flip=self.flip),
-            "x_aug": augment.strong_view(strong, images, flip=self.flip, **dataclasses.asdict(self.view)),
-            "perm": collectives.share(perm, size, axis_name),
-            "label": batch["label"] if self.labelled_share else jnp.full((size,), -1, jnp.int32),
-        }
+        """Make two views of every image and sample its reference: `augment.referenced_views`; label: int32 [B]."""
+        view = dict(vars(self.view), flip=self.flip, axis_name=axis_name)
+        views = augment.referenced_views(key, batch["image"], **view)
+        labels = batch["label"] if self.labelled_share else jnp.full(len(batch["image"]), -1, jnp.int32)
+        return {**views, "label": labels}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Translate inputs["content"] into the style of inputs["reference"], or of inputs["style"] [B, D]."""
