@@ -23,6 +23,7 @@ def known(flag: str) -> bool:
 # Before JAX is imported, which reads them once; subprocesses inherit them.
 FLAGS = {"xla_force_host_platform_device_count": "8"} | {flag: QUICK[flag] for flag in filter(known, QUICK)}
 os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *(f"--{flag}={FLAGS[flag]}" for flag in FLAGS)])
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # what runs for milliseconds need not be compiled well
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -4,7 +4,6 @@ To add a method: its smallest hyper-parameters in `TINY`, and its configurations
 its phases train.
 """
 
-import contextlib
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -154,14 +153,6 @@ SHARING = {
     "cyclegan": "pools",
 }
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
-
-
-@contextlib.contextmanager
-def quick_compile():
-    """Compile in half the time what runs for milliseconds."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def build(name: str, configuration: str = "", **settings) -> Method:

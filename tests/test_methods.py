@@ -14,12 +14,6 @@ from uit_jax.errors import UserError
 from uit_jax.method import training_step
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 def over_two_devices(method, phase):
     """Trace a training step, views included, over two devices; return its results' shapes and those of the state."""
     step = functools.partial(training_step(method), phase=phase, axis_name="data")

@@ -26,12 +26,6 @@ SIZE = 16
 ROOT = Path(__file__).parents[1]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 @pytest.fixture(scope="module")
 def styled(tmp_path_factory):
     """The toy: its style is the mean colour, its pseudo domain the brightest channel."""

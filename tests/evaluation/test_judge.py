@@ -6,19 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import method_table as table
 from tests import toy
 from tests.evaluation.sets import CLASSES, SIZE, SMALL, STEPS, write_set
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation import judge as judging
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
 
 
 def open_both(root, **form):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import method_table, toy, toy_translator
+from tests import toy, toy_translator
 from tests.evaluation.sets import CLASSES, SIZE, SMALL, STEPS, paint, write_set
 from uit_jax import evaluation
 from uit_jax.errors import UserError
@@ -248,8 +248,7 @@ def small_judge(monkeypatch):
 
     def train(source, test, *, steps, progress, original=classifier.train):
         trained.append((source.spec, steps))
-        with method_table.quick_compile():
-            return original(source, test, steps=steps, progress=progress, **SMALL)
+        return original(source, test, steps=steps, progress=progress, **SMALL)
 
     monkeypatch.setattr(classifier, "train", train)
     return trained

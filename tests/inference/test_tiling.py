@@ -7,19 +7,12 @@ import jax
 import numpy as np
 import pytest
 
-from tests import method_table as table
 from tests import toy_translator as toy
 from tests.toy import altered
 from uit_jax import methods
 from uit_jax.inference import tiling
 from uit_jax.nn.norms import instance_norm
 from uit_jax.types import Stage
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
 
 
 def picture(height, width, channels=3, seed=0):

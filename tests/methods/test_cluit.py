@@ -35,12 +35,6 @@ ENCODER = Encoder(8, {"style": 4}, **WIDTHS)
 GENERATOR = Generator(8, 3, bottleneck=4, blocks=1, **WIDTHS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 class Step(NamedTuple):
     """One step of a tiny CLUIT: its views, the states around it, its metrics, and `again(state, views)` to redo it."""
 

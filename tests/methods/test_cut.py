@@ -17,13 +17,6 @@ from uit_jax.method import load_size, training_step
 from uit_jax.methods.cut import CUT, FastCUT
 from uit_jax.nn.patchgan import PatchDiscriminator
 
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 # --- the losses of an iteration ---
 
 

@@ -16,12 +16,6 @@ from uit_jax.memory import image_pool
 SIZE = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 def images(seed: int, count: int = 2):
     return np.random.default_rng(seed).uniform(-1, 1, (count, SIZE, SIZE, 3)).astype(np.float32)
 

@@ -38,12 +38,6 @@ DISCRIMINATOR = Encoder(8, {"logit": 1, "projection": 4}, **WIDTHS)
 GENERATOR = Generator(8, 3, bottleneck=4, blocks=1, **WIDTHS)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 class Step(NamedTuple):
     """One step of a tiny translator: its views, the states around it, its metrics, and `again(state, views)`."""
 

@@ -16,12 +16,6 @@ from uit_jax.methods.sincut import SinCUT
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 def discriminator(method):
     return StyleGAN2Discriminator(image_size=method.image_size, width=method.discriminator.width)
 

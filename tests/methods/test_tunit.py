@@ -19,12 +19,6 @@ GUIDE, JOINT = TUNITPhase("guide"), TUNITPhase("joint", translates=True, penalis
 SCHEDULE = (GUIDE, GUIDE, JOINT, JOINT)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 @pytest.fixture(scope="module")
 def whole():
     return table.run("tunit", "unsupervised", SCHEDULE)

@@ -1,13 +1,13 @@
-"""The numbers of these tests are few: what compiles them need not be fast."""
+"""What is compiled for a user, for the modules that look at it."""
 
 import jax
 import pytest
 
 
 @pytest.fixture(autouse=True, scope="module")
-def quick_compile(request):
-    """Compile in half the time what runs for milliseconds, but for the modules that look at what was compiled."""
-    slow = getattr(request.module, "OPTIMIZED", False)
-    jax.config.update("jax_disable_most_optimizations", not slow)
+def optimized(request):
+    """Optimise what a module with `OPTIMIZED = True` compiles, unlike that of all other tests."""
+    usual = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", usual and not getattr(request.module, "OPTIMIZED", False))
     yield
-    jax.config.update("jax_disable_most_optimizations", False)
+    jax.config.update("jax_disable_most_optimizations", usual)

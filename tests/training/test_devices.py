@@ -23,12 +23,6 @@ from uit_jax.training import devices
 EVERY_WAY = [("jit", 1), *((how, count) for how in ("pmap", "shard_map") for count in (1, 2, 8))]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 def assert_same(ours: dict, alone: dict):
     """Compare numbers by their paths; SGD moves weights in proportion to gradients, so that noise stays noise."""
     assert ours.keys() == alone.keys()

@@ -29,8 +29,8 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True, scope="module")
 def registered():
-    """Know the tiny method, and compile as `command` does: what is optimised rounds otherwise."""
-    with pytest.MonkeyPatch.context() as patch, table.quick_compile():
+    """Know the tiny method."""
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(methods.METHODS, "tiny", tiny_method.Tiny)
         yield
 
@@ -67,7 +67,6 @@ def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[st
     env = {
         **os.environ,
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}",
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",  # what runs for milliseconds need not be compiled well
         "UIT_TEST_SIGNAL": signal_at,
         "PYTHONPATH": str(ROOT),
     }

@@ -8,19 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests import method_table as table
 from tests import toy, toy_translator
 from uit_jax import checkpoint, main
 from uit_jax.errors import UserError
 from uit_jax.images import encode as encoding
 from uit_jax.images import pictures
 from uit_jax.inference import inspection
-
-
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
 
 
 def inspect(image, points, method=None, **options):

@@ -20,12 +20,6 @@ from uit_jax.inference import search
 SIZE = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 @pytest.fixture
 def opened(tmp_path, monkeypatch):
     """Let every workdir hold a method with styles and without pseudo domains, trained on `tmp_path/set`."""

@@ -25,12 +25,6 @@ from uit_jax.inference import files as drawing
 SIZE = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def quick_compile():
-    with table.quick_compile():
-        yield
-
-
 @pytest.fixture
 def traced():
     return []
