@@ -152,7 +152,9 @@ class Runner:
             joint_guide_rate=rate,
             adam=dataclasses.replace(self.method.adam, learning_rate=rate),
         )
-        state = method.init(jax.random.key(0), self.batch)
+        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
+        shapes = jax.eval_shape(lambda: method.init(jax.random.PRNGKey(0), self.batch))
+        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         tensors = {f"{network}.{name}": v for network, names in self.state_dicts.items() for name, v in names.items()}
         state = convert.import_state(tensors, state, stages=self.stages)
         queue = 0.06 * normal(self.salt + "queue", (self.queue_size, self.method.style_dim))
