@@ -197,3 +197,15 @@ def test_a_run_is_read_back_with_config_and_method(tiny, tmp_path):
     for which in (5, "5", "newest"):
         with pytest.raises(UserError, match=rf"no checkpoint is '?{which}'?; there are: \[4, 8\]"):
             checkpoint.restore_run(tmp_path, which)
+
+
+def test_another_metric_finds_no_best_among_checkpoints_of_the_first(tmp_path):
+    """A run may be continued with another best_metric: earlier checkpoints have no score of it, and stay readable."""
+    state = {"w": np.zeros(2, np.float32)}
+    for step, metric, score in ((1, "a", 0.5), (2, "b", 0.1), (3, "b", 0.2), (4, "b", 0.0)):
+        checkpoints = checkpoint.Checkpoints(tmp_path, keep=1, best_metric=metric)
+        checkpoints.save(step, state, {}, {metric: score})
+        checkpoints.wait()
+        best = checkpoints.best_step()
+        checkpoints.close()
+    assert best == 3

@@ -6,6 +6,7 @@ import runpy
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 import uit_jax
@@ -407,3 +408,46 @@ def test_the_settings_of_cut_are_told_with_their_defaults():
         for c in (config.defaults(method), config.resolve(recipes[method])):
             own = {key: value for key, value in config.flatten(c).items() if key.startswith("method.")}
             assert own == defaults | {"method.name": method}
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("[]", "is not the config of a run"),
+        ("{}", "is not the config of a run"),
+        ('{"a": 1}', "is not the config of a run"),
+        ("[" * 100_000, "is not the config of a run"),
+        ('{"version": 5, "method": {"name": "cut"}}', "is not the config of a run"),
+        ('{"version": "0.2.0", "method": "cut"}', "is not the config of a run"),
+        ('{"version": "0.2.0", "method": {"name": {"a": 1}}}', "written by uit_jax 0.2.0"),
+        ('{"version": "0.2.0", "method": {"name": "cut"}, "a.b": 1}', "written by uit_jax 0.2.0"),
+    ],
+)
+def test_a_config_that_is_none_is_one_line(tmp_path, text, words):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="config.json") as caught:
+        config.saved(tmp_path)
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("body", ["raise ValueError('no')", "1 / 0", "return None", "return config.ConfigDict()"])
+def test_whatever_a_config_file_does_is_one_line_with_its_name(tmp_path, body):
+    file = tmp_path / "own.py"
+    file.write_text(f"from uit_jax import config\n\ndef get_config(preset):\n    {body}\n")
+    with pytest.raises(UserError, match="own.py"):
+        config.resolve(str(file))
+    (tmp_path / "readme.md").write_text("hello")
+    with pytest.raises(UserError, match="is no Python file"):
+        config.resolve(str(tmp_path / "readme.md"))
+
+
+def test_numbers_beyond_all_measure_are_refused():
+    huge = {"steps": 10**30, "method.generator.blocks": 10**12, "data.max_unreadable_share": "9" * 400}
+    for key, value in huge.items():
+        with pytest.raises(UserError, match=key):
+            config.resolve("configs/cut.py", [f"--config.{key}={value}"])
+
+
+def test_numbers_of_numpy_are_numbers():
+    chosen = config.update(config.defaults("cut"), {"steps": np.int64(3), "method.nce_weight": np.float32(2)})
+    assert (chosen.steps, chosen.method.nce_weight) == (3, 2.0)

@@ -4,6 +4,7 @@ import inspect
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -495,3 +496,54 @@ def test_the_page_about_the_api_runs_from_top_to_bottom(trained):
     assert len(found) >= 6
     for snippet in found:
         exec(compile(snippet, "docs/api.md", "exec"), namespace)
+
+
+@pytest.mark.parametrize(
+    "call, words",
+    [
+        (lambda run: run.translate(Image.new("RGB", (0, 5)), reference="red.jpg"), "no pixel"),
+        (lambda run: run.translate(b"bytes", reference="red.jpg"), "bytes is no image"),
+        (lambda run: run.translate({"a": 1}, reference="red.jpg"), "dict is no image"),
+        (lambda run: run.translate("cat.jpg", domain=1.5), "--domain=1.5"),
+        (lambda run: run.translate("cat.jpg", domain=True), "--domain=True"),
+        (lambda run: run.translate("cat.jpg", style="abc"), "holds no codes"),
+        (lambda run: run.translate("cat.jpg", reference="red.jpg", batch_size=1.5), "--batch_size=1.5"),
+        (lambda run: run.translate("cat.jpg", reference="red.jpg", batch_size=True), "--batch_size=True"),
+        (lambda run: run.translate("cat.jpg", reference="red.jpg", max_pixels=float("nan")), "--max_pixels=nan"),
+        (lambda run: run.interpolate("cat.jpg", "red.jpg", None, frames=2.5), "--frames=2.5"),
+        (lambda run: run.encode("cat.jpg", batch_size=0), "--batch_size=0"),
+        (lambda run: run.search("cat.jpg", "photos", count=0), "--count=0"),
+        (lambda run: run.search("cat.jpg", "photos", count=1, limit=0), "0 images are asked for"),
+        (lambda run: run.search(None, "photos", count=1, queries=-1), "-1 images are asked for"),
+        (lambda run: uit_jax.evaluate(run, "oracle"), "give a list"),
+        (lambda run: uit_jax.evaluate(run, [3]), "3 is no evaluator"),
+        (lambda run: uit_jax.load(None), "--workdir=None"),
+        (lambda run: uit_jax.load("runs/flowers", "²"), "no checkpoint is"),
+        (lambda run: uit_jax.load("runs/flowers", "best"), "none is the best"),
+        (lambda run: uit_jax.load("runs/horses").domain_styles("photos"), "knows no pseudo domains"),
+        (lambda run: uit_jax.load("runs/horses").inspect("cat.jpg", points=[]), "--points"),
+        (lambda run: uit_jax.load("runs/horses").inspect("cat.jpg", points=[(1, 2, 3)]), "--points"),
+        (lambda run: uit_jax.load("runs/horses").inspect("cat.jpg", longest=0), "--longest=0"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_one_line(trained, call, words):
+    with pytest.raises(uit_jax.UserError) as caught:
+        call(uit_jax.load("runs/flowers"))
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_arrays_of_any_byte_order_are_images(trained):
+    run, image = uit_jax.load("runs/flowers"), np.arange(48, dtype=np.uint16).reshape(4, 4, 3) * 900
+    one, other = (run.translate(each, reference="red.jpg") for each in (image, image.astype(">u2")))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_training_in_another_thread_and_a_damaged_cache_of_domains(trained, tmp_path):
+    with ThreadPoolExecutor(1) as pool:
+        state = pool.submit(uit_jax.train, "my_config.py", tmp_path / "run", ["steps=2", "devices=1"]).result()
+    assert int(state.step) == 2
+    run = uit_jax.load(tmp_path / "run")
+    whole = run.domain_styles(limit=8)
+    (kept,) = (tmp_path / "run").glob("domain_styles_*.npz")
+    kept.write_bytes(b"damaged")
+    jax.tree.map(np.testing.assert_array_equal, run.domain_styles(limit=8), whole)

@@ -4,12 +4,13 @@ A state has no device axis, so a checkpoint is one host copy of it: it can be re
 and it stays valid when the device buffers are donated to the next step.
 """
 
+import contextlib
 import logging
-import operator
+import math
 import os
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,8 @@ class Checkpoints:
         self.directory = Path(workdir).absolute() / "checkpoints"
         kept, best_fn = [policies.LatestN(max(keep, 1))], None
         if best_metric:
-            best_fn = operator.itemgetter(best_metric)
+            # A run may be continued with another metric, of which earlier checkpoints have no score.
+            best_fn = lambda scores: scores.get(best_metric, -math.inf)  # noqa: E731
             kept.append(policies.BestN(get_metric_fn=best_fn, n=1, keep_checkpoints_without_metrics=False))
         self._best_metric = best_metric
         self._manager = ocp.CheckpointManager(
@@ -102,7 +104,8 @@ class Checkpoints:
 
     def best_step(self) -> int | None:
         """Return the step of the best checkpoint, the latest of equals; None if none was evaluated."""
-        scores = [(metrics[self._best_metric], s) for s in self.steps if (metrics := self._manager.metrics(s))]
+        found = ((self._manager.metrics(s) or {}).get(self._best_metric) for s in self.steps)
+        scores = [(score, s) for score, s in zip(found, self.steps, strict=True) if score is not None]
         return max(scores)[1] if scores else None
 
     def last_good(self) -> str:
@@ -158,9 +161,12 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     method = config_module.method_of(config)
     if not (Path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
-    checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
+    with _quiet():
+        checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
     try:
-        step = checkpoints.best_step() if which == "best" else int(which) if str(which).isdigit() else None
+        step = checkpoints.best_step() if which == "best" else int(which) if str(which).isdecimal() else None
+        if which == "best" and step is None:
+            raise UserError(f"--workdir={workdir}: no checkpoint was scored, so none is the best (evaluate_every)")
         if which != "latest" and step not in checkpoints.steps:
             raise UserError(f"--workdir={workdir}: no checkpoint is {which!r}; there are: {checkpoints.steps}")
         restored = checkpoints.restore(jax.eval_shape(lambda: config_module.initial_state(config, method)), step)
@@ -200,6 +206,18 @@ def digest(tree: PyTree) -> int:
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(leaf.tobytes(), crc)
     return crc
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Orbax from warning of what is wanted here: that nothing is to be written."""
+    log = logging.getLogger("absl")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _reason(error: Exception) -> str:

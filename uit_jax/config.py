@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
@@ -143,6 +144,7 @@ def override(config: ConfigDict, overrides: Iterable[str]) -> ConfigDict:
 def update(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
     """Set dotted keys to values in place; an unknown key or a value of another type is a `UserError`."""
     for key, value in changes.items():
+        value = value.item() if isinstance(value, np.generic) else value
         _set(config, key, lambda kind, value=value: _tuples(value), f"{key}={value!r}")
     return config
 
@@ -204,9 +206,11 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
         return None
     try:
         values = dict(_tuples(json.loads(path.read_text())))
-    except (ValueError, TypeError) as error:
+        version = values.pop("version", None)
+        if not isinstance(values["method"], dict) or not isinstance(version, str | None):
+            raise TypeError("it names no method")
+    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not the config of a run: {error}") from error
-    version = values.pop("version", None)
     if version is None:
         raise UserError(
             f"{path} was written by uit_jax 0.1.0, whose settings have other names: this version cannot read it;"
@@ -215,7 +219,8 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
     try:
         config = ConfigDict(values).lock()
         check(config)
-    except (UserError, AttributeError) as error:
+    # Whatever does not fit, to a user it means one thing.
+    except Exception as error:
         raise UserError(f"{path}, written by uit_jax {version}: {error}") from error
     return config
 
@@ -236,14 +241,20 @@ def _load(spec: str) -> ConfigDict:
     name, _, chosen = spec.partition(":")
     path = _file(name)
     module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
+    if module_spec is None:
+        raise UserError(f"--config={name}: is no Python file with a get_config(preset), as configs/tunit.py is")
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
-        return module.get_config(chosen).lock()
+        config = module.get_config(chosen)
     except UserError:
         raise
-    except (AttributeError, KeyError, TypeError, SyntaxError, ImportError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    # It is the user's own code.
+    except Exception as error:
+        raise UserError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    if not isinstance(config, ConfigDict) or "method" not in config:
+        raise UserError(f"{path}: get_config returns {type(config).__name__}, not what config.defaults(METHOD) gives")
+    return config.lock()
 
 
 def _file(name: str) -> Path:
@@ -277,7 +288,10 @@ def _set(config: ConfigDict, key: str, read: Callable[[Any], Any], typed: str) -
     group, _, name = key.rpartition(".")
     for part in filter(None, group.split(".")):
         config = config[part]
-    config[name] = float(value) if kind is float else value
+    try:
+        config[name] = float(value) if kind is float else value
+    except OverflowError:
+        raise UserError(f"{typed} must be finite") from None
 
 
 def _parse(text: str, kind: Any) -> Any:

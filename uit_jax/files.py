@@ -97,6 +97,8 @@ def pick_evenly(count: int, wanted: int | None = None) -> np.ndarray:
 
     Neighbours in a folder are often alike.
     """
+    if wanted is not None and wanted < 1:
+        raise UserError(f"{wanted} images are asked for: ask for 1 at least")
     return np.linspace(0, count - 1, count if wanted is None else min(count, wanted)).astype(int)
 
 

@@ -39,6 +39,10 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         print(f"uit: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        # Who read the output, such as `head`, has seen enough; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise

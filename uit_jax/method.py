@@ -40,12 +40,14 @@ class Phase:
       batch_size: of the global batch; 0 for the run's own.
       load_size: the side to which images are resized when they are read, 0 for their own size; None for that of the
         training images.
+      translates: whether what translates learns in it.
     """
 
     name: str
     stream: Stream = Stream()
     batch_size: int = 0
     load_size: int | None = None
+    translates: bool = True
 
 
 class Side(NamedTuple):

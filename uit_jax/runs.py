@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import os
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,8 @@ def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Train
     Raises:
       UserError: there is no such run or checkpoint.
     """
+    if not isinstance(workdir, str | os.PathLike):
+        raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
     # Onto the device once, and not with every batch.
     return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
@@ -80,13 +83,16 @@ class Trained(Model):
         Raises:
           UserError: the source cannot be read.
         """
+        if not self.clustered:
+            raise UserError("the method of this run knows no pseudo domains")
         if references is not None:
             return self._domain_styles(references, limit)
-        path = self.workdir / f"domain_styles_{self.step}_{limit}.npz"
-        if path.exists():
-            with np.load(path) as kept:
-                return DomainStyles(**kept)
-        found = self._domain_styles(self.config.data.source, limit)
+        source = self.config.data.source
+        path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
+        # One that is damaged, or not there, is made anew.
+        with contextlib.suppress(Exception), np.load(path) as kept:
+            return DomainStyles(**kept)
+        found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
         with contextlib.suppress(UserError):
             write_whole(path, lambda partial: np.savez_compressed(partial, **found._asdict()))

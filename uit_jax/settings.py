@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 
 from uit_jax.errors import UserError
 
+LARGEST = 2**31 - 1
+"""The largest whole number where no other limit is declared."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Range:
@@ -68,6 +71,8 @@ class Range:
             return "must have one entry at least"
         if any(isinstance(entry, float) and not math.isfinite(entry) for entry in entries):
             return "must be finite"
+        if self.high is None and any(isinstance(entry, int) and abs(entry) > LARGEST for entry in entries):
+            return f"must be {LARGEST} at most"
         right = all(map(self._holds, entries)) and (self.length is None or len(entries) == self.length)
         ordered = not self.rising or list(entries) == sorted(entries)
         return "" if right and ordered else f"must be {self.told()}"

@@ -124,6 +124,8 @@ def _choose(pipeline: str, source: Source) -> str:
         raise UserError(f"unknown pipeline {pipeline!r}; there are 'auto', 'tf.data' and 'threads'")
     if pipeline == "auto":
         return "tf.data" if has_tensorflow() and _mostly_plain(source) else "threads"
+    if pipeline == "tf.data" and not has_tensorflow():
+        raise UserError("pipeline 'tf.data' needs TensorFlow, which is not installed; use 'threads'")
     if pipeline == "tf.data" and not isinstance(source, EncodedSource):
         raise UserError(f"{source.spec}: has no image files for tf.data to decode; use pipeline 'threads'")
     return pipeline

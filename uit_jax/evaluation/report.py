@@ -26,8 +26,12 @@ _CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in 
 
 def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
     """Return evaluators by their names, with default options. Raises UserError, which names the nearest."""
+    if isinstance(wanted, str):
+        raise UserError(f"evaluators: give a list, such as [{wanted!r}]")
     chosen = []
     for each in wanted:
+        if not isinstance(each, str | Evaluator):
+            raise UserError(f"evaluators: {each!r} is no evaluator; there are: {', '.join(EVALUATORS)}")
         if isinstance(each, str) and each not in EVALUATORS:
             raise UserError(f"no evaluator is called {each!r}{settings.nearest(each, EVALUATORS)}")
         chosen.append(EVALUATORS[each]() if isinstance(each, str) else each)

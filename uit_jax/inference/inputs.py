@@ -72,13 +72,15 @@ def gather(images: Images, name: str) -> Given:
         found = find_images(images)
         return Given(found, f"--{name}={images}", single=Path(images).is_file())
     if isinstance(images, Image.Image):
+        if 0 in images.size:
+            raise UserError(f"{name}: there is no pixel in an image of {images.width} x {images.height}")
         return Given([images], name, single=True)
     if hasattr(images, "__array__"):
         array = _checked(np.asarray(images), name)
         if array.ndim == 4 and not len(array):
             raise UserError(f"{name}: there is no image in an array of {list(array.shape)}")
         return Given(list(array), name, stacked=True) if array.ndim == 4 else Given([array], name, single=True)
-    if not isinstance(images, Iterable):
+    if not isinstance(images, Iterable) or isinstance(images, bytes | bytearray | dict):
         raise UserError(f"{name}: {type(images).__name__} is no image; {ACCEPTED}")
     found = [item for each in images for item in gather(each, name).items]
     if not found:
@@ -156,6 +158,7 @@ def _checked(array: np.ndarray, name: str) -> np.ndarray:
         array = array[..., None]
     if array.ndim not in (3, 4) or 0 in array.shape[-3:]:
         raise UserError(f"{name}: an array of {list(array.shape)} is no image; {ACCEPTED}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype in (np.uint8, np.uint16):
         return array
     if array.dtype.kind != "f":

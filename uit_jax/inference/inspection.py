@@ -71,6 +71,8 @@ def shares(points: Sequence[tuple[float, float]] | None, size: tuple[int, int]) 
     if points is None:
         return list(POINTS)
     height, width = size
+    if not len(points) or np.shape(points) != (len(points), 2):
+        raise UserError("--points: give one or more pairs (x, y), in pixels of the image")
     for x, y in points:
         if not (0 <= x < width and 0 <= y < height):
             raise UserError(f"--points: {x:g},{y:g} lies outside the image of {width} x {height} px")

@@ -175,9 +175,9 @@ class Model:
         """
         if size not in (None, "resize", "keep"):
             raise UserError(f"--size={size}: give resize or keep")
-        for name, value in (("batch_size", batch_size), ("max_pixels", max_pixels)):
-            if value is not None and value < 1:
-                raise UserError(f"--{name}={value} is not a whole number of at least 1")
+        styles.whole(batch_size, "batch_size")
+        if max_pixels is not None:
+            styles.whole(max_pixels, "max_pixels")
         keep = size == "keep" if size else not self.styled if keep is None else keep
         return Job(self.method, self.variables, self.form, look or self.look(), keep, batch_size, max_pixels)
 
@@ -249,6 +249,7 @@ class Model:
           UserError: the image cannot be read, a point lies outside, or the method has no such layer or compares none.
         """
         given = inputs.gather(image, "content")
+        styles.whole(longest, "longest")
         if len(given.items) != 1:
             raise UserError(f"{given.name}: give one image, not {len(given.items)}")
         try:
@@ -267,6 +268,8 @@ class Model:
 
     def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
         given = inputs.gather(images, "images")
+        if batch_size is not None:
+            styles.whole(batch_size, "batch_size")
         size = batch_size or min(64, len(given.items))
         parts = inputs.in_parts(given, max(1, _CHUNK // size) * size, size=self.image_size, **self.form)
         return np.concatenate(

@@ -212,6 +212,8 @@ def nearest(queries: Queries, gallery: Gallery, count: int) -> Found:
 
 def check_count(count: int, there: int, source: Searched, *, beside: bool) -> None:
     """Raise a UserError where more images are asked for than there are, beside the query if it is one of them."""
+    if count < 1:
+        raise UserError(f"--count={count} is not a whole number of at least 1")
     if count > there:
         images = "other images" if beside else "images"
         raise UserError(f"--count={count} is more than the {there} {images} of {source.spec} that are searched")

@@ -1,7 +1,8 @@
 """Where the style of a translation comes from: references, a pseudo domain, or the line between two styles."""
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from numbers import Integral
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -53,9 +54,18 @@ class DomainStyles(NamedTuple):
     portraits: np.ndarray
 
 
+def whole(value: Any, name: str) -> None:
+    """Raise a UserError where an option is not a whole number of at least 1."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise UserError(f"--{name}={value} is not a whole number of at least 1")
+
+
 def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
     """Take codes of `width` numbers: [D], one for all contents, or [m, D], one for each of m. Raises UserError."""
-    codes = np.asarray(codes, np.float32)
+    try:
+        codes = np.asarray(codes, np.float32)
+    except (TypeError, ValueError):
+        raise UserError(f"style: {type(codes).__name__} holds no codes; give those that encode() returns") from None
     if codes.ndim == 1:
         codes = codes[None]
     if codes.ndim != 2 or codes.shape[-1] != width or len(codes) not in (1, contents) or not np.isfinite(codes).all():
@@ -78,6 +88,7 @@ def interpolation(ends: Sequence[Look | None], frames: int) -> Look:
     Raises:
       UserError: there are fewer than the two ends, or both are the content itself.
     """
+    whole(frames, "frames")
     if frames < 2:
         raise UserError(f"--frames={frames}: an interpolation has at least its two ends")
     if not any(ends):
@@ -99,6 +110,8 @@ def interpolation(ends: Sequence[Look | None], frames: int) -> Look:
 def domain_look(found: DomainStyles, domain: int) -> Look:
     """Return the mean style of a pseudo domain. Raises UserError where there is no such one, or no image in it."""
     counts = found.counts
+    if not isinstance(domain, Integral) or isinstance(domain, bool):
+        raise UserError(f"--domain={domain}: give the number of a pseudo domain")
     if not 0 <= domain < len(counts):
         raise UserError(f"--domain={domain}: the model has {len(counts)} pseudo domains, 0 to {len(counts) - 1}")
     if counts[domain] == 0:

@@ -39,7 +39,7 @@ class CLUIT(Method):
     width: int = setting(64, "first width of all networks", low=1)
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
-    blocks: int = setting(2, "residual blocks on each side of these", low=1)
+    blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
     patches: int = setting(4, "patches whose mean code is matched (Eq. 5); 0: the whole images (Eq. 4)", low=0)
     patch_sides: tuple[float, ...] = setting(
         (0.125, 1.0), "side of a patch, a share of the image's", above=0, high=1, length=2, rising=True

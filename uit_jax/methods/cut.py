@@ -28,7 +28,7 @@ class ResNet:
     """The generator."""
 
     width: int = setting(64, "first width", low=1)
-    blocks: int = setting(9, "residual blocks; 6 for small images", low=1)
+    blocks: int = setting(9, "residual blocks; 6 for small images", low=1, high=1000)
     antialias: bool = setting(True, "blurred halvings in place of strided convolutions, the discriminator's too")
     antialias_up: bool = setting(True, "blurred doublings in place of transposed convolutions")
 

@@ -28,7 +28,7 @@ class ResNet:
     """The generator of both directions."""
 
     width: int = setting(64, "first width", low=1)
-    blocks: int = setting(9, "residual blocks; 6 for images of 128 px", low=1)
+    blocks: int = setting(9, "residual blocks; 6 for images of 128 px", low=1, high=1000)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,7 +42,7 @@ class EmbeddingTranslator(Method):
     width: int = setting(64, "first width of all networks", low=1)
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
-    blocks: int = setting(2, "residual blocks on each side of these", low=1)
+    blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
     labelled_share: float = setting(0.0, "of each class, the share of labels used: 0 none, 1 all", low=0, high=1)
     conditioning: str = setting(
         "projection",

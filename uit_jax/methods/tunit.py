@@ -30,7 +30,7 @@ class GeneratorShape:
 
     width: int = setting(0, "first width; 0 for 64 below 256 px and 32 from there on", low=0)
     bottleneck: int = setting(16, "side of the content code", low=4, power_of_two=True)
-    blocks: int = setting(2, "residual blocks on each side of it", low=1)
+    blocks: int = setting(2, "residual blocks on each side of it", low=1, high=1000)
     mlp_width: int = setting(256, "width of the perceptron that reads the style", low=1)
 
 
@@ -40,7 +40,7 @@ class DiscriminatorShape:
 
     width: int = setting(0, "first width; 0 for 64 below 256 px and 32 from there on", low=0)
     max_width: int = setting(1024, "largest width", low=1)
-    blocks: int = setting(2, "residual blocks of a stage", low=1)
+    blocks: int = setting(2, "residual blocks of a stage", low=1, high=1000)
 
 
 @dataclasses.dataclass(frozen=True)

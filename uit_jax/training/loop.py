@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -102,6 +103,8 @@ class Run:
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
         self.progress.note(data.describe(self.sources))
+        if not self.method.phase(self.config.steps - 1).translates:
+            self.progress.note(f"steps={self.config.steps} end before the translator begins to learn: raise them")
         if self.config.tensorboard and not self.writers.tensorboard:
             self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
         restored = self.checkpoints.restore(self.shapes)
@@ -112,7 +115,8 @@ class Run:
             data.check_same(record["data"], self.sources)
             self.checkpoints.drop_after(step)
             self.window.restore(record["window"])
-            self.best = record["best"]
+            # The score of another metric is nothing to beat.
+            self.best = record["best"] if record["best"].get("metric") == self.config.best_metric else {}
             self.progress.note(f"continuing {self.workdir} from step {step}")
         if jax.process_index() == 0:
             config_module.save(self.config, self.workdir)
@@ -157,7 +161,7 @@ class Run:
         score = self.scores.get(config.best_metric)
         if score is None or (self.best and score <= self.best["value"]):
             return False
-        self.best = {"step": step, "value": score}
+        self.best = {"step": step, "value": score, "metric": config.best_metric}
         return True
 
     def save(self, state: PyTree, step: int) -> None:
@@ -213,7 +217,9 @@ class _Stop:
     def __enter__(self) -> "_Stop":
         self._asked = False
         # On several hosts JAX itself listens for SIGTERM and tells the others.
-        caught = (signal.SIGINT, signal.SIGTERM) if jax.process_count() == 1 else ()
+        # Only the main thread may listen; in another one, who trains stops it.
+        listens = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
+        caught = (signal.SIGINT, signal.SIGTERM) if listens else ()
         self._before = {number: signal.signal(number, self._ask) for number in caught}
         return self
 
@@ -227,6 +233,9 @@ class _Stop:
     def _ask(self, number, frame) -> None:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if not self._asked:
+            # Not by print: the signal may have come in the middle of one.
+            os.write(2, b"stopping behind the steps under way, with a checkpoint\n")
         self._asked = True
 
 

@@ -11,7 +11,7 @@ from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.decode import FILTERS
 from uit_jax.training import measure
-from uit_jax.verbs.arguments import positive
+from uit_jax.verbs.arguments import json_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -19,9 +19,9 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(rest)
     if args.steps < 1 or args.windows < 1:
         raise UserError("--steps and --windows must be 1 at least")
-    if args.out is not None and not args.out.parent.is_dir():
+    if args.out is not None and not json_path("--out", args.out).parent.is_dir():
         raise UserError(f"--out={args.out}: there is no folder {args.out.parent}")
-    if args.data:
+    if args.data is not None:
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
         found = _measure_source(args)

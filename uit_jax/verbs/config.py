@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     rest, overrides = config_module.split(argv)
     args = parser.parse_args(rest)
     rows = config_module.explain(args.config, overrides)
-    if args.diff:
+    if args.diff is not None:
         records = differences(rows, config_module.explain(args.diff))
         heads = ("key", *_names(args.config, args.diff), "meaning")
         lines = [tuple(map(_text, record.values())) for record in records]

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
 from uit_jax.images.decode import FILTERS
+from uit_jax.verbs.arguments import share
 
 _SOURCE = (
     "a folder of images, of classes, or of trainA and trainB; an image file; tfds:NAME[:split];"
@@ -26,7 +27,7 @@ def main(argv: list[str]) -> int:
     packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
     for verb, run in ((looking, _check), (packing, _pack)):
         verb.add_argument("source", metavar="SRC", help=_SOURCE)
-        verb.add_argument("--max_unreadable_share", type=float, default=0.01, help="share of unreadable images allowed")
+        verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
         verb.set_defaults(run=run)
     packing.add_argument("out", metavar="OUT", type=Path, help="the folder to make")
     packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
