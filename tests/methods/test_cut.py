@@ -272,7 +272,7 @@ def test_the_stages_are_the_whole():
         ({"schedule": {"constant_steps": -1}}, "^method.schedule.constant_steps=-1 must be 0 at least"),
         ({"schedule": {"decay_steps": -1}}, "^method.schedule.decay_steps=-1 must be 0 at least"),
         ({"generator": {"width": 0}}, "^method.generator.width=0 must be 1 at least"),
-        ({"generator": {"blocks": 0}}, "^method.generator.blocks=0 must be 1 at least"),
+        ({"generator": {"blocks": 0}}, "^method.generator.blocks=0 must be 1 to 1000"),
         ({"discriminator": {"width": 0}}, "^method.discriminator.width=0 must be 1 at least"),
         ({"discriminator": {"layers": -1}}, "^method.discriminator.layers=-1 must be 0 at least"),
         ({"discriminator": {"kind": "stylegan2"}}, "^method.discriminator.kind='stylegan2' must be 'patch' or 'pixel'"),
