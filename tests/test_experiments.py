@@ -38,7 +38,7 @@ def test_every_row_resolves_and_builds(name, row):
         assert shape == (64, 1, 100_000)
     else:
         # Epochs are those of the larger domain.
-        epochs = 200 if name.endswith("fastcut") else 400
+        epochs = 200 if name.endswith(("fastcut", "cyclegan")) else 400
         assert shape == (256, 1, epochs * max(row.data.pair))
         assert config.method.schedule.constant_steps == config.steps * (3 if name.endswith("fastcut") else 2) // 4
         assert config.method.load_size == 286 and config.data.resample == "bicubic"
@@ -84,6 +84,10 @@ def check_sizes(name, config, state):
         return
     if name.endswith("sincut"):
         assert counts == {"generator": 3_068_404, "discriminator": 5_885_473, "patches": 280_832}
+        return
+    if name.endswith("cyclegan"):
+        generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
+        assert counts == dict.fromkeys(generators, 11_378_179) | dict.fromkeys(discriminators, 2_764_737)
         return
     layers = 1 if name.endswith("-last") else 5
     expected = {

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import os
 import sys
+import time
 from typing import Any, ClassVar
 
 import jax
@@ -140,7 +141,8 @@ FIRST, SECOND = Phase("first"), Phase("second")
 def registered(argv: list[str]) -> int:
     """Run the `uit` command with this method registered.
 
-    UIT_TEST_SIGNAL=NUMBER:STEP sends the process that signal at the beginning of that step.
+    UIT_TEST_SIGNAL=NUMBER:STEP sends the process that signal at the beginning of that step; UIT_TEST_PACE is how many
+    seconds each step takes at least.
     """
     from uit_jax import main, methods
     from uit_jax.training import loop
@@ -150,6 +152,7 @@ def registered(argv: list[str]) -> int:
     advance = loop.Run.advance
 
     def interrupted(self, state, step):
+        time.sleep(float(os.environ.get("UIT_TEST_PACE", "0")))
         if step == int(at):
             os.kill(os.getpid(), int(number))
         return advance(self, state, step)

@@ -68,6 +68,8 @@ def command(recipe, workdir, *overrides, signal_at: str = "0:0", hosts: tuple[st
         **os.environ,
         "XLA_FLAGS": f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count={count}",
         "UIT_TEST_SIGNAL": signal_at,
+        # Hosts agree on the step to stop at over the network, which takes longer than steps of a millisecond.
+        "UIT_TEST_PACE": "0.3" if hosts else "0",
         "PYTHONPATH": str(ROOT),
     }
     arguments = [f"--config={recipe}", f"--workdir={workdir}", *(f"--config.{o}" for o in overrides), *hosts]
