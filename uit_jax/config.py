@@ -6,6 +6,7 @@ method's class. A misspelt key fails, and the failure names the nearest known on
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -205,24 +206,51 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
     if not path.exists():
         return None
     try:
-        values = dict(_tuples(json.loads(path.read_text())))
-        version = values.pop("version", None)
-        if not isinstance(values["method"], dict) or not isinstance(version, str | None):
-            raise TypeError("it names no method")
-    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is not the config of a run: {error}") from error
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is not the config of a run: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not the config of a run: it holds no settings")
+    if not isinstance(values.get("method"), dict) or "name" not in values["method"]:
+        raise UserError(f"{path} is not the config of a run: it names no method")
+    version = values.pop("version", None)
+    if not isinstance(version, str | None):
+        raise UserError(f"{path} is not the config of a run: its version is {version!r}")
     if version is None:
         raise UserError(
             f"{path} was written by uit_jax 0.1.0, whose settings have other names: this version cannot read it;"
             " check out version 0.1.0 (commit 288f2e2) to use or continue that run"
         )
+    return read(values, f"{path}, written by uit_jax {version}")
+
+
+def read(values: Mapping[str, Any], where: str) -> ConfigDict:
+    """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
-        config = ConfigDict(values).lock()
+        config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.
     except Exception as error:
-        raise UserError(f"{path}, written by uit_jax {version}: {error}") from error
+        raise UserError(f"{where}: {' '.join(str(error).split()) or type(error).__name__}") from error
     return config
+
+
+def corrected(config: ConfigDict, told: Mapping[str, Any], where: str) -> tuple[ConfigDict, list[str]]:
+    """Give a run's settings the values that a checkpoint's record tells, but where they may differ: (config, lines).
+
+    The lines name each setting that differed. Raises UserError.
+    """
+    if config.method.name != told["method"]["name"]:
+        return read(told, where), [f"method.name={config.method.name!r}, not {told['method']['name']!r}"]
+    old, new = flatten(config), flatten(_tuples(told))
+    wrong = [key for key in new if key in old and key not in FREE and old[key] != new[key]]
+    if not wrong:
+        return config, []
+    values = config.to_dict()
+    for key in wrong:
+        *groups, name = key.split(".")
+        functools.reduce(lambda place, group: place[group], groups, values)[name] = new[key]
+    return read(values, where), [f"{key}={old[key]!r}, not {new[key]!r}" for key in wrong]
 
 
 def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.PathLike) -> None:

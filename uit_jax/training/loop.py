@@ -1,11 +1,13 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import contextlib
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -22,6 +24,7 @@ from uit_jax.method import Phase, phase_size, training_step
 from uit_jax.runs import Trained
 from uit_jax.settings import nearest
 from uit_jax.training import devices, feed, grids
+from uit_jax.training.lock import Lock
 from uit_jax.training.progress import Progress
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
@@ -77,50 +80,59 @@ class Run:
         self.sources, self.test = feed.open_sources(config, self.method)
         self.lifted = devices.lift(training_step(self.method), config.parallel, used)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
-        _prepare(workdir, config, self.shapes)
+        _prepare(workdir, config)
         first = jax.process_index() == 0
-        self.streams = feed.Streams(config, self.method, self.sources)
-        self.evaluators = self._able(evaluators)
-        self.window = Window()
-        self.best: dict[str, float] = {}
-        self.scores: dict[str, float] = {}
-        self.compiled: set[Phase] = set()
-        self.progress = Progress(config.steps, active=first)
-        self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
-        self.checkpoints = checkpoint.Checkpoints(
-            workdir, keep=config.keep_checkpoints, best_metric=config.best_metric
-        )
+        # All of it is closed again, the last first; at once if a later part cannot be opened.
+        with contextlib.ExitStack() as opened:
+            self.lock = opened.enter_context(Lock(workdir, active=first))
+            checkpoint.check_room(
+                workdir, self.shapes, keep=config.keep_checkpoints, best=bool(config.best_metric)
+            )
+            self.checkpoints = checkpoint.Checkpoints(
+                workdir, keep=config.keep_checkpoints, best_metric=config.best_metric
+            )
+            opened.callback(self.checkpoints.close)
+            self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
+            opened.callback(self.writers.close)
+            self.streams = feed.Streams(config, self.method, self.sources)
+            opened.callback(self.streams.close)
+            self.progress = Progress(config.steps, active=first)
+            opened.callback(self.progress.close)
+            self.evaluators = self._able(evaluators)
+            self.window = Window()
+            self.best: dict[str, float] = {}
+            self.scores: dict[str, float] = {}
+            self.compiled: set[Phase] = set()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_) -> None:
-        self.progress.close()
-        self.streams.close()
-        self.writers.close()
-        self.checkpoints.close()
+        self._opened.close()
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
+        if self.lock.left_by:
+            self.progress.note(f"{self.lock.left_by} was stopped in the middle of its work")
         self.progress.note(data.describe(self.sources))
         if not self.method.phase(self.config.steps - 1).translates:
             self.progress.note(f"steps={self.config.steps} end before the translator begins to learn: raise them")
-        if self.config.tensorboard and not self.writers.tensorboard:
-            self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
-        restored = self.checkpoints.restore(self.shapes)
+        restored = self.checkpoints.restore(self._shapes_for)
         if restored is None:
             step, state = 0, config_module.initial_state(self.config, self.method)
         else:
             step, state, record = restored
             data.check_same(record["data"], self.sources)
-            self.checkpoints.drop_after(step)
+            self.checkpoints.set_aside_after(step)
             self.window.restore(record["window"])
             # The score of another metric is nothing to beat.
             self.best = record["best"] if record["best"].get("metric") == self.config.best_metric else {}
             self.progress.note(f"continuing {self.workdir} from step {step}")
         if jax.process_index() == 0:
             config_module.save(self.config, self.workdir)
-        self.writers.resume(step)
+        for line in self.writers.resume(step):
+            self.progress.note(line)
         self.streams.begin(step)
         self.progress.begin(step)
         return self.lifted.put_state(state), step
@@ -177,6 +189,12 @@ class Run:
         self.checkpoints.save(step, state, record, self.scores)
         self.progress.exclude(time.monotonic() - began)
 
+    def _shapes_for(self, record: Mapping[str, Any]) -> PyTree:
+        """Return the shapes of the state, if a checkpoint's record is one to go on from. Raises where it is not."""
+        Window().restore(record["window"])
+        record["best"].get("metric"), record["data"].get("images")
+        return checkpoint.of_run(record, self.config, self.shapes)
+
     def _finite(self, fetch):
         try:
             return fetch()
@@ -212,14 +230,17 @@ class Run:
 
 
 class _Stop:
-    """Whether the process was asked to stop (SIGTERM, or one Ctrl-C); on several hosts all agree on the step."""
+    """Whether the process was asked to stop: by one of `_SIGNALS`. On several hosts all agree on the step."""
 
     def __enter__(self) -> "_Stop":
         self._asked = False
-        # On several hosts JAX itself listens for SIGTERM and tells the others.
         # Only the main thread may listen; in another one, who trains stops it.
-        listens = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
-        caught = (signal.SIGINT, signal.SIGTERM) if listens else ()
+        listens = threading.current_thread() is threading.main_thread()
+        # What the shell lets be ignored, as `nohup` does with a closed terminal, stays so.
+        caught = [each for each in _SIGNALS if listens and signal.getsignal(each) != signal.SIG_IGN]
+        if jax.process_count() > 1:
+            # There JAX itself listens for SIGTERM and tells the other hosts; Ctrl-C ends them all.
+            caught = [each for each in caught if each not in (signal.SIGINT, signal.SIGTERM)]
         self._before = {number: signal.signal(number, self._ask) for number in caught}
         return self
 
@@ -234,9 +255,25 @@ class _Stop:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self._asked:
+            _leave_closed_terminal()
             # Not by print: the signal may have come in the middle of one.
             os.write(2, b"stopping behind the steps under way, with a checkpoint\n")
+            if jax.process_count() > 1:
+                signal.raise_signal(signal.SIGTERM)
         self._asked = True
+
+
+# SIGHUP: the terminal was closed; SIGUSR1: Slurm's time is nearly up. Windows has neither.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+
+def _leave_closed_terminal() -> None:
+    """Send to nowhere what would be written to a terminal that is there no more: writing to it would fail."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def due(every: int, step: int) -> bool:
@@ -256,9 +293,9 @@ def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
     return evaluators
 
 
-def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
+def _prepare(workdir: Path, config: ConfigDict) -> None:
     """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one."""
-    before = config_module.saved(workdir)
+    before = checkpoint.begun_with(workdir)
     if before is not None:
         config_module.check_resumable(config, before, workdir)
     try:
@@ -268,4 +305,3 @@ def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
-    checkpoint.check_room(workdir, shapes, keep=config.keep_checkpoints, best=bool(config.best_metric))

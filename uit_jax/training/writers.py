@@ -1,8 +1,10 @@
 """What a run writes for people: metrics as JSON lines and TensorBoard events, pictures as PNG files."""
 
+import io
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,27 +20,32 @@ class Writers:
     def __init__(self, workdir: str | os.PathLike, *, active: bool = True, tensorboard: bool = True):
         self._workdir = Path(workdir)
         self._active = active
-        self._events = _event_writer(self._workdir / "tb") if active and tensorboard else None
+        self._tensorboard = active and tensorboard
+        self._events = None
 
-    @property
-    def tensorboard(self) -> bool:
-        """Whether TensorBoard events are written."""
-        return self._events is not None
+    def resume(self, step: int) -> list[str]:
+        """Drop the records beyond `step`, which will be written again, and begin to write; return what is to be told.
 
-    def resume(self, step: int) -> None:
-        """Drop the metric records beyond `step`, and a last line that was cut short: they will be written again."""
+        Of metrics.jsonl what stands behind the last record up to `step` is cut. What stands before stays as it is,
+        also where a line cannot be read. TensorBoard is told to pass over what it has beyond `step`.
+        """
+        told = self._cut(step) if self._active else []
+        if self._tensorboard:
+            self._events = _event_writer(self._workdir / "tb", step)
+            if self._events is None:
+                told.append("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
+        return told
+
+    def _cut(self, step: int) -> list[str]:
         path = self._workdir / "metrics.jsonl"
-        if not self._active or not path.exists():
-            return
-        kept = []
-        for line in path.read_text().splitlines():
-            try:
-                if json.loads(line)["step"] > step:
-                    break
-            except ValueError:
-                break
-            kept.append(line + "\n")
-        write_whole(path, "".join(kept).encode())
+        if not path.exists():
+            return []
+        before = path.read_bytes()
+        kept, odd = _up_to(step, io.BytesIO(before).readlines())
+        if (after := b"".join(kept)) != before:
+            write_whole(path, after)
+        numbers = ", ".join(map(str, odd[:10])) + ", ..." * (len(odd) > 10)
+        return [f"{path}: kept as found, but no record of a step up to {step}: line {numbers}"] if odd else []
 
     def metrics(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""
@@ -67,13 +74,45 @@ class Writers:
             self._events.close()
 
 
-def _event_writer(folder: Path):
-    """Return clu's TensorBoard writer; None where it or TensorFlow, which it needs, is not installed."""
+def _up_to(step: int, lines: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
+    """Return the lines of metrics.jsonl up to the last record of at most `step`, and which of them are none, from 1.
+
+    Whole lines behind it that cannot be read are kept too, if no record beyond `step` stands before them.
+    """
+    steps = [_step_of(line) for line in lines]
+    end = 1 + max((i for i, found in enumerate(steps) if found is not None and found <= step), default=-1)
+    while end < len(lines) and steps[end] is None and lines[end].endswith(b"\n"):
+        end += 1
+    # Only of the last line can the end be missing.
+    kept = [line if line.endswith(b"\n") else line + b"\n" for line in lines[:end]]
+    return kept, [i for i, found in enumerate(steps[:end], 1) if found is None or found > step]
+
+
+def _step_of(line: bytes) -> int | None:
+    """Return the step of a line of metrics.jsonl; None where it holds no record."""
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    step = record.get("step") if isinstance(record, dict) else None
+    return step if isinstance(step, int) and not isinstance(step, bool) else None
+
+
+def _event_writer(folder: Path, step: int):
+    """Return clu's TensorBoard writer of events beyond `step`; None where it or what it needs is not installed."""
     try:
         import tensorflow as tf
         from clu import metric_writers
+        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
     except ImportError:
         return None
     # The device belongs to JAX.
     tf.config.set_visible_devices([], "GPU")
+    if folder.exists():
+        # A run that was killed left events beyond what it goes on from. At such a start TensorBoard drops them.
+        restart = EventFileWriter(str(folder))
+        start = SessionLog(status=SessionLog.START)
+        restart.add_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
+        restart.close()
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))

@@ -2,6 +2,7 @@
 
 import argparse
 
+from uit_jax import checkpoint
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.training import loop
@@ -23,7 +24,7 @@ def main(argv: list[str]) -> int:
         loop.join_hosts(args.coordinator, args.num_processes, args.process_id)
     if args.config:
         config = config_module.resolve(args.config, overrides)
-    elif (config := config_module.saved(args.workdir)) is None:
+    elif (config := checkpoint.begun_with(args.workdir)) is None:
         raise UserError(f"--workdir={args.workdir} has no run to continue: give --config=configs/NAME.py to begin one")
     else:
         config_module.override(config, overrides)
