@@ -78,6 +78,14 @@ def test_the_saved_state_is_not_the_donated_buffer(store, tmp_path):
     assert np.array_equal(state["w"], np.arange(200_000.0))
 
 
+def test_the_saved_record_is_not_the_one_that_training_goes_on_with(store):
+    record = {"window": [{"loss": 0.5}]}
+    store.save(1, make_state(1), record)
+    record["window"].append({"loss": 0.25})
+    store.wait()
+    assert told(store.restore(shapes)[2]) == {"window": [{"loss": 0.5}]}
+
+
 def test_the_latest_and_the_best_are_kept(store, tmp_path):
     for step, score in ((1, 0.1), (2, 0.9), (3, 0.5), (4, None), (5, 0.2), (6, None)):
         store.save(step, make_state(step), {}, {} if score is None else {"score": score})

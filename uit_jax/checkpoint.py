@@ -69,7 +69,8 @@ class Checkpoints:
         host = jax.tree.map(_to_host, state)
         if where := not_finite(host):
             raise UserError(f"step {step}: {where} is not finite; {self.last_good()}")
-        record = {**record, "step": step, "scores": dict(scores or {})}
+        # A copy: it is written while training goes on.
+        record = json.loads(json.dumps({**record, "step": step, "scores": dict(scores or {})}))
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(_sealed(record, digest(host)))
         )

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ class Writers:
         """Drop the records beyond `step`, which will be written again, and begin to write; return what is to be told.
 
         Of metrics.jsonl what stands behind the last record up to `step` is cut. What stands before stays as it is,
-        also where a line cannot be read. TensorBoard is told to pass over what it has beyond `step`.
+        also where a line cannot be read. TensorBoard's events beyond `step` are dropped.
         """
         told = self._cut(step) if self._active else []
         if self._tensorboard:
@@ -99,20 +98,29 @@ def _step_of(line: bytes) -> int | None:
 
 
 def _event_writer(folder: Path, step: int):
-    """Return clu's TensorBoard writer of events beyond `step`; None where it or what it needs is not installed."""
+    """Return clu's TensorBoard writer of events beyond `step`; None where it or what it needs is not installed.
+
+    What a run that was killed wrote beyond that is dropped: the curves would fold back.
+    """
     try:
         import tensorflow as tf
         from clu import metric_writers
-        from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-        from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+        from tensorboard.compat.proto.event_pb2 import Event
     except ImportError:
         return None
     # The device belongs to JAX.
     tf.config.set_visible_devices([], "GPU")
-    if folder.exists():
-        # A run that was killed left events beyond what it goes on from. At such a start TensorBoard drops them.
-        restart = EventFileWriter(str(folder))
-        start = SessionLog(status=SessionLog.START)
-        restart.add_event(Event(wall_time=time.time(), step=step + 1, session_log=start))
-        restart.close()
+    for path in folder.glob("events.out.tfevents.*"):
+        # Up to where a record is cut short.
+        events = list(RawEventFileLoader(str(path)).Load())
+        kept = [event for event in events if Event.FromString(event).step <= step]
+        if len(kept) < len(events):
+            write_whole(path, lambda partial, kept=kept: _write_events(tf, partial, kept))
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))
+
+
+def _write_events(tf, path: Path, events: Sequence[bytes]) -> None:
+    with tf.io.TFRecordWriter(str(path)) as file:
+        for event in events:
+            file.write(event)
