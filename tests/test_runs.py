@@ -538,12 +538,33 @@ def test_arrays_of_any_byte_order_are_images(trained):
     np.testing.assert_array_equal(one, other)
 
 
-def test_training_in_another_thread_and_a_damaged_cache_of_domains(trained, tmp_path):
+def test_training_in_another_thread_and_a_damaged_cache_of_domains(trained, tmp_path, monkeypatch):
     with ThreadPoolExecutor(1) as pool:
         state = pool.submit(uit_jax.train, "my_config.py", tmp_path / "run", ["steps=2", "devices=1"]).result()
     assert int(state.step) == 2
     run = uit_jax.load(tmp_path / "run")
     whole = run.domain_styles(limit=8)
     (kept,) = (tmp_path / "run").glob("domain_styles_*.npz")
-    kept.write_bytes(b"damaged")
+    wrong = whole._asdict() | {"means": whole.means.astype(object)}
+    damaged = {
+        "garbage": b"damaged",
+        "empty": b"",
+        "cut short": kept.read_bytes()[:-30],
+        "flipped": bytes(255 - byte if at == 200 else byte for at, byte in enumerate(kept.read_bytes())),
+        "pickled": wrong,
+        "fewer": jax.tree.map(lambda array: array[1:], whole)._asdict(),
+        "other codes": whole._asdict() | {"means": whole.means[:, 1:]},
+        "wider numbers": whole._asdict() | {"means": whole.means.astype(np.float64)},
+        "NaN": whole._asdict() | {"means": whole.means * np.nan},
+        "negative counts": whole._asdict() | {"counts": -whole.counts},
+        "an array too few": {"means": whole.means},
+    }
+    for name, content in damaged.items():
+        if isinstance(content, bytes):
+            kept.write_bytes(content)
+        else:
+            np.savez_compressed(kept, **content)
+        for found, right in zip(run.domain_styles(limit=8), whole, strict=True):
+            np.testing.assert_array_equal(found, right, name)
+    monkeypatch.setattr(runs.Trained, "_domain_styles", None)
     jax.tree.map(np.testing.assert_array_equal, run.domain_styles(limit=8), whole)

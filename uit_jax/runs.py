@@ -90,8 +90,8 @@ class Trained(Model):
         source = self.config.data.source
         path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
         # One that is damaged, or not there, is made anew.
-        with contextlib.suppress(Exception), np.load(path) as kept:
-            return DomainStyles(**kept)
+        with contextlib.suppress(Exception), np.load(path, allow_pickle=False) as kept:
+            return styles.checked(DomainStyles(**kept), self._entries("cluster"), self._entries("style"))
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
         with contextlib.suppress(UserError):
@@ -132,6 +132,11 @@ class Trained(Model):
             return search.nearest(search.from_gallery(gallery, queries), gallery, count)
         codes = batched.read(self.method, "style", self.variables, pixels)
         return search.nearest(search.from_images(asked, pixels, codes, gallery), gallery, count)
+
+    def _entries(self, name: str) -> int:
+        """Return how many numbers a read-out gives of an image."""
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.method.sides[0].channels), np.float32)
+        return jax.eval_shape(self.method.readouts[name], self.variables, image).shape[-1]
 
     def _domain_styles(self, spec: str, limit: int) -> DomainStyles:
         source = data.open_source(spec, split="train", size=self.image_size, seed=self.config.seed, **self.form)

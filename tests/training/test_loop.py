@@ -4,12 +4,14 @@ import contextlib
 import errno
 import json
 import os
+import pty
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -361,6 +363,25 @@ def test_kill_9_then_the_same_command_equals_never_stopping(recipe, whole, tmp_p
     finish(command(recipe, tmp_path / "parts", "log_every=1"))
     assert [r["step"] for r in records(tmp_path / "parts")] == list(range(1, 13))
     assert_same_run(whole("log_every=1"), tmp_path / "parts")
+
+
+@pytest.mark.slow
+def test_a_closed_terminal_stops_with_a_checkpoint(recipe, tmp_path):
+    """A real one, with its bar: to it nothing can be written any more, and the next command goes on."""
+    environment = {**os.environ, "UIT_TEST_PACE": "0.2", "PYTHONPATH": str(ROOT)}
+    arguments = ["-m", "tests.tiny_method", "train", f"--config={recipe}", f"--workdir={tmp_path / 'run'}"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, *arguments, "--config.log_every=1"], environment)
+    termios.tcsetwinsize(terminal, (24, 100))
+    shown = b""
+    while b" 1/12 " not in shown:
+        shown += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert 1 <= int(checkpoint.restore_run(tmp_path / "run")[2].step) < 12
+    assert int(run(recipe, tmp_path / "run", "log_every=1").step) == 12
 
 
 @pytest.mark.slow
