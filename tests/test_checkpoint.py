@@ -296,7 +296,7 @@ def test_the_best_is_kept_though_its_own_record_is_damaged(store, tmp_path):
     step, state, record = again.restore(shapes, 1, state_alone=True)
     assert (step, record) == (1, {})
     assert_same(state, make_state(1))
-    with pytest.raises(UserError, match=r"\[1\] can be read: its record is not the one that was saved"):
+    with pytest.raises(UserError, match=r"\[1\] can be read: record/metadata is not the record that was saved"):
         again.restore(shapes, 1)
 
 

@@ -31,6 +31,8 @@ from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
 
+_OTHER_RECORD = "record/metadata is not the record that was saved"
+
 
 class Checkpoints:
     """The checkpoints of one workdir: the latest `keep` of them and the best by `best_metric`.
@@ -96,7 +98,7 @@ class Checkpoints:
         for candidate in chosen:
             try:
                 return candidate, *self._read(candidate, shapes, state_alone)
-            # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
+            # The record of an older checkpoint is not covered by its digest, and may say anything.
             except Exception as error:
                 why = _reason(error)
                 reason = reason or why
@@ -109,7 +111,7 @@ class Checkpoints:
         """Read a checkpoint's record. Raises ValueError or OSError where it is not the one that was saved."""
         record = _read_record(self.directory / str(step))
         if not _is_whole(record):
-            raise ValueError("its record is not the one that was saved")
+            raise ValueError(_OTHER_RECORD)
         return record
 
     def set_aside_after(self, step: int) -> None:
@@ -153,12 +155,16 @@ class Checkpoints:
         saved = _state_digest(record)
         if not (_is_whole(record) and record.get("step", step) == step):
             if not state_alone:
-                raise ValueError("its record is not the one that was saved")
+                raise ValueError(_OTHER_RECORD)
             record = {}
         abstract = shapes(record)
         shape = jax.tree.map(_host_shape, abstract)
         target = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shape)
-        state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+        try:
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+        # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
+        except Exception as error:
+            raise ValueError(f"its state cannot be read: {_reason(error)}") from error
         found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         if found != shape:
             raise ValueError("its arrays have other shapes than this config's networks")
@@ -174,7 +180,7 @@ class Checkpoints:
             try:
                 record = self.record(step)
                 scores[step] = record["scores"] if "scores" in record else _old_scores(self.directory / str(step))
-            except Exception as error:
+            except (ValueError, OSError) as error:
                 _log.warning("checkpoint %d in %s has no score: %s", step, self.directory, _reason(error))
                 scores.setdefault(step, {})
                 continue
@@ -344,10 +350,18 @@ def _is_whole(record: Mapping[str, Any]) -> bool:
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """Read the record of the checkpoint in `folder`, whole or not. Raises ValueError or OSError."""
-    record = json.loads((folder / "record" / "metadata").read_bytes())
+    record = _json(path := folder / "record" / "metadata")
     if not isinstance(record, dict) or "digest" not in record:
-        raise ValueError("its record is not the one that was saved")
+        raise ValueError(f"{path} is not the record that was saved")
     return record
+
+
+def _json(path: Path) -> Any:
+    """Read a file of JSON. Raises ValueError, which names it, or OSError."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
 
 
 def _old_scores(folder: Path) -> dict[str, float]:
@@ -355,7 +369,7 @@ def _old_scores(folder: Path) -> dict[str, float]:
     path = folder / "metrics" / "metrics"
     if not path.exists():
         return {}
-    scores = json.loads(path.read_bytes())
+    scores = _json(path)
     if not isinstance(scores, dict):
         raise ValueError(f"{path} holds no scores")
     return scores

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images import pictures
 
@@ -39,7 +40,10 @@ class Writers:
         path = self._workdir / "metrics.jsonl"
         if not path.exists():
             return []
-        before = path.read_bytes()
+        try:
+            before = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror}") from error
         kept, odd = _up_to(step, io.BytesIO(before).readlines())
         if (after := b"".join(kept)) != before:
             write_whole(path, after)
