@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -142,6 +144,17 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(store, tmp_path, kind
     again.restore(shapes)
     again.set_aside_after(1)
     assert sorted(path.name for path in aside.parent.iterdir()) == ["2", "2_2"]
+
+
+def test_of_what_tensorstore_gives_up_nothing_is_printed(store, monkeypatch):
+    """For a full disk and for a damaged state that was a traceback for each of its arrays."""
+    heard = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(unraisable.exc_value))
+    checkpoint._tell_failures_once()
+    checkpoint._tell_failures_once()
+    for error in (RuntimeError("Event loop is closed"), RuntimeError("another")):
+        sys.unraisablehook(SimpleNamespace(exc_value=error))
+    assert [str(error) for error in heard] == ["another"]
 
 
 def test_when_all_are_damaged_it_says_so_instead_of_beginning_anew(store, tmp_path):

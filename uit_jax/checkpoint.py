@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ class Checkpoints:
     def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
         self.directory = Path(workdir).absolute() / "checkpoints"
         self._best_metric = best_metric
+        _tell_failures_once()
         self._manager = _Manager(
             self.directory,
             options=ocp.CheckpointManagerOptions(
@@ -390,6 +392,22 @@ def _unused(path: Path) -> Path:
     """Return a path, or the first with a number behind it, where nothing lies yet."""
     numbered = (path.with_name(f"{path.name}_{n}") for n in itertools.count(2))
     return next(each for each in itertools.chain([path], numbered) if not each.exists())
+
+
+def _tell_failures_once() -> None:
+    """Keep Python from printing a traceback for every array that tensorstore gives up behind the first that failed.
+
+    The failure itself is raised. The others come later, each as an exception that nobody can catch.
+    """
+    before = sys.unraisablehook
+    if isinstance(before, functools.partial):
+        return
+
+    def tell(before, unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = functools.partial(tell, before)
 
 
 @contextlib.contextmanager
