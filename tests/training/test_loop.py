@@ -385,26 +385,6 @@ def test_a_closed_terminal_stops_with_a_checkpoint(recipe, tmp_path):
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment(recipe, whole, tmp_path):
-    """Killed from outside again and again while it saves at every third step."""
-    overrides = ("steps=150", "log_every=1", "checkpoint_every=3")
-    pick = random.Random(0)
-    kills = 0
-    for _ in range(3):
-        process = command(recipe, tmp_path / "parts", *overrides)
-        path = tmp_path / "parts" / "metrics.jsonl"
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        time.sleep(pick.uniform(0, 0.5))
-        process.kill()
-        kills += finish_any(process) == -signal.SIGKILL
-    assert kills
-    finish(command(recipe, tmp_path / "parts", *overrides))
-    assert_same_run(whole(*overrides), tmp_path / "parts")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("how", ["pmap", "shard_map"])
 def test_two_processes_stop_together_and_go_on(recipe, tmp_path, how):
     """Two processes of two devices; one is told to stop, both save at the same step, and the result is the same."""
@@ -509,9 +489,49 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
         assert set(np.asarray(state.memory["labels"].keys).tolist()) == {-1, 0, 1}
 
 
-def finish_any(process) -> int:
-    process.communicate(timeout=300)
-    return process.returncode
+# By default two processes of the tiny method and one of another are killed; UIT_KILLS=N kills N of four methods.
+KILLS = int(os.environ.get("UIT_KILLS", "0"))
+KILLED = {name: -(-KILLS // 4) for name in ("tunit", "cluit", "cut", "cyclegan")} if KILLS else {"tiny": 2, "cut": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_kill_9_at_any_moment(recipe, tmp_path, name, capsys):
+    """Killed from outside again and again, wherever it is: reading, compiling, training, saving, deleting."""
+    pick, parts = random.Random(name), tmp_path / "parts"
+    overrides = ("log_every=1", "checkpoint_every=2", "steps=40")
+    if name == "tiny":
+        overrides = ("log_every=1", "checkpoint_every=3", "steps=150")
+    else:
+        recipe = method_recipe(name, tmp_path)
+        if "method.schedule.constant_steps" in config.known(name):
+            overrides += ("method.schedule.constant_steps=20", "method.schedule.decay_steps=20")
+    kills = 0
+    for nth in range(KILLED[name]):
+        process = command(recipe, parts, *overrides)
+        # Most in the middle of training, every fourth whenever it is.
+        if nth % 4 == 3:
+            time.sleep(pick.uniform(0, 12))
+        else:
+            wait_for_a_step(process, parts / "metrics.jsonl")
+            time.sleep(pick.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=300)
+        kills += process.returncode == -signal.SIGKILL
+    assert kills
+    if KILLS:
+        with capsys.disabled():
+            print(f"\n{name}: {kills} killed, the last at step {records(parts)[-1]['step']}")
+    finish(command(recipe, parts, *overrides))
+    run(recipe, tmp_path / "whole", *overrides)
+    assert_same_run(tmp_path / "whole", parts)
+
+
+def wait_for_a_step(process: subprocess.Popen, path: Path) -> None:
+    """Wait until a run has written metrics of a further step, or ends."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
