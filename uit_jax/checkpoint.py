@@ -47,15 +47,16 @@ class Checkpoints:
         self.directory = Path(workdir).absolute() / "checkpoints"
         self._best_metric = best_metric
         _tell_failures_once()
-        self._manager = _Manager(
-            self.directory,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=_LatestAndBest(keep, self._best_of),
-                cleanup_tmp_directories=not read_only,
-                create=not read_only,
-                read_only=read_only,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_LatestAndBest(keep, self._best_of),
+            # Of scores and times Orbax has to know nothing, and where they are damaged it would stop.
+            lightweight_initialize=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
         )
+        self._open = functools.partial(ocp.CheckpointManager, self.directory, options=options)
+        self._manager = self._open()
 
     @property
     def steps(self) -> list[int]:
@@ -131,7 +132,8 @@ class Checkpoints:
         if later:
             if jax.process_count() > 1:
                 multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
-            self._manager.reload()
+            self._manager.close()
+            self._manager = self._open()
             self.__dict__.pop("_scores", None)
 
     def best_step(self, metric: str = "") -> int | None:
@@ -204,13 +206,6 @@ class Checkpoints:
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step} or one before it"
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
-
-
-class _Manager(ocp.CheckpointManager):
-    """Orbax's, without the scores that it keeps: a damaged one would stop it, and no digest covers them."""
-
-    def metrics(self, step: int) -> None:
-        return None
 
 
 class _LatestAndBest:
