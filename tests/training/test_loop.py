@@ -539,7 +539,7 @@ def wait_for_a_step(process: subprocess.Popen, path: Path) -> None:
     [("method.poison=7", "step 7: fit is nan"), ("method.poison_weights=7", "learners/model")],
 )
 @pytest.mark.parametrize("how", ["log", "save"])
-def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt, words, how):
+def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt, words, how, capsys):
     cadence = ("log_every=1", "checkpoint_every=4") if how == "log" else ("log_every=100", "checkpoint_every=1")
     if how == "log" and "weights" in spoilt:
         words = "step 8:"  # its first effect on a term
@@ -550,6 +550,10 @@ def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt,
     assert words in message and f"last good checkpoint is step {good}" in message and "\n" not in message
     state = checkpoint.restore_run(tmp_path / "run")[2]
     assert int(state.step) == good and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    # The same command goes on from it, and comes to the same.
+    with pytest.raises(UserError) as again:
+        run(recipe, tmp_path / "run", *cadence, spoilt)
+    assert str(again.value) == message and f"from step {good}" in capsys.readouterr().err
 
 
 def test_nan_exits_not_0_with_one_line(recipe, tmp_path):
@@ -591,6 +595,16 @@ def test_other_settings_or_other_images_do_not_continue_a_run(recipe, tmp_path):
     assert config.saved(tmp_path / "run").data.source == "procedural:count=24"
 
 
+def test_another_runs_checkpoint_in_a_workdir_stops_it_and_is_left_alone(recipe, tmp_path):
+    """With networks of the same shapes: another method, or the same with other settings."""
+    run(recipe, tmp_path / "run", "steps=4")
+    run(recipe, tmp_path / "other", "steps=8", "method.rate=0.2")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "8", tmp_path / "run" / "checkpoints" / "8")
+    with pytest.raises(UserError, match=r"was begun with method\.rate=0\.2, not 0\.1"):
+        run(recipe, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"4", "8"}
+
+
 def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
     few = image_folder(tmp_path / "few", count=1)
     for overrides, words in (
@@ -598,6 +612,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
         ((f"data.source={few}",), "2 images are fewer than batch_size=4"),
         (("batch_size=5",), "batch_size=5"),
         (("devices=99",), "devices=99"),
+        (("keep_checkpoints=0",), "keep_checkpoints=0 must be 1 at least"),
         (("parallel=threads",), "parallel='threads'"),
         (("method.name=tiny2",), "tiny2"),
         (("method.domains=0",), "method.domains=0 must be 1 at least"),
