@@ -47,7 +47,8 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
             step += 1
             state = run.advance(state, step)
             last = step == config.steps
-            stopped = stop.requested(step)
+            # Behind the last step nothing is left to agree on, and the other hosts may be on their way out.
+            stopped = not last and stop.requested(step)
             improved = run.report(state, step, last=last)
             if last or stopped or improved or due(config.checkpoint_every, step):
                 run.save(state, step)
