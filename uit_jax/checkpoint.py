@@ -7,11 +7,9 @@ and it stays valid when the device buffers are donated to the next step.
 import contextlib
 import logging
 import math
-import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +21,7 @@ from orbax.checkpoint import checkpoint_managers as policies
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
@@ -34,8 +33,8 @@ class Checkpoints:
     Each holds the state and a record: a JSON-able mapping for everything else a run has to remember.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
-        self.directory = Path(workdir).absolute() / "checkpoints"
+    def __init__(self, workdir: PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
+        self.directory = as_path(workdir).absolute() / "checkpoints"
         kept, best_fn = [policies.LatestN(max(keep, 1))], None
         if best_metric:
             # A run may be continued with another metric, of which earlier checkpoints have no score.
@@ -145,7 +144,7 @@ class Checkpoints:
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
 
 
-def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
+def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
     """Read back a trained run: (config, method, state), the state on the host.
 
     Args:
@@ -159,7 +158,7 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     method = config_module.method_of(config)
-    if not (Path(workdir) / "checkpoints").is_dir():
+    if not (as_path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     with _quiet():
         checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
@@ -177,11 +176,11 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     return config, method, restored[1]
 
 
-def check_room(workdir: str | os.PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
+def check_room(workdir: PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
     """Raise before training if the disk cannot hold the checkpoints a run will keep."""
     leaves = jax.tree.leaves(jax.tree.map(_host_shape, abstract))
     each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    held = sum(f.stat().st_size for f in (Path(workdir) / "checkpoints").rglob("*") if f.is_file())
+    held = sum(f.stat().st_size for f in (as_path(workdir) / "checkpoints").rglob("*") if f.is_file())
     # One more than is kept: the newest is written before the oldest is deleted.
     needed = each * (max(keep, 1) + best + 1) - held
     free = shutil.disk_usage(workdir).free

@@ -10,7 +10,6 @@ come out as numpy arrays, uint8, or uint16 for runs of depth 16.
 import contextlib
 import dataclasses
 import functools
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,11 @@ from uit_jax.inference.model import Model
 from uit_jax.inference.search import Found, Searched
 from uit_jax.inference.styles import DomainStyles
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 
-def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Trained":
+def load(workdir: PathLike, checkpoint: str | int = "latest") -> "Trained":
     """Read a trained run back.
 
     Args:
@@ -41,11 +41,12 @@ def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Train
     Raises:
       UserError: there is no such run or checkpoint.
     """
-    if not isinstance(workdir, str | os.PathLike):
+    if not isinstance(workdir, PathLike):
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
+    workdir = as_path(workdir)
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
     # Onto the device once, and not with every batch.
-    return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
+    return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,7 +91,7 @@ class Trained(Model):
         source = self.config.data.source
         path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
         # One that is damaged, or not there, is made anew.
-        with contextlib.suppress(Exception), np.load(path) as kept:
+        with contextlib.suppress(Exception), path.open("rb") as file, np.load(file) as kept:
             return DomainStyles(**kept)
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
@@ -140,7 +141,7 @@ class Trained(Model):
 
     def _searched(self, images: Images | None) -> Searched:
         """Open what is searched: images, or the test split of a source where it has one, else all of it."""
-        if images is not None and not isinstance(images, str | os.PathLike):
+        if images is not None and not isinstance(images, PathLike):
             return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)
         wanted = self.config.data
         spec = str(images or wanted.test_source or wanted.source)

@@ -6,7 +6,6 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from uit_jax.data.sources.folders import pair_folders
 from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable
+from uit_jax.paths import as_path
 
 _BLOCK = 256
 _NAMED = 5  # examples named for each finding
@@ -163,7 +163,7 @@ def _stored(pixels: np.ndarray) -> str:
 def _missing_side(spec: str) -> list[str]:
     """Say which folder of a pair is not there, if the other is."""
     base, _ = split_class(spec)
-    there = {"trainA", "trainB"} & set(() if base.startswith("tfds:") else pair_folders(Path(base).expanduser()))
+    there = {"trainA", "trainB"} & set(() if base.startswith("tfds:") else pair_folders(as_path(base)))
     return [f"has {name} but not the other folder of a pair" for name in there if len(there) == 1]
 
 

@@ -18,13 +18,14 @@ from uit_jax.data.sources.packed import ARRAY, FORMAT, META
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.decode import Unreadable
+from uit_jax.paths import PathLike, as_path
 
 _BLOCK = 256  # images decoded ahead of the file
 
 
 def pack(
     spec: str,
-    out: str | Path,
+    out: PathLike,
     *,
     size: int,
     channels: int = 3,
@@ -41,7 +42,7 @@ def pack(
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where `out` exists, the disk is too small, or too many images are unreadable.
     """
-    out = Path(out)
+    out = as_path(out)
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or name another folder")
     form = Form(size, channels, depth, resample)

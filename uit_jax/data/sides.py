@@ -7,7 +7,6 @@ two specs, each of any kind: a folder, one image file, a class "SPEC#CLASS".
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from uit_jax.data.batches import Batches, HostBatch, batches
@@ -17,6 +16,7 @@ from uit_jax.data.sources.base import DOMAINS, Form, Source
 from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
 from uit_jax.method import Side, Stream
+from uit_jax.paths import as_path
 
 Sources = dict[str, Source]  # by the names of the sides, in the method's order
 
@@ -249,7 +249,7 @@ def _pair_parts(spec: str) -> tuple[str, ...]:
         return ()
     if is_procedural(base):
         return parts(base)
-    found = parts(base) if base.startswith("tfds:") else pair_folders(Path(base).expanduser())
+    found = parts(base) if base.startswith("tfds:") else pair_folders(as_path(base))
     return tuple(part for part in found if part in DOMAINS)
 
 

@@ -23,6 +23,7 @@ import tensorflow as tf  # noqa: E402
 from uit_jax.data.order import Order  # noqa: E402
 from uit_jax.data.reading import Reader  # noqa: E402
 from uit_jax.data.sources.base import FileSource  # noqa: E402
+from uit_jax.paths import exact, is_remote  # noqa: E402
 
 _AHEAD = 3
 _UNKNOWN, _PLAIN, _OTHER = 0, 1, 2
@@ -72,6 +73,7 @@ class _Decoder:
 
     def __init__(self, reader: Reader):
         self._reader, self._source = reader, reader.source
+        self._on_disk = isinstance(self._source, FileSource) and not is_remote(exact(self._source.names[0]))
         self._kinds = np.zeros(len(self._source), np.uint8)
         self._shape, self.dtype = self._source.shape, self._source.dtype
         self.pool = ThreadPoolExecutor(os.cpu_count(), "decode")
@@ -83,9 +85,8 @@ class _Decoder:
         return self._kinds[rows] == _PLAIN
 
     def paths(self, rows: np.ndarray) -> np.ndarray:
-        """Return the files' paths where the images are files: object [B]."""
-        is_files = isinstance(self._source, FileSource)
-        return np.array([self._source.names[i] if is_files else "" for i in rows], object)
+        """Return the files' paths where the images are files of this machine: object [B]."""
+        return np.array([self._source.names[i] if self._on_disk else "" for i in rows], object)
 
     def by_tensorflow(self, index, path, plain):
         """Return an image in the graph, zeros where its file is not plain."""
@@ -93,7 +94,7 @@ class _Decoder:
         def decoded():
             data = (
                 tf.io.read_file(path)
-                if isinstance(self._source, FileSource)
+                if self._on_disk
                 else tf.numpy_function(self._source.encoded, [index], tf.string)
             )
             # Never run with other channels than these two, but the graph is built.

@@ -5,9 +5,8 @@ floats from 0 to 1. Every kind is brought to a run's channels and bits by the ru
 """
 
 import logging
-import os
 from collections.abc import Iterable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from uit_jax.errors import UserError
 from uit_jax.files import find_images
 from uit_jax.images import decode, rasters
 from uit_jax.images.rasters import Unreadable
+from uit_jax.paths import PathLike, as_path
 
 ACCEPTED = "images are file names, PIL images, or arrays [H, W, C], [H, W] or [n, H, W, C] of uint8, uint16 or floats"
 UNREADABLE = (Unreadable, UserError, OSError)
@@ -24,7 +24,7 @@ UNREADABLE = (Unreadable, UserError, OSError)
 
 _log = logging.getLogger(__name__)
 
-Images = str | os.PathLike | Image.Image | np.ndarray | Iterable[Any]
+Images = PathLike | Image.Image | np.ndarray | Iterable[Any]
 """One image, or several; a folder stands for the images in it."""
 
 
@@ -46,7 +46,7 @@ class Given(NamedTuple):
     def called(self, index: int) -> str:
         """Say in a few words which image it is: its file's name, or its number."""
         item = self.items[index]
-        return item.name if isinstance(item, Path) else str(getattr(item, "filename", "") or f"image {index}")
+        return item.name if isinstance(item, PurePath) else str(getattr(item, "filename", "") or f"image {index}")
 
     def returned(self, found: list[Any]) -> Any:
         """Return what was made of each as they were handed in: one, an array of many, or a list."""
@@ -57,7 +57,7 @@ class Given(NamedTuple):
     def told(self, index: int) -> str:
         """Say where an image is to be found: its path, or its number among those that were handed in."""
         item = self.items[index]
-        return str(item) if isinstance(item, Path) else self.called(index)
+        return str(item) if isinstance(item, PurePath) else self.called(index)
 
 
 def gather(images: Images, name: str) -> Given:
@@ -68,9 +68,9 @@ def gather(images: Images, name: str) -> Given:
     """
     if isinstance(images, Given):
         return images
-    if isinstance(images, str | os.PathLike):
+    if isinstance(images, PathLike):
         found = find_images(images)
-        return Given(found, f"--{name}={images}", single=Path(images).is_file())
+        return Given(found, f"--{name}={images}", single=found == [as_path(images)])
     if isinstance(images, Image.Image):
         if 0 in images.size:
             raise UserError(f"{name}: there is no pixel in an image of {images.width} x {images.height}")
@@ -98,7 +98,7 @@ def pixels(
       UserError: an image of which the channels cannot be made.
     """
     form = dict(size=size, channels=channels, resample=resample)
-    if isinstance(item, Path):
+    if isinstance(item, PurePath):
         return decode.decode(item.read_bytes(), depth=depth, **form)
     if isinstance(item, Image.Image):
         deep = item.mode.startswith("I") and depth == 16

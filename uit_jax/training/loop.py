@@ -19,6 +19,7 @@ from uit_jax.evaluation import Context, Evaluator
 from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
 from uit_jax.method import Phase, phase_size, training_step
+from uit_jax.paths import PathLike, as_path
 from uit_jax.runs import Trained
 from uit_jax.settings import nearest
 from uit_jax.training import devices, feed, grids
@@ -32,13 +33,13 @@ _AHEAD = 4
 _EVALUATED = 2_000
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with _Stop() as stop, Run(config, Path(workdir)) as run:
+    with _Stop() as stop, Run(config, as_path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1

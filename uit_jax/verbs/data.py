@@ -3,7 +3,6 @@
 import argparse
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
@@ -29,7 +28,7 @@ def main(argv: list[str]) -> int:
         verb.add_argument("source", metavar="SRC", help=_SOURCE)
         verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
         verb.set_defaults(run=run)
-    packing.add_argument("out", metavar="OUT", type=Path, help="the folder to make")
+    packing.add_argument("out", metavar="OUT", help="the folder to make")
     packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
     packing.add_argument("--channels", type=int, default=3, help="1 (gray), 3 (colour), or what the files have")
     packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
@@ -45,7 +44,7 @@ def _check(source: str, **options: Any) -> int:
     return 0 if report.usable else 1
 
 
-def _pack(source: str, out: Path, **options: Any) -> int:
+def _pack(source: str, out: str, **options: Any) -> int:
     skipped = pack(source, out, progress=_progress, **options)
     print(f"packed {source} into {out}, {len(skipped)} unreadable images left out")
     return 0

@@ -1,18 +1,18 @@
 """`uit evaluate`: score a trained run on images it has not seen."""
 
 import argparse
-from pathlib import Path
 
 from uit_jax import evaluation, runs
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
 from uit_jax.files import write_json
+from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
 from uit_jax.verbs.arguments import json_path, natural, positive
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    path = json_path("--out", args.out or Path(args.workdir) / "evaluation.json")
+    path = json_path("--out", args.out or as_path(args.workdir) / "evaluation.json")
     run = runs.load(args.workdir, args.checkpoint)
     how = dict(source=args.source, limit=args.images, seed=args.seed)
     result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
@@ -27,7 +27,7 @@ def _asked(args: argparse.Namespace) -> list[evaluation.Evaluator]:
     asked = [KMeans()] if args.kmeans else []
     if args.judge is not None:
         progress = Progress(args.judge_steps)
-        asked.append(Judge(Path(args.judge), args.references, args.judge_steps, progress))
+        asked.append(Judge(as_path(args.judge), args.references, args.judge_steps, progress))
     return asked
 
 

@@ -6,7 +6,6 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.images import decode as decoding
 from uit_jax.images.decode import Unreadable, WrongChannels
+from uit_jax.paths import exact
 from uit_jax.settings import nearest
 
 # The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
@@ -223,11 +223,11 @@ class EncodedSource(Source):
 
 
 class FileSource(EncodedSource):
-    """Image files on disk; a name is its path."""
+    """Image files; a name is its path."""
 
     def encoded(self, index: int) -> bytes:
         try:
-            return Path(self.names[index]).read_bytes()
+            return exact(self.names[index]).read_bytes()
         except OSError as error:
             raise Unreadable(error.strerror or str(error)) from None
 
