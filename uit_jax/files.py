@@ -2,9 +2,11 @@
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import tempfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +20,8 @@ PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", 
 ARRAYS = frozenset({".npy"})
 
 Item = TypeVar("Item")
+
+_log = logging.getLogger(__name__)
 
 
 def write_whole(path: PathLike, content: bytes | Callable[[Path], None]) -> None:
@@ -114,6 +118,28 @@ def check_writable(folder: Path, options: str) -> None:
         raise UserError(f"{folder} cannot be made: {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"nothing can be written to {existing}: name another {options}")
+
+
+def kept_here(path: Path) -> Path:
+    """Return a file of this machine with what one holds: itself, or of a remote one a copy.
+
+    The copy stays in the user's cache until it is asked for again and the remote file has changed.
+
+    Raises:
+      UserError: there is no room for it.
+      OSError: the remote file cannot be read.
+    """
+    if not is_remote(path):
+        return path
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "uit_jax"
+    name = f"{zlib.crc32(str(path).encode()):08x}"
+    copy = cache / f"{name}_{path.version()[:16]}_{path.name}"
+    if not copy.exists():
+        _log.warning("%s is copied to %s", path, cache)
+        for old in cache.glob(f"{name}_*"):
+            old.unlink(missing_ok=True)
+        write_whole(copy, path.download)
+    return copy
 
 
 def find_images(path: PathLike) -> list[Path]:

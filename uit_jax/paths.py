@@ -99,6 +99,11 @@ class Remote(PurePosixPath):
         with self._told() as fs:
             fs.put_file(str(source), str(self))
 
+    def version(self) -> str:
+        """Return what changes with the file."""
+        with self._told() as fs:
+            return fs.ukey(str(self))
+
     def absolute(self) -> "Remote":
         return self
 
@@ -141,7 +146,7 @@ def as_path(name: PathLike) -> Path:
             return Path("/" + rest.lstrip("/"))
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise UserError(f"{text}: {scheme}:// is not supported; a path is one on this machine, or begins with {known}")
-    if not text or "\0" in text:
+    if "\0" in text:
         raise UserError(f"{text!r} is the name of no file or folder")
     return Path(os.path.expanduser(text)) if isinstance(name, str) else Path(text)
 

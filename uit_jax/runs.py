@@ -93,6 +93,7 @@ class Trained(Model):
         # One that is damaged, or not there, is made anew.
         with contextlib.suppress(Exception), path.open("rb") as file, np.load(file) as kept:
             return DomainStyles(**kept)
+        data.check_there("data.source", source, "--references")
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
         with contextlib.suppress(UserError):
@@ -144,6 +145,9 @@ class Trained(Model):
         if images is not None and not isinstance(images, PathLike):
             return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)
         wanted = self.config.data
+        if images is None:
+            key = "test_source" if wanted.test_source else "source"
+            data.check_there(f"data.{key}", getattr(wanted, key), "--source")
         spec = str(images or wanted.test_source or wanted.source)
         split = "test" if "test" in data.splits(spec) else "train"
         return data.open_source(spec, split=split, size=self.image_size, seed=self.config.seed, **self.form)

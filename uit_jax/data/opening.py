@@ -124,6 +124,25 @@ def split_class(spec: str) -> tuple[str, str]:
     return base, chosen
 
 
+def rooted(spec: str) -> str:
+    """Return a spec that means from any folder what this one means here: of a path that there is, the absolute one."""
+    if not spec or _kind(spec) != "folder":
+        return spec
+    base, chosen = split_class(spec)
+    root = as_path(base)
+    return f"{root.absolute()}{'#' * bool(chosen)}{chosen}" if root.exists() else spec
+
+
+def check_there(key: str, spec: str, option: str) -> None:
+    """Raise a UserError where the images that a run's setting names are gone; `option` is what names others."""
+    if not spec or _kind(spec) != "folder":
+        return
+    root = as_path(split_class(spec)[0])
+    if not root.exists():
+        seen = "" if root == root.absolute() else f" (seen from {Path.cwd()})"
+        raise UserError(f"{key}={spec} of this run is not there{seen}: name where its images are now by {option}")
+
+
 def _open_path(root: Path, part: str, form: Form) -> Source:
     if root.is_file():
         if root.suffix.lower() not in PICTURES | ARRAYS:

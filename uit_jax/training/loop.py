@@ -1,5 +1,6 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import copy
 import os
 import signal
 import threading
@@ -69,7 +70,7 @@ class Run:
     """A run's parts, and what is done with them between two steps."""
 
     def __init__(self, config: ConfigDict, workdir: Path):
-        self.config, self.workdir = config, workdir
+        self.config, self.workdir = (config := _rooted(config)), workdir
         used = devices.devices_for(config.devices)
         self.method = config_module.method_of(config)
         for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
@@ -175,6 +176,7 @@ class Run:
             "window": self._finite(self.window.record),
             "best": self.best,
         }
+        self.writers.flush()
         self.checkpoints.save(step, state, record, self.scores)
         self.progress.exclude(time.monotonic() - began)
 
@@ -255,6 +257,14 @@ def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
             f"{nearest(config.best_metric, scores)}; leave it empty to keep no best checkpoint"
         )
     return evaluators
+
+
+def _rooted(config: ConfigDict) -> ConfigDict:
+    """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
+    config = copy.deepcopy(config)
+    for key in ("source", "target", "test_source", "test_target"):
+        config.data[key] = data.rooted(config.data[key])
+    return config
 
 
 def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:

@@ -7,8 +7,9 @@ import sys
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
 from uit_jax.errors import UserError
-from uit_jax.files import check_writable, write_whole
+from uit_jax.files import write_whole
 from uit_jax.images.decode import FILTERS
+from uit_jax.paths import is_remote
 from uit_jax.training import measure
 from uit_jax.verbs.arguments import json_path, positive
 
@@ -19,8 +20,8 @@ def main(argv: list[str]) -> int:
     if args.steps < 1 or args.windows < 1:
         raise UserError("--steps and --windows must be 1 at least")
     out = None if args.out is None else json_path("--out", args.out)
-    if out is not None:
-        check_writable(out.parent, "--out")
+    if out is not None and not (is_remote(out) or out.parent.is_dir()):
+        raise UserError(f"--out={out}: there is no folder {out.parent}")
     if args.data is not None:
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
