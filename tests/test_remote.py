@@ -1,6 +1,9 @@
 """A run, its images and what is made of them in a bucket, which a file system in memory stands for here."""
 
 import json
+import shutil
+import tempfile
+import types
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +11,10 @@ import pytest
 from PIL import Image
 
 from tests import buckets, tiny_method
-from uit_jax import config, data, files, main, methods, mirror, paths, runs
+from uit_jax import checkpoint, config, data, files, main, methods, mirror, paths, runs
+from uit_jax.convert import tensors
 from uit_jax.errors import UserError
+from uit_jax.images import video
 from uit_jax.training import loop
 
 
@@ -194,3 +199,46 @@ def test_an_unknown_scheme_is_refused_at_once(name, recipe, settings, images, tm
         told = capsys.readouterr().err
         assert told.startswith(f"uit: {name}") and "is not supported" in told and told.count("\n") == 1, told
     assert not list(Path.cwd().iterdir())
+
+
+def test_videos_and_tensors_in_a_bucket(workdir, images, bucket):
+    film = ["translate", f"--workdir={workdir}", f"--reference={images}/test/a/0.png", "--size=resize"]
+    assert main.main([*film, f"--content={images}/test/a", f"--video={bucket}/film/a.mp4"]) == 0
+    assert main.main([*film, f"--content={bucket}/film/a.mp4", f"--out={bucket}/film/b.mp4"]) == 0
+    assert len(list(video.frames(bucket / "film" / "b.mp4"))) == 4
+    tensors.write(bucket / "weights.npz", {"a": np.arange(3)})
+    np.testing.assert_array_equal(tensors.read(f"{bucket}/weights.npz")["a"], np.arange(3))
+
+
+def test_room_is_checked_where_checkpoints_are_written_first(bucket, monkeypatch):
+    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=0))
+    with pytest.raises(UserError, match=f"^{tempfile.gettempdir()}: .* GB are needed for checkpoints"):
+        checkpoint.check_room(bucket, {"a": np.zeros(10)}, keep=2, best=False)
+
+
+def test_a_tilde_is_the_home_folder_in_every_path(recipe, tmp_path, monkeypatch, capsys):
+    """Behind "=" no shell expands it."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    write_images(tmp_path / "set", *(f"{part}/{i}.png" for part in ("train/a", "train/b", *TEST) for i in range(4)))
+    shutil.copy(recipe, tmp_path / "tiny.py")
+    run, one, other = "--workdir=~/run", "~/set/test/a/0.png", "~/set/test/b/0.png"
+    small = ("steps=1", "devices=1", "data.source=~/set")
+    commands = [
+        ["data", "check", "~/set"],
+        ["data", "pack", "~/set", "~/packed", "--size=16"],
+        ["config", "~/tiny.py"],
+        ["train", "--config=~/tiny.py", run, *(f"--config.{each}" for each in small)],
+        ["config", "~/run", "--diff=~/tiny.py"],
+        ["translate", run, "--content=~/set/test", f"--reference={one}", "--out=~/out", "--grid=~/grid.png"],
+        ["translate", run, f"--content={one}", f"--interpolate={one},{other}", "--frames=2", "--out=~/strip.png"],
+        ["translate", run, f"--content={one}", "--domain=5", "--references=~/set", "--out=~/domain.png"],
+        ["translate", run, "--content=~/set/test/a", f"--reference={one}", "--video=~/a.mp4", "--size=resize"],
+        ["search", run, f"--query={one}", "--source=~/set", "--count=2", "--out=~/s.png", "--json=~/s.json"],
+        ["evaluate", run, "--source=~/set", "--out=~/e.json"],
+        ["bench", "--data=~/set", "--size=16", "--images=4", "--batch_size=4", "--windows=1", "--out=~/b.json"],
+    ]
+    for command in commands:
+        assert main.main(command) == 0, (command, capsys.readouterr().err)
+    made = "set tiny.py run packed out grid.png strip.png domain.png a.mp4 s.png s.json e.json b.json"
+    assert {path.name for path in tmp_path.iterdir()} == set(made.split())
