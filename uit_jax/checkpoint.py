@@ -37,7 +37,7 @@ class Checkpoints:
 
     def __init__(self, workdir: PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
         self.directory = as_path(workdir).absolute() / "checkpoints"
-        self._mirror = mirrored(self.directory, writes=not read_only)
+        self._mirror = mirrored(self.directory, writes=not read_only and jax.process_index() == 0)
         kept, best_fn = [policies.LatestN(max(keep, 1))], None
         if best_metric:
             # A run may be continued with another metric, of which earlier checkpoints have no score.

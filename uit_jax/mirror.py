@@ -31,7 +31,7 @@ class Mirror:
         """List what there is, and copy all of it here but the arrays.
 
         Args:
-          writes: whether `push` does anything.
+          writes: whether `push` and `move` change the remote folder: of several processes one does.
 
         Raises:
           UserError: the bucket cannot be read, or there is no room for temporary files.
