@@ -64,6 +64,7 @@ def test_files_and_folders_of_a_bucket(bucket):
     assert (bucket / "a").is_dir() and not (bucket / "a").is_file() and (bucket / "a" / "b.txt").is_file()
     assert (bucket / "a" / "b.txt").read_text() == "é" and not (bucket / "e").exists()
     assert list((bucket / "a").iterdir()) == [bucket / "a" / "b.txt", bucket / "a" / "c"]
+    assert (bucket / "a").folders() == ["c"] and (bucket / "a" / "c").folders() == []
     assert bucket.files() == [bucket / "a" / "b.txt", bucket / "a" / "c" / "[d].txt"]
     assert (bucket / "e").files() == []
     with (bucket / "a" / "b.txt").open("rb") as file:

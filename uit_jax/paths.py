@@ -55,6 +55,13 @@ class Remote(PurePosixPath):
         # Some stores list an empty object that stands for the folder itself.
         return iter([self / name for name in sorted(found - {"", self.name})])
 
+    def folders(self) -> list[str]:
+        """Return the names of the folders directly in this one, by one listing."""
+        with self._told() as fs:
+            entries = fs.ls(str(self), detail=True)
+        found = {entry["name"].rstrip("/").rpartition("/")[2] for entry in entries if entry["type"] == "directory"}
+        return sorted(found - {"", self.name})
+
     def files(self) -> list["Remote"]:
         """Return every file below a folder, by one listing; [] where there is none."""
         with self._told() as fs:

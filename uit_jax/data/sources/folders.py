@@ -105,8 +105,8 @@ def _shown(name: str) -> bool:
 
 
 def _folders(root: Path) -> list[str]:
-    entries = root.iterdir() if is_remote(root) else os.scandir(root)
-    return sorted(entry.name for entry in entries if _shown(entry.name) and entry.is_dir())
+    folders = root.folders() if is_remote(root) else [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    return sorted(filter(_shown, folders))
 
 
 def _images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[str, ...]:
