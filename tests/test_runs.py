@@ -470,7 +470,7 @@ def test_a_trained_run_is_loaded(trained):
     run = uit_jax.load("runs/flowers")
     assert isinstance(run, uit_jax.Trained) and run.step == 3 and run.image_size == 16
     assert run.styled and run.clustered and run.target_channels == 3
-    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear"}
+    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear", "max_pixels": 100_000_000}
     assert repr(run) == "Trained(workdir=PosixPath('runs/flowers'), step=3)"
     assert uit_jax.load(trained / "runs" / "flowers", 3).step == 3
     with pytest.raises(UserError, match="no checkpoint is 2"):

@@ -12,7 +12,7 @@ import numpy as np
 
 from uit_jax.errors import UserError
 
-# The endings of the formats that `images.files` opens, and of no others.
+# The endings of the formats that `images.opening` opens, and of no others.
 PICTURES = frozenset(
     ".jpg .jpeg .jfif .jpe .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
 )

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from uit_jax import checkpoint as checkpoints
+from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly, picked, write_whole
@@ -31,12 +32,16 @@ from uit_jax.method import Method
 from uit_jax.types import PyTree
 
 
-def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Trained":
+def load(
+    workdir: str | os.PathLike, checkpoint: str | int = "latest", *, data_max_pixels: int | None = None
+) -> "Trained":
     """Read a trained run back.
 
     Args:
       workdir: the folder that training wrote.
       checkpoint: "latest", "best", or a step.
+      data_max_pixels: in the place of the run's own `data.max_pixels`: pixels of an image file, of which a larger one
+        is not read. (The `max_pixels` of `translate` are those from which on an image is drawn in tiles.)
 
     Raises:
       UserError: there is no such run or checkpoint.
@@ -44,6 +49,8 @@ def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Train
     if not isinstance(workdir, str | os.PathLike):
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    if data_max_pixels is not None:
+        configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
     # Onto the device once, and not with every batch.
     return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
 
@@ -68,9 +75,10 @@ class Trained(Model):
 
     @property
     def form(self) -> dict[str, Any]:
-        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         wanted = self.config.data
-        return {"channels": self.method.sides[0].channels, "depth": wanted.depth, "resample": wanted.resample}
+        channels = self.method.sides[0].channels
+        return dict(channels=channels, depth=wanted.depth, resample=wanted.resample, max_pixels=wanted.max_pixels)
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
         """Return what the pseudo domains look like: mean styles, counts and portraits.
