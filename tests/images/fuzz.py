@@ -4,6 +4,7 @@ Every mutant is made from (format, number), so that one that fails can be made a
 """
 
 import collections
+import functools
 import io
 import json
 import random
@@ -84,7 +85,7 @@ def originals() -> dict[str, list[bytes]]:
                  compression="group4"), encode(clear, "TIFF", icc_profile=profile, exif=exif)],
         "GIF": [encode(palette, "GIF", transparency=2), encode(gray, "GIF"), encode(colour, "GIF", **frames())],
         "PPM": [encode(each, "PPM") for each in (colour, gray, gray.convert("1"), Image.fromarray(deep[..., 0]))]
-        + [b"P3 2 2 255 " + b"1 2 3 " * 4, b"P1 3 2 101010", b"P2 2 2 70000 1 2 3 4"],
+        + [b"P3 2 2 255 " + b"1 2 3 " * 4, b"P1 3 2 101010", b"P2 2 2 7000 1 2 3 4"],
         "TGA": [encode(each, "TGA", **how) for each in (colour, gray, palette, clear)
                 for how in ({}, {"compression": "tga_rle"})],
         "NPY": [npy.getvalue(), *(_npy(deep[..., :n].astype(np.uint8)) for n in (1, 3))],
@@ -129,10 +130,11 @@ def _mended(data: bytes) -> bytes:
     return found + data[place:]
 
 
+@functools.cache
 def bombs() -> dict[str, bytes]:
     """Return small files that come to gigabytes, or would."""
     colour = Image.fromarray(picture(0, 24, 20))
-    zeros = zlib.compress(bytes(2**28), 9)
+    zeros = zlib.compress(bytes(2**28), 1)
     png, chunk = encode(colour, "PNG"), lambda kind, body: struct.pack(">I", len(body)) + kind + body + bytes(4)
     webp = bytearray(encode(colour.convert("RGBA"), "WEBP", lossless=True, exif=b"Exif\0\0II*\0"))
     webp[24:30] = b"\xff\xff\x00" * 2
