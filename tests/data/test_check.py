@@ -11,6 +11,9 @@ from tests.data.image_files import encode, picture
 from tests.images import fuzz
 from tests.images.test_profiles import exchanged
 from uit_jax.data.check import check
+from uit_jax.data.opening import find_part
+from uit_jax.data.sources.base import Form
+from uit_jax.images.opening import Unreadable
 from uit_jax.verbs.data import main
 
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -50,6 +53,8 @@ def test_the_limit_can_be_set(tmp_path, capsys):
     assert main(["check", str(tmp_path), "--data.max_pixels=599"]) == 1
     assert "30 x 20 px are more than data.max_pixels=599" in capsys.readouterr().out
     assert main(["check", str(tmp_path), "--data.max_pixels=600"]) == 0
+    with pytest.raises(Unreadable, match="data.max_pixels=599"):
+        find_part(str(tmp_path), "train", Form(8, max_pixels=599)).image(0)
     pack = ["pack", str(tmp_path), str(tmp_path / "out"), "--size=8", "--max_unreadable_share=1"]
     assert main([*pack, "--data.max_pixels=599"]) == 0
     assert "1 unreadable images left out" in capsys.readouterr().out
