@@ -18,6 +18,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
@@ -39,6 +40,7 @@ class Data:
     depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+    max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
+    " data.max_pixels".split()
 )
 
 

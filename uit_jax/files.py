@@ -16,12 +16,20 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, is_remote
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# The endings of the formats that `images.opening` opens, and of no others.
+PICTURES = frozenset(
+    ".jpg .jpeg .jfif .jpe .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+)
 ARRAYS = frozenset({".npy"})
 
 Item = TypeVar("Item")
 
 _log = logging.getLogger(__name__)
+
+
+def shown(name: str | os.PathLike) -> str:
+    """Return a name as it may be printed: what is not text on a line (newlines, escapes, surrogates) by backslashes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(name))
 
 
 def write_whole(path: PathLike, content: bytes | Callable[[Path], None]) -> None:

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from uit_jax import checkpoint as checkpoints
+from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly, picked, write_whole
@@ -31,12 +32,16 @@ from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 
-def load(workdir: PathLike, checkpoint: str | int = "latest") -> "Trained":
+def load(
+    workdir: PathLike, checkpoint: str | int = "latest", *, data_max_pixels: int | None = None
+) -> "Trained":
     """Read a trained run back.
 
     Args:
       workdir: the folder that training wrote.
       checkpoint: "latest", "best", or a step.
+      data_max_pixels: in the place of the run's own `data.max_pixels`: pixels of an image file, of which a larger one
+        is not read. (The `max_pixels` of `translate` are those from which on an image is drawn in tiles.)
 
     Raises:
       UserError: there is no such run or checkpoint.
@@ -45,6 +50,8 @@ def load(workdir: PathLike, checkpoint: str | int = "latest") -> "Trained":
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
     workdir = as_path(workdir)
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    if data_max_pixels is not None:
+        configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
     # Onto the device once, and not with every batch.
     return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
 
@@ -69,9 +76,10 @@ class Trained(Model):
 
     @property
     def form(self) -> dict[str, Any]:
-        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         wanted = self.config.data
-        return {"channels": self.method.sides[0].channels, "depth": wanted.depth, "resample": wanted.resample}
+        channels = self.method.sides[0].channels
+        return dict(channels=channels, depth=wanted.depth, resample=wanted.resample, max_pixels=wanted.max_pixels)
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
         """Return what the pseudo domains look like: mean styles, counts and portraits.

@@ -15,6 +15,7 @@ from uit_jax.data.order import ALL
 from uit_jax.data.sources.base import DOMAINS, Form, Source
 from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Side, Stream
 from uit_jax.paths import as_path
 
@@ -31,7 +32,7 @@ class Wanted(NamedTuple):
       target: domain B.
       direction: "AtoB", or "BtoA", which exchanges the two: what would be B is the first side.
       test_source, test_target: held-out images, where they are not the test splits of the former.
-      depth, resample: see `Form`.
+      depth, resample, max_pixels: see `Form`.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Wanted(NamedTuple):
     test_target: str = ""
     depth: int = 8
     resample: str = "bilinear"
+    max_pixels: int = MAX_PIXELS
 
 
 def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", size: int, seed: int = 0) -> Sources:
@@ -185,7 +187,7 @@ def _open(sides: Sequence[Side], wanted: Wanted, found: Sequence[Place | None], 
     sources = {}
     for index, (side, place) in enumerate(zip(sides, found, strict=True)):
         key = "data.target_channels" if index else "data.channels"
-        form = Form(size, side.channels, wanted.depth, wanted.resample, key)
+        form = Form(size, side.channels, wanted.depth, wanted.resample, key, wanted.max_pixels)
         if place is not None:
             sources[side.name] = open_part(*place, form, seed=seed)
     return sources

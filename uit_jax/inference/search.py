@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
+from uit_jax.files import pick_evenly, shown
 from uit_jax.images import pictures
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
@@ -176,8 +176,8 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     kept.append(index)
                     images.append(image)
                 else:
-                    bar.write(f"skipped {source.names[index]}: {error}", file=sys.stderr)
-                    why = why or f" ({source.names[index]}: {error})"
+                    bar.write(f"skipped {shown(source.names[index])}: {error}", file=sys.stderr)
+                    why = why or f" ({shown(source.names[index])}: {error})"
                 bar.update()
             if images:
                 codes.append(batched.read(method, "style", variables, np.stack(images), batch_size=size))

@@ -43,7 +43,20 @@ def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    add_limit(parser, None, "the run's own")
     return parser
+
+
+def add_limit(parser: argparse.ArgumentParser, default: int | None, told: str) -> None:
+    """Add the argument --data.max_pixels: how large the image files may be that are read."""
+    parser.add_argument(
+        "--data.max_pixels",
+        dest="data_max_pixels",
+        metavar="N",
+        type=positive,
+        default=default,
+        help=f"pixels of an image file; a larger one is not read (default: {told})",
+    )
 
 
 def picture_path(option: str, name: PathLike) -> Path:

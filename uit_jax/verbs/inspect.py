@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
         why = "give one image, not a folder" if content.is_dir() else "no such file"
         raise UserError(f"--content={content}: {why}")
     out = picture_path("--out", args.out)
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.inspect(content, args.points, args.layer, longest=args.longest)
     title = f"{content.name}, {found.told()}, step {run.step}"
     pictures.save(out, found.render(title=title))

@@ -42,7 +42,7 @@ def _translate_images(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
     given = inputs.gather(args.content, "content")
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     targets = place(given.items, as_path(args.content), as_path(args.out), run.target_channels, run.form["depth"])
     grid = _grid_path(args.grid, as_path(args.out), targets)
     for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
@@ -75,7 +75,7 @@ def _translate_film(args: argparse.Namespace) -> int:
     if sources is None:
         rate, total = video.facts(content)
     check_writable(target.parent, "--out or --video")
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
 
@@ -84,7 +84,7 @@ def _translate_film(args: argparse.Namespace) -> int:
                 raise UserError(f"{content} {error}") from error
             bar.write(f"skipped {frame}: {error}", file=sys.stderr)
 
-        frames = video.frames(content) if sources is None else (path for path in sources)
+        frames = video.frames(content, run.form["max_pixels"]) if sources is None else (path for path in sources)
         with video.Writer(target, rate) as writer, contextlib.closing(frames):
             for drawn in drawing.film(job, frames, skipped=skipped, progress=_told(bar)):
                 writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
