@@ -373,7 +373,7 @@ def test_where_a_config_differs_from_the_checkpoints_record_the_record_holds(sav
     assert found.log_every == 7
     found.unlock().log_every = c.log_every
     assert found.to_dict() == c.to_dict()
-    assert len(caplog.records) == 1 and "method.rate=0.3, not 0.1, method.width=5, not 3" in caplog.text
+    assert len(caplog.records) == 1 and "method.rate=0.1, not 0.3, method.width=3, not 5" in caplog.text
 
 
 def test_without_a_whole_record_a_damaged_config_is_named(saved_run):

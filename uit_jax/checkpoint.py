@@ -10,9 +10,9 @@ import itertools
 import json
 import logging
 import math
-import os
 import shutil
 import sys
+import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +28,8 @@ from ml_collections import ConfigDict
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.method import Method
+from uit_jax.mirror import mirrored
+from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
@@ -43,8 +45,9 @@ class Checkpoints:
     damaged record a checkpoint has no score, and of a damaged state the run goes on from the checkpoint before.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
-        self.directory = Path(workdir).absolute() / "checkpoints"
+    def __init__(self, workdir: PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
+        self.directory = as_path(workdir).absolute() / "checkpoints"
+        self._mirror = mirrored(self.directory, writes=not read_only and jax.process_index() == 0)
         self._best_metric = best_metric
         _tell_failures_once()
         options = ocp.CheckpointManagerOptions(
@@ -52,10 +55,11 @@ class Checkpoints:
             # Of scores and times Orbax has to know nothing, and where they are damaged it would stop.
             lightweight_initialize=True,
             cleanup_tmp_directories=not read_only,
-            create=not read_only,
+            create=not read_only and not is_remote(self.directory),
             read_only=read_only,
+            **(_alone() if is_remote(self.directory) else {}),
         )
-        self._open = functools.partial(ocp.CheckpointManager, self.directory, options=options)
+        self._open = functools.partial(ocp.CheckpointManager, self._mirror.local, options=options)
         self._manager = self._open()
 
     @property
@@ -80,7 +84,9 @@ class Checkpoints:
             state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(_sealed(record, digest(host)))
         )
         self._scores[step] = record["scores"]
+        self._mirror.wait()
         self._guard(step, lambda: self._manager.save(step, args=items, force=True))
+        self._mirror.push()
 
     def restore(
         self, shapes: Callable[[Mapping[str, Any]], PyTree], step: int | None = None, *, state_alone: bool = False
@@ -99,6 +105,8 @@ class Checkpoints:
         chosen = self.steps[::-1] if step is None else [step]
         reason = ""
         for candidate in chosen:
+            # Not in the block below: a network that fails is no damage.
+            self._mirror.fetch(candidate)
             try:
                 return candidate, *self._read(candidate, shapes, state_alone)
             # The record of an older checkpoint is not covered by its digest, and may say anything.
@@ -112,7 +120,7 @@ class Checkpoints:
 
     def record(self, step: int) -> dict[str, Any]:
         """Read a checkpoint's record. Raises ValueError or OSError where it is not the one that was saved."""
-        record = _read_record(self.directory / str(step))
+        record = _read_record(self._mirror.local / str(step))
         if not _is_whole(record):
             raise ValueError(_OTHER_RECORD)
         return record
@@ -123,18 +131,18 @@ class Checkpoints:
         So a run that fell back to `step` can write theirs again, and nothing is lost to whoever can mend them.
         """
         later = [s for s in self.steps if s > step]
-        if later and jax.process_index() == 0:
-            for each in later:
-                aside = _unused(self.directory.parent / "unreadable_checkpoints" / str(each))
-                aside.parent.mkdir(exist_ok=True)
-                (self.directory / str(each)).rename(aside)
-                _log.warning("checkpoint %d is kept as %s", each, aside)
-        if later:
-            if jax.process_count() > 1:
-                multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
-            self._manager.close()
-            self._manager = self._open()
-            self.__dict__.pop("_scores", None)
+        if not later:
+            return
+        for each in later:
+            aside = _unused(self.directory.parent / "unreadable_checkpoints" / str(each))
+            self._mirror.move(each, aside)
+            _log.warning("checkpoint %d is kept as %s", each, aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
+        self._mirror.push()
+        self._manager.close()
+        self._manager = self._open()
+        self.__dict__.pop("_scores", None)
 
     def best_step(self, metric: str = "") -> int | None:
         """Return the step with the best score, the latest of equals; None if none was scored."""
@@ -150,12 +158,14 @@ class Checkpoints:
     def wait(self) -> None:
         """Wait until everything saved is on disk."""
         self._guard(None, self._manager.wait_until_finished)
+        self._mirror.wait()
 
     def close(self) -> None:
         self._manager.close()
+        self._mirror.close()
 
     def _read(self, step: int, shapes, state_alone: bool) -> tuple[PyTree, dict[str, Any]]:
-        record = _read_record(self.directory / str(step))
+        record = _read_record(self._mirror.local / str(step))
         saved = _state_digest(record)
         if not (_is_whole(record) and record.get("step", step) == step):
             if not state_alone:
@@ -183,7 +193,7 @@ class Checkpoints:
         for step in steps:
             try:
                 record = self.record(step)
-                scores[step] = record["scores"] if "scores" in record else _old_scores(self.directory / str(step))
+                scores[step] = record["scores"] if "scores" in record else _old_scores(self._mirror.local / str(step))
             except (ValueError, OSError) as error:
                 _log.warning("checkpoint %d in %s has no score: %s", step, self.directory, _reason(error))
                 scores.setdefault(step, {})
@@ -220,7 +230,7 @@ class _LatestAndBest:
         return [step in kept for step in steps]
 
 
-def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
+def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
     """Read back a trained run: (config, method, state), the state on the host.
 
     Args:
@@ -234,7 +244,7 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     method = config_module.method_of(config)
-    if not (Path(workdir) / "checkpoints").is_dir():
+    if not (as_path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     with _quiet():
         checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
@@ -253,7 +263,7 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     return config, method, restored[1]
 
 
-def begun_with(workdir: str | os.PathLike) -> ConfigDict | None:
+def begun_with(workdir: PathLike) -> ConfigDict | None:
     """Return the settings of the run in a workdir; None if there is none.
 
     They are those of config.json. Where the record of the latest checkpoint that has a whole one differs, or
@@ -262,7 +272,7 @@ def begun_with(workdir: str | os.PathLike) -> ConfigDict | None:
     Raises:
       UserError: config.json is not the config of a run, and no record tells its settings.
     """
-    record = _newest_record(Path(workdir) / "checkpoints")
+    record = _newest_record(as_path(workdir) / "checkpoints")
     try:
         config = config_module.saved(workdir)
         if record is None:
@@ -276,30 +286,47 @@ def begun_with(workdir: str | os.PathLike) -> ConfigDict | None:
     if config is None:
         _log.warning("%s; the settings are those in %s", missing, where)
         return config_module.read(record["config"], f"{workdir}: {where}")
-    config, differing = config_module.corrected(config, record["config"], f"{workdir}: {where}")
-    if differing:
-        _log.warning("%s differs from %s, which holds: %s", Path(workdir) / "config.json", where, ", ".join(differing))
+    if found := config_module.differing(config, record["config"]):
+        path = as_path(workdir) / "config.json"
+        _log.warning("%s differs from %s, which holds: %s", path, where, ", ".join(found.values()))
+        config = config_module.corrected(config, record["config"], f"{workdir}: {where}")
     return config
 
 
 def of_run(record: Mapping[str, Any], config: ConfigDict, shapes: PyTree) -> PyTree:
     """Return the shapes of a run's state, if a checkpoint's record says that it is of this run. Raises UserError."""
-    if _covers(record) and "config" in record:
-        config_module.check_resumable(config, config_module.read(record["config"], "its record"), "it")
+    found = config_module.differing(config, record["config"]) if _covers(record) and "config" in record else {}
+    if found:
+        raise UserError(f"it is of another run: {', '.join(found.values())}")
     return shapes
 
 
-def check_room(workdir: str | os.PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
+def _alone() -> dict[str, Any]:
+    """Return the options of a manager whose folder is this process's own, and whose saves are done when they return."""
+    process = jax.process_index()
+    return {
+        "enable_async_checkpointing": False,
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
+        ),
+    }
+
+
+def check_room(workdir: PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
     """Raise before training if the disk cannot hold the checkpoints a run will keep."""
     leaves = jax.tree.leaves(jax.tree.map(_host_shape, abstract))
     each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    held = sum(f.stat().st_size for f in (Path(workdir) / "checkpoints").rglob("*") if f.is_file())
+    disk, held = workdir, 0
+    if is_remote(as_path(workdir)):
+        disk = tempfile.gettempdir()  # where they are before they are copied
+    else:
+        held = sum(f.stat().st_size for f in (as_path(workdir) / "checkpoints").rglob("*") if f.is_file())
     # One more than is kept: the newest is written before the oldest is deleted.
     needed = each * (max(keep, 1) + best + 1) - held
-    free = shutil.disk_usage(workdir).free
+    free = shutil.disk_usage(disk).free
     if free < needed:
         raise UserError(
-            f"{workdir}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
+            f"{disk}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
             f" {free / 1e9:.2f} GB are free: make room, or lower keep_checkpoints"
         )
 

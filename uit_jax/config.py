@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +19,9 @@ from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
 
@@ -40,6 +41,7 @@ class Data:
     depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+    max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +77,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
+    " data.max_pixels".split()
 )
 
 
@@ -180,7 +183,7 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
 
     `origin` is "recipe", "preset", "run" or "override": the first of them that has the value. Raises UserError.
     """
-    if Path(spec).is_dir():
+    if as_path(spec).is_dir():
         if (config := saved(spec)) is None:
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
@@ -195,14 +198,14 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
     return rows
 
 
-def save(config: ConfigDict, workdir: str | os.PathLike) -> None:
+def save(config: ConfigDict, workdir: PathLike) -> None:
     """Write the resolved config to `workdir`/config.json, with the version that wrote it, whole or not at all."""
-    files.write_json(Path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
+    files.write_json(as_path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
 
 
-def saved(workdir: str | os.PathLike) -> ConfigDict | None:
+def saved(workdir: PathLike) -> ConfigDict | None:
     """Read back the config of a workdir; None if it has none yet. Raises UserError where it is not this version's."""
-    path = Path(workdir) / "config.json"
+    path = as_path(workdir) / "config.json"
     if not path.exists():
         return None
     try:
@@ -235,25 +238,25 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     return config
 
 
-def corrected(config: ConfigDict, told: Mapping[str, Any], where: str) -> tuple[ConfigDict, list[str]]:
-    """Give a run's settings the values that a checkpoint's record tells, but where they may differ: (config, lines).
-
-    The lines name each setting that differed. Raises UserError.
-    """
-    if config.method.name != told["method"]["name"]:
-        return read(told, where), [f"method.name={config.method.name!r}, not {told['method']['name']!r}"]
+def differing(config: ConfigDict, told: Mapping[str, Any]) -> dict[str, str]:
+    """Return which settings make a checkpoint's record another run's, each with a message; {} if it is the same."""
     old, new = flatten(config), flatten(_tuples(told))
-    wrong = [key for key in new if key in old and key not in FREE and old[key] != new[key]]
-    if not wrong:
-        return config, []
-    values = config.to_dict()
-    for key in wrong:
+    keys = [key for key in new if key in old and key not in FREE and old[key] != new[key]]
+    return {key: f"{key}={new[key]!r}, not {old[key]!r}" for key in keys}
+
+
+def corrected(config: ConfigDict, told: Mapping[str, Any], where: str) -> ConfigDict:
+    """Give a run's settings the values of a checkpoint's record, but where they may differ. Raises UserError."""
+    if config.method.name != told["method"]["name"]:
+        return read(told, where)
+    values, new = config.to_dict(), flatten(_tuples(told))
+    for key in differing(config, told):
         *groups, name = key.split(".")
         functools.reduce(lambda place, group: place[group], groups, values)[name] = new[key]
-    return read(values, where), [f"{key}={old[key]!r}, not {new[key]!r}" for key in wrong]
+    return read(values, where)
 
 
-def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.PathLike) -> None:
+def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -> None:
     """Refuse to continue a run under settings that would make it another run; the message names the key."""
     old, new = flatten(_tuples(before.to_dict())), flatten(_tuples(config.to_dict()))
     for key in dict.fromkeys(["method.name", *old, *new]):
@@ -267,6 +270,8 @@ def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.Pa
 
 def _load(spec: str) -> ConfigDict:
     name, _, chosen = spec.partition(":")
+    if chosen.startswith("//"):
+        raise UserError(f"--config={spec}: a config is a Python file on this machine")
     path = _file(name)
     module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
     if module_spec is None:
@@ -289,7 +294,7 @@ def _file(name: str) -> Path:
     """Find a config file: as given, else among those shipped beside the package or, when installed, inside it."""
     package = Path(__file__).resolve().parent
     shipped = Path("configs") / Path(name).name
-    for path in (Path(name), package.parent / shipped, package / shipped):
+    for path in (as_path(name), package.parent / shipped, package / shipped):
         if path.is_file():
             return path
     raise UserError(f"--config={name}: no such file, here or among the configs that ship with uit_jax")

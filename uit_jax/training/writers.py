@@ -1,8 +1,11 @@
 """What a run writes for people: metrics as JSON lines and TensorBoard events, pictures as PNG files."""
 
+import contextlib
+import functools
 import io
 import json
-import os
+import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,14 +15,22 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images import pictures
+from uit_jax.paths import PathLike, as_path, is_remote, on_disk
+
+_PATIENCE = 60  # seconds that a line of metrics may wait before it is written to a bucket
 
 
 class Writers:
     """The metric and picture files of one workdir; on other processes than the first, nothing."""
 
-    def __init__(self, workdir: str | os.PathLike, *, active: bool = True, tensorboard: bool = True):
-        self._workdir = Path(workdir)
+    def __init__(self, workdir: PathLike, *, active: bool = True, tensorboard: bool = True):
+        self._workdir = as_path(workdir)
         self._active = active
+        # A bucket's files cannot be appended to: what is new is kept here meanwhile.
+        self._lines, self._flushed, self._copied = "", time.monotonic(), contextlib.ExitStack()
+        self._tb = self._workdir / "tb"
+        if is_remote(self._tb):
+            self._tb = Path(self._copied.enter_context(tempfile.TemporaryDirectory(prefix="uit_")))
         self._tensorboard = active and tensorboard
         self._events = None
 
@@ -31,8 +42,10 @@ class Writers:
         """
         told = self._cut(step) if self._active else []
         if self._tensorboard:
-            self._events = _event_writer(self._workdir / "tb", step)
-            if self._events is None:
+            self._events = _event_writer(self._tb)
+            if self._events is not None:
+                _drop_events(self._workdir / "tb", step)
+            else:
                 told.append("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
         return told
 
@@ -52,10 +65,17 @@ class Writers:
 
     def metrics(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""
-        if self._active:
+        if not self._active:
+            return
+        line = json.dumps({"step": step, **record}) + "\n"
+        if not is_remote(self._workdir):
             with open(self._workdir / "metrics.jsonl", "a") as file:
-                file.write(json.dumps({"step": step, **record}) + "\n")
-            self.scalars(step, record)
+                file.write(line)
+        else:
+            self._lines += line
+            if time.monotonic() - self._flushed > _PATIENCE:
+                self._flush_lines()
+        self.scalars(step, record)
 
     def scalars(self, step: int, record: Mapping[str, Any]) -> None:
         """Write numbers to TensorBoard alone."""
@@ -72,9 +92,27 @@ class Writers:
         if self._events is not None:
             self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
 
+    def flush(self) -> None:
+        """Write to a bucket what is kept here; to be called before a checkpoint. Raises UserError."""
+        if self._active and is_remote(self._workdir):
+            self._flush_lines()
+            if self._events is not None:
+                self._events.flush()
+            for file in self._tb.iterdir():
+                write_whole(self._workdir / "tb" / file.name, file.read_bytes())
+
     def close(self) -> None:
-        if self._events is not None:
-            self._events.close()
+        with self._copied:
+            if self._events is not None:
+                self._events.close()
+            self.flush()
+
+    def _flush_lines(self) -> None:
+        path = self._workdir / "metrics.jsonl"
+        if self._lines:
+            before = path.read_bytes() if path.exists() else b""
+            write_whole(path, before + self._lines.encode())
+        self._lines, self._flushed = "", time.monotonic()
 
 
 def _up_to(step: int, lines: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
@@ -101,30 +139,35 @@ def _step_of(line: bytes) -> int | None:
     return step if isinstance(step, int) and not isinstance(step, bool) else None
 
 
-def _event_writer(folder: Path, step: int):
-    """Return clu's TensorBoard writer of events beyond `step`; None where it or what it needs is not installed.
-
-    What a run that was killed wrote beyond that is dropped: the curves would fold back.
-    """
+def _event_writer(folder: Path):
+    """Return clu's TensorBoard writer; None where it or TensorFlow, which it needs, is not installed."""
     try:
         import tensorflow as tf
         from clu import metric_writers
-        from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
-        from tensorboard.compat.proto.event_pb2 import Event
     except ImportError:
         return None
     # The device belongs to JAX.
     tf.config.set_visible_devices([], "GPU")
-    for path in folder.glob("events.out.tfevents.*"):
-        # Up to where a record is cut short.
-        events = list(RawEventFileLoader(str(path)).Load())
-        kept = [event for event in events if Event.FromString(event).step <= step]
-        if len(kept) < len(events):
-            write_whole(path, lambda partial, kept=kept: _write_events(tf, partial, kept))
     return metric_writers.AsyncWriter(metric_writers.SummaryWriter(str(folder)))
 
 
-def _write_events(tf, path: Path, events: Sequence[bytes]) -> None:
-    with tf.io.TFRecordWriter(str(path)) as file:
-        for event in events:
-            file.write(event)
+def _drop_events(folder: Path, step: int) -> None:
+    """Drop the TensorBoard events beyond `step`, which a run that was killed left: the curves would fold back."""
+    import tensorflow as tf
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event
+
+    def write(path: Path, events: Sequence[bytes]) -> None:
+        with tf.io.TFRecordWriter(str(path)) as file:
+            for event in events:
+                file.write(event)
+
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if not path.name.startswith("events.out.tfevents."):
+            continue
+        with on_disk(path) as file:
+            # Up to where a record is cut short.
+            events = list(RawEventFileLoader(str(file)).Load())
+        kept = [event for event in events if Event.FromString(event).step <= step]
+        if len(kept) < len(events):
+            write_whole(path, functools.partial(write, events=kept))
