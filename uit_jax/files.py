@@ -18,6 +18,15 @@ ARRAYS = frozenset({".npy"})
 Item = TypeVar("Item")
 
 
+def shown(name: str | os.PathLike) -> str:
+    """Return a name as it may be printed on one line of any terminal.
+
+    What does not print becomes a backslash escape: newlines, escape sequences, marks of direction, and the bytes of a
+    name that is not UTF-8, which Python keeps as surrogates.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(name))
+
+
 def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]) -> None:
     """Write a file or a folder under a temporary name beside its own, then rename it: whole or not at all.
 
