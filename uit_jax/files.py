@@ -1,12 +1,13 @@
 """Files of the user's: writing one whole or not at all, finding images, and picking some of many."""
 
+import collections
 import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,6 +15,11 @@ from uit_jax.errors import UserError
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ARRAYS = frozenset({".npy"})
+ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
+
+# What operating systems, archives and network disks leave in folders; hidden names begin with a dot.
+_SYSTEM = frozenset("__macosx @eadir @recycle #recycle #snapshot ~snapshot lost+found $recycle.bin recycler".split())
+_SYSTEM |= {"system volume information", "thumbs.db", "desktop.ini"}
 
 Item = TypeVar("Item")
 
@@ -81,24 +87,137 @@ def check_writable(folder: Path, options: str) -> None:
         raise UserError(f"nothing can be written to {existing}: name another {options}")
 
 
-def find_images(path: str | os.PathLike) -> list[Path]:
-    """Return a file itself, or a folder's images, those of its subfolders included, sorted.
+class Folder(NamedTuple):
+    """What lies in a folder and in those below it.
+
+    Attributes:
+      images: paths of its pictures below it, or of its arrays where there are no pictures; sorted, "/" between parts.
+      folders: names of the folders directly in it, sorted.
+      passed: how many of the other files there are, by ending.
+    """
+
+    images: tuple[str, ...]
+    folders: tuple[str, ...]
+    passed: dict[str, int]
+
+    def none_found(self) -> str:
+        """Say what was looked for, and what was found instead."""
+        passed = f"; passed over: {told_endings(self.passed)}" if self.passed else ""
+        return f"(looked for {' '.join(sorted(PICTURES | ARRAYS))}{passed})"
+
+
+def told_endings(passed: dict[str, int]) -> str:
+    """Lay out counts of files by ending: ".txt: 3, no ending: 1"."""
+    return ", ".join(f"{shown(ending)}: {count}" for ending, count in passed.items())
+
+
+def list_folder(root: str | os.PathLike) -> Folder:
+    """List a folder, each real folder once, under its own path if that lies below `root`, and else under a link's.
+
+    Hidden and system files are passed over, and uncounted; so are pipes, sockets and devices, which are counted. A
+    link to a file is a file of its own. Links to `root` or to a folder around it are not followed.
 
     Raises:
-      UserError: there is no such path, or no image in it.
+      UserError: a folder may not be read.
+    """
+    root = Path(root)
+    seen = {_identity(folder) for folder in root.resolve().parents}
+    waiting, links, folders = [""], collections.deque(), []
+    files: dict[str, list[str]] = collections.defaultdict(list)
+    while waiting or links:
+        inside = waiting.pop() if waiting else links.popleft()
+        if (identity := _identity(root / inside)) in seen:
+            continue
+        seen.add(identity)
+        if inside.count("/") == 1:
+            folders.append(inside[:-1])
+        for entry in _entries(root / inside):
+            kind, path = _kind(entry), inside + entry.name
+            if kind == _FOLDER:
+                (links if entry.is_symlink() else waiting).append(f"{path}/")
+            else:
+                ending = Path(entry.name).suffix.lower() or "no ending"
+                files[ending if kind == _FILE else "pipe, socket or device"].append(path)
+    # Arrays lie beside images as masks or depth, and are read where they stand alone.
+    wanted = PICTURES if PICTURES & files.keys() else ARRAYS
+    images = sorted(path for ending in wanted & files.keys() for path in files[ending])
+    passed = {ending: len(files[ending]) for ending in files.keys() - wanted}
+    return Folder(
+        tuple(images), tuple(sorted(folders)), dict(sorted(passed.items(), key=lambda each: (-each[1], each)))
+    )
+
+
+def folder_names(root: str | os.PathLike) -> list[str]:
+    """Return the names of the folders directly in one, sorted; hidden and system ones are passed over.
+
+    Raises:
+      UserError: the folder may not be read.
+    """
+    return [entry.name for entry in _entries(Path(root)) if _kind(entry) == _FOLDER]
+
+
+_FOLDER, _FILE, _SPECIAL = range(3)
+
+
+def _entries(folder: Path) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            kept = [e for e in entries if not e.name.startswith(".") and e.name.casefold() not in _SYSTEM]
+    except OSError as error:
+        raise UserError(
+            f"{folder}: this folder may not be read ({error.strerror}): allow it, or move it away"
+        ) from None
+    return sorted(kept, key=lambda entry: entry.name)
+
+
+def _kind(entry: os.DirEntry) -> int:
+    try:
+        if entry.is_dir():
+            return _FOLDER
+        # A link that leads nowhere is a file that cannot be read: it was meant to be there.
+        return _FILE if entry.is_file() or not os.path.exists(entry.path) else _SPECIAL
+    except OSError:
+        return _FILE
+
+
+def _identity(folder: Path) -> tuple[int, int] | str:
+    """Return what tells a folder apart under all its names."""
+    with contextlib.suppress(OSError):
+        found = folder.stat()
+        if found.st_ino:
+            return found.st_dev, found.st_ino
+    return os.path.realpath(folder)
+
+
+def check_readable(path: str | os.PathLike) -> None:
+    """Make sure, without opening it, that a path is that of a folder or a regular file, and of no archive.
+
+    Raises:
+      UserError: it is none of these; a pipe would be waited for without an end.
     """
     path = Path(path)
+    if not path.exists():
+        raise UserError(f"{path}: no such file or folder")
+    if not path.is_dir() and not path.is_file():
+        raise UserError(f"{path}: is a pipe, a socket or a device; give a file or a folder")
+    if path.is_file() and path.suffix.lower() in ARCHIVES:
+        raise UserError(f"{path}: is an archive; unpack it first, and give the folder")
+
+
+def find_images(path: str | os.PathLike) -> list[Path]:
+    """Return a file itself, or the images of a folder as `list_folder` has them.
+
+    Raises:
+      UserError: there is no such path, no image in it, or it may not be read.
+    """
+    path = Path(path)
+    check_readable(path)
     if path.is_file():
         return [path]
-    if not path.is_dir():
-        raise UserError(f"{path}: no such file or folder")
-    files = [p for p in path.rglob("*") if p.is_file()]
-    shown = [p for p in files if not any(part.startswith(".") for part in p.relative_to(path).parts)]
-    # As a data source does: arrays lie beside images as masks or depth, and are read where they stand alone.
-    for suffixes in (PICTURES, ARRAYS):
-        if images := sorted(p for p in shown if p.suffix.lower() in suffixes):
-            return images
-    raise UserError(f"{path}: no images in this folder (looked for {' '.join(sorted(PICTURES | ARRAYS))})")
+    found = list_folder(path)
+    if not found.images:
+        raise UserError(f"{path}: no images in this folder {found.none_found()}")
+    return [path / name for name in found.images]
 
 
 def pick_evenly(count: int, wanted: int | None = None) -> np.ndarray:

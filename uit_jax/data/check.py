@@ -15,6 +15,7 @@ from PIL import Image
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
 from uit_jax.data.sources.base import EncodedSource, Form, Source
 from uit_jax.data.sources.folders import pair_folders
+from uit_jax.files import told_endings
 from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable
@@ -43,6 +44,7 @@ class SplitReport:
       kinds: images by "FORMAT mode".
       sizes: images by (width, height), before any resizing and as EXIF turns them.
       classes: images by class name.
+      passed: files that are no images, by ending.
       unreadable: (name, reason) of each unreadable image.
       duplicates: groups of names of byte-identical images.
       lookalikes: groups of names of images with equal 64-bit dHash, at least two of them not byte-identical.
@@ -53,6 +55,7 @@ class SplitReport:
     kinds: dict[str, int]
     sizes: dict[tuple[int, int], int]
     classes: dict[str, int]
+    passed: dict[str, int]
     unreadable: list[tuple[str, str]]
     duplicates: list[list[str]]
     lookalikes: list[list[str]]
@@ -180,6 +183,7 @@ def _summary(split: str, source: Source, found: list[_Finding]) -> SplitReport:
         kinds=dict(collections.Counter(f.kind for _, f in readable).most_common()),
         sizes=dict(collections.Counter(f.size for _, f in readable).most_common()),
         classes={name: int(count) for name, count in zip(source.classes, counts, strict=True)},
+        passed=source.passed,
         unreadable=[(source.names[i], f.reason) for i, f in enumerate(found) if f.reason],
         duplicates=[names for names in same.values() if len(names) > 1],
         lookalikes=[list(names.values()) for names in alike.values() if len(names) > 1],
@@ -197,6 +201,7 @@ def _table(part: SplitReport) -> list[str]:
         ("formats and modes", ", ".join(f"{kind}: {count}" for kind, count in part.kinds.items()) or "none"),
         ("sizes", ", ".join(sizes) or "none"),
         ("classes", ", ".join(f"{name}: {count}" for name, count in part.classes.items()) or "unlabelled"),
+        *([("passed over", told_endings(part.passed))] if part.passed else []),
         ("unreadable", str(len(part.unreadable))),
         ("exact duplicates", _groups(part.duplicates)),
         ("equal dHash", _groups(part.lookalikes)),

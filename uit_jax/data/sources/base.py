@@ -63,6 +63,7 @@ class Source:
       labels: int32 [n], indices into `classes`, -1 unknown.
       names: n texts that tell a person which image it is.
       unreadable: reasons by index, of the images found unreadable so far.
+      passed: how many files beside the images there are, by ending.
     """
 
     def __init__(self, spec: str, form: Form, *, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
@@ -74,6 +75,7 @@ class Source:
         self.shape = (form.size, form.size, form.channels)
         self.dtype = np.dtype(np.uint8 if form.depth == 8 else np.uint16)
         self.unreadable: dict[int, str] = {}
+        self.passed: dict[str, int] = {}
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
