@@ -67,6 +67,17 @@ def test_every_real_folder_is_listed_once(tmp_path):
     assert [os.path.relpath(name, root) for name in source.names] == found(root)
 
 
+def test_a_folder_of_links_to_other_classes_is_no_class(tmp_path):
+    keep(tmp_path, "cat/a.png")
+    (tmp_path / "all").mkdir()
+    for name in ("all/cat", "kitty"):
+        os.symlink(tmp_path / "cat", tmp_path / name)
+    assert open_source(str(tmp_path), size=8).classes == ("cat",)
+    (tmp_path / "dog").mkdir()
+    with pytest.raises(UserError, match="dog: a class with no images"):
+        open_source(str(tmp_path), size=8)
+
+
 def test_only_regular_files_are_images(tmp_path):
     root = keep(tmp_path / "root", "ok.png", "notes.txt", "README", "a.zip")
     os.mkfifo(root / "pipe.png")

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -45,7 +46,7 @@ def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]
       UserError: it cannot be written; nothing is left of it.
     """
     path = Path(path)
-    partial = path.with_name(f".partial_{path.name}")
+    partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove(partial)
@@ -59,6 +60,12 @@ def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]
     finally:
         with contextlib.suppress(OSError):
             _remove(partial)
+
+
+def partial_of(path: Path) -> Path:
+    """Return where a file or folder lies while it is written: beside it, always there, however long its name is."""
+    suffix = path.suffix if len(path.suffix) < 16 else ""
+    return path.with_name(f".partial_{zlib.crc32(os.fsencode(path.name)):08x}{suffix}")
 
 
 def _remove(path: Path) -> None:
@@ -92,7 +99,7 @@ class Folder(NamedTuple):
 
     Attributes:
       images: paths of its pictures below it, or of its arrays where there are no pictures; sorted, "/" between parts.
-      folders: names of the folders directly in it, sorted.
+      folders: names of the folders directly in it, sorted, but for those that only link to what lies in others.
       passed: how many of the other files there are, by ending.
     """
 
@@ -122,15 +129,16 @@ def list_folder(root: str | os.PathLike) -> Folder:
     """
     root = Path(root)
     seen = {_identity(folder) for folder in root.resolve().parents}
-    waiting, links, folders = [""], collections.deque(), []
+    waiting, links, folders, linking = [""], collections.deque(), set(), set()
     files: dict[str, list[str]] = collections.defaultdict(list)
     while waiting or links:
         inside = waiting.pop() if waiting else links.popleft()
+        top = inside.partition("/")[0]
         if (identity := _identity(root / inside)) in seen:
+            linking.add(top)
             continue
         seen.add(identity)
-        if inside.count("/") == 1:
-            folders.append(inside[:-1])
+        folders.add(top)
         for entry in _entries(root / inside):
             kind, path = _kind(entry), inside + entry.name
             if kind == _FOLDER:
@@ -142,9 +150,8 @@ def list_folder(root: str | os.PathLike) -> Folder:
     wanted = PICTURES if PICTURES & files.keys() else ARRAYS
     images = sorted(path for ending in wanted & files.keys() for path in files[ending])
     passed = {ending: len(files[ending]) for ending in files.keys() - wanted}
-    return Folder(
-        tuple(images), tuple(sorted(folders)), dict(sorted(passed.items(), key=lambda each: (-each[1], each)))
-    )
+    folders -= {""} | (linking - {path.partition("/")[0] for path in images})
+    return Folder(tuple(images), tuple(sorted(folders)), dict(sorted(passed.items(), key=lambda e: (-e[1], e[0]))))
 
 
 def folder_names(root: str | os.PathLike) -> list[str]:

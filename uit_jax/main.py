@@ -4,9 +4,15 @@ import errno
 import importlib
 import logging
 import os
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 
 from uit_jax.errors import UserError
+from uit_jax.files import shown
 
 VERBS = {
     "train": ("uit_jax.verbs.train", "train a method on a folder of images, or continue a run"),
@@ -21,7 +27,11 @@ VERBS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one verb; return the exit status: 0, or 2 with one line on stderr for an error the user can act on."""
+    """Run one verb; return the exit status: 0, or 2 with one line on stderr for an error the user can act on.
+
+    One that is interrupted or told to end says so in a line, and returns 128 and the signal's number.
+    """
+    _make_terminals_safe()
     verb, *rest = (sys.argv[1:] if argv is None else argv) or ["--help"]
     if verb in ("-h", "--help"):
         print("usage: uit VERB ...   (uit VERB --help tells a verb's arguments)\n")
@@ -35,10 +45,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"there is no verb {verb!r}; there are: {', '.join(VERBS)}")
-        return importlib.import_module(VERBS[verb][0]).main(rest) or 0
+        with _ended_by_signals():
+            return importlib.import_module(VERBS[verb][0]).main(rest) or 0
     except UserError as error:
-        print(f"uit: {error}", file=sys.stderr)
+        print(f"uit: {shown(str(error))}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt as stop:
+        number = stop.number if isinstance(stop, _Ended) else signal.SIGINT
+        print("uit: interrupted" if number == signal.SIGINT else f"uit: ended by {number.name}", file=sys.stderr)
+        return 128 + number
     except BrokenPipeError:
         # Who read the output, such as `head`, has seen enough; Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -46,8 +61,46 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        print(f"uit: {error.filename or verb}: {error.strerror}", file=sys.stderr)
+        print(f"uit: {shown(str(error.filename or verb))}: {error.strerror}", file=sys.stderr)
         return 2
+
+
+class _Ended(KeyboardInterrupt):
+    """The process is told to end; what is half-written is cleared away as after Ctrl-C."""
+
+    def __init__(self, number: signal.Signals):
+        self.number = number
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does, where nobody has decided otherwise."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        raise _Ended(signal.Signals(number))
+
+    with ExitStack() as undo:
+        # Windows knows no SIGHUP, and threads may not decide on signals.
+        known = {"SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys()
+        for number in map(signal.Signals.__getitem__, known):
+            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
+                undo.callback(signal.signal, number, signal.signal(number, end))
+        yield
+
+
+class _OneLine(logging.Formatter):
+    """Prints a message on one line, whatever names it holds."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return shown(super().formatMessage(record))
+
+
+def _make_terminals_safe() -> None:
+    """Let no character of a name end a verb or move a terminal's cursor."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    logging.lastResort.setFormatter(_OneLine())
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from PIL import Image
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
 from uit_jax.data.sources.base import EncodedSource, Form, Source
 from uit_jax.data.sources.folders import pair_folders
-from uit_jax.files import told_endings
+from uit_jax.files import shown, told_endings
 from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable
@@ -75,13 +75,14 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        lines = [self.spec]
+        lines = [shown(self.spec)]
         for part in self.splits:
             lines += ["", *_table(part)]
         if self.shared:
             title = "in train and test" if len(self.splits) == 2 else "in two splits"
-            lines += ["", f"{title:<18}  {len(self.shared)}", *(f"  {a} = {b}" for a, b in self.shared[:_NAMED])]
-        lines += ["", *(f"problem: {text}" for text in self.problems)] if self.problems else ["", "usable"]
+            named = (f"  {shown(a)} = {shown(b)}" for a, b in self.shared[:_NAMED])
+            lines += ["", f"{title:<18}  {len(self.shared)}", *named]
+        lines += ["", *(f"problem: {shown(text)}" for text in self.problems)] if self.problems else ["", "usable"]
         return "\n".join(lines)
 
 
@@ -200,7 +201,7 @@ def _table(part: SplitReport) -> list[str]:
         ("images", str(part.count)),
         ("formats and modes", ", ".join(f"{kind}: {count}" for kind, count in part.kinds.items()) or "none"),
         ("sizes", ", ".join(sizes) or "none"),
-        ("classes", ", ".join(f"{name}: {count}" for name, count in part.classes.items()) or "unlabelled"),
+        ("classes", ", ".join(f"{shown(name)}: {count}" for name, count in part.classes.items()) or "unlabelled"),
         *([("passed over", told_endings(part.passed))] if part.passed else []),
         ("unreadable", str(len(part.unreadable))),
         ("exact duplicates", _groups(part.duplicates)),
@@ -210,9 +211,9 @@ def _table(part: SplitReport) -> list[str]:
     for title, text in rows:
         lines.append(f"{title:<18}  {text}")
         if title == "unreadable":
-            lines += [f"  {name} ({reason})" for name, reason in part.unreadable]
+            lines += [f"  {shown(name)} ({shown(reason)})" for name, reason in part.unreadable]
         groups = {"exact duplicates": part.duplicates, "equal dHash": part.lookalikes}.get(title, [])
-        lines += [f"  {' = '.join(names[:_NAMED])}" for names in groups[:_NAMED]]
+        lines += [f"  {' = '.join(map(shown, names[:_NAMED]))}" for names in groups[:_NAMED]]
     return lines
 
 

@@ -83,9 +83,9 @@ class _Decoder:
         return self._kinds[rows] == _PLAIN
 
     def paths(self, rows: np.ndarray) -> np.ndarray:
-        """Return the files' paths where the images are files: object [B]."""
+        """Return the files' paths, as bytes, where the images are files: object [B]."""
         is_files = isinstance(self._source, FileSource)
-        return np.array([self._source.names[i] if is_files else "" for i in rows], object)
+        return np.array([os.fsencode(self._source.names[i]) if is_files else b"" for i in rows], object)
 
     def by_tensorflow(self, index, path, plain):
         """Return an image in the graph, zeros where its file is not plain."""

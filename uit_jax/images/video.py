@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from uit_jax.errors import UserError
+from uit_jax.files import partial_of
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +87,7 @@ class Writer:
         if path.suffix.lower() not in WRITTEN:
             raise UserError(f"{path}: videos are written as {', '.join(sorted(WRITTEN))}")
         self._path, self._rate = path, rate
-        self._partial = path.with_name(f".partial_{path.name}")
+        self._partial = partial_of(path)
         self._container, self._stream, self._count = None, None, 0
         _av()
 

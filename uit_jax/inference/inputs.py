@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from uit_jax.errors import UserError
-from uit_jax.files import find_images
+from uit_jax.files import find_images, shown
 from uit_jax.images import decode, rasters
 from uit_jax.images.rasters import Unreadable
 
@@ -46,7 +46,7 @@ class Given(NamedTuple):
     def called(self, index: int) -> str:
         """Say in a few words which image it is: its file's name, or its number."""
         item = self.items[index]
-        return item.name if isinstance(item, Path) else str(getattr(item, "filename", "") or f"image {index}")
+        return shown(item.name if isinstance(item, Path) else str(getattr(item, "filename", "") or f"image {index}"))
 
     def returned(self, found: list[Any]) -> Any:
         """Return what was made of each as they were handed in: one, an array of many, or a list."""
@@ -57,7 +57,7 @@ class Given(NamedTuple):
     def told(self, index: int) -> str:
         """Say where an image is to be found: its path, or its number among those that were handed in."""
         item = self.items[index]
-        return str(item) if isinstance(item, Path) else self.called(index)
+        return shown(item) if isinstance(item, Path) else self.called(index)
 
 
 def gather(images: Images, name: str) -> Given:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
+from uit_jax.files import pick_evenly, shown
 from uit_jax.images import pictures
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
@@ -153,7 +153,7 @@ class Found(NamedTuple):
             for near in query["neighbours"]:
                 known = f"{near.get('class', ''):<{width}}  " if width else ""
                 lines.append(f"  {near['cosine']:7.4f}  {known}{near['image']}")
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
 
 
 def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence[int]) -> Gallery:
@@ -175,7 +175,7 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     kept.append(index)
                     images.append(image)
                 else:
-                    bar.write(f"skipped {source.names[index]}: {error}", file=sys.stderr)
+                    bar.write(shown(f"skipped {source.names[index]}: {error}"), file=sys.stderr)
                     why = why or f" ({source.names[index]}: {error})"
                 bar.update()
             if images:
@@ -221,7 +221,7 @@ def check_count(count: int, there: int, source: Searched, *, beside: bool) -> No
 
 def _told(image: dict[str, Any]) -> str:
     """Name an image in a caption: by its class where that is known, else by its file's name."""
-    return image.get("class") or Path(image["image"]).name
+    return shown(image.get("class") or Path(image["image"]).name)
 
 
 def _identity(path: str | os.PathLike) -> tuple[int, int] | None:

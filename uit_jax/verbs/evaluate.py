@@ -5,7 +5,7 @@ from pathlib import Path
 
 from uit_jax import evaluation, runs
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
-from uit_jax.files import write_json
+from uit_jax.files import shown, write_json
 from uit_jax.training.progress import Progress
 from uit_jax.verbs.arguments import json_path, natural, positive
 
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
     write_json(path, result)
     print(evaluation.table(result))
-    print(f"\nwritten to {path}")
+    print(f"\nwritten to {shown(path)}")
     return 0
 
 

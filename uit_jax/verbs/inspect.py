@@ -12,6 +12,7 @@ from pathlib import Path
 
 from uit_jax import runs
 from uit_jax.errors import UserError
+from uit_jax.files import shown
 from uit_jax.images import pictures
 from uit_jax.verbs.arguments import natural, parser_of_run, picture_path, positive
 
@@ -25,9 +26,9 @@ def main(argv: list[str]) -> int:
     out = picture_path("--out", args.out)
     run = runs.load(args.workdir, args.checkpoint)
     found = run.inspect(content, args.points, args.layer, longest=args.longest)
-    title = f"{content.name}, {found.told()}, step {run.step}"
+    title = f"{shown(content.name)}, {found.told()}, step {run.step}"
     pictures.save(out, found.render(title=title))
-    print(f"written to {out}: {title}")
+    print(f"written to {shown(out)}: {title}")
     return 0
 
 

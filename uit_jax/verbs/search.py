@@ -7,7 +7,7 @@ beside it. An image of the source that is the query itself is left out of its ne
 import argparse
 
 from uit_jax import __version__, runs
-from uit_jax.files import check_writable, find_images, write_json
+from uit_jax.files import check_writable, find_images, shown, write_json
 from uit_jax.images import pictures
 from uit_jax.verbs.arguments import json_path, parser_of_run, picture_path, positive
 
@@ -28,8 +28,8 @@ def main(argv: list[str]) -> int:
         write_json(places[-1], {**found.record(), "step": run.step, "version": __version__})
     print(found.text())
     if query is not None and len(query) > args.queries:
-        print(f"\n{args.queries} of the {len(query)} images of {args.query}, evenly spread; more by --queries")
-    print("\nwritten to " + " and ".join(map(str, places)))
+        print(f"\n{args.queries} of the {len(query)} images of {shown(args.query)}, evenly spread; more by --queries")
+    print("\nwritten to " + " and ".join(map(shown, places)))
     return 0
 
 

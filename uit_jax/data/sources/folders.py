@@ -78,7 +78,7 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
     owners = [path.partition("/")[0] if "/" in path else "" for path in found.images]
     if "" in owners:
         return Listing(paths, np.full(len(paths), -1, np.int32), (), found.passed)
-    if empty := [name for name in found.folders if name not in set(owners)]:
+    if empty := sorted(set(found.folders) - set(owners)):
         raise UserError(f"{folder / empty[0]}: a class with no images; fill or remove the folder")
     classes = found.folders if classes is None else classes
     if foreign := [name for name in found.folders if name not in classes]:
