@@ -2,11 +2,12 @@
 
 import collections
 import contextlib
+import functools
 import json
 import os
 import shutil
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -92,6 +93,51 @@ def check_writable(folder: Path, options: str) -> None:
         raise UserError(f"{folder} cannot be made: {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"nothing can be written to {existing}: name another {options}")
+
+
+def check_places(targets: Mapping[str, Path], sources: Iterable[Path] = (), *, overwrite: bool = False) -> None:
+    """Make sure, before any work, that nothing is lost when files are written.
+
+    Args:
+      targets: where each goes, by what it is called.
+      sources: files that are read.
+      overwrite: whether files that are there already may be replaced; sources never are.
+
+    Raises:
+      UserError: two go to one place, one goes where a source lies, a file is there already, or something that is none.
+    """
+    place = functools.cache(_place)
+    # Both a link and the file that it leads to.
+    read = {_put(place, path) for source in sources for path in (source, source.resolve())}
+    taken: dict[str, str] = {}
+    there = []
+    for called, target in targets.items():
+        where = _put(place, target)
+        if (other := taken.setdefault(where, called)) != called:
+            raise UserError(f"{other} and {called} would both be written to {target}: rename one of them")
+        if where in read:
+            raise UserError(f"{target} is one of the files that are read: name another place")
+        with contextlib.suppress(OSError):  # a name that is too long is nobody's
+            if target.exists():
+                there.append(target)
+    if odd := [path for path in there if not path.is_file()]:
+        raise UserError(f"{odd[0]} is there already and no file: name another place")
+    if there and not overwrite:
+        more = f", and {len(there) - 1} more" * (len(there) > 1)
+        raise UserError(f"{there[0]} is there already{more}: name another place, or replace by --overwrite")
+
+
+def _put(place: Callable[[Path], tuple[str, bool]], path: Path) -> str:
+    """Return what is equal for all names of one place, by what `_place` says of folders."""
+    folder, folds = place(path.parent)
+    return os.path.join(folder, path.name).casefold() if folds else os.path.join(folder, path.name)
+
+
+def _place(folder: Path) -> tuple[str, bool]:
+    """Return a folder's one name, and whether capitals and small letters are the same in it, as on Macs and Windows."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists()).resolve()
+    other = existing.with_name(existing.name.swapcase()) if existing.name else existing
+    return str(folder.resolve()), other != existing and other.exists() and other.samefile(existing)
 
 
 class Folder(NamedTuple):

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from uit_jax import checkpoint as checkpoints
+from uit_jax import config as config_module
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly, picked, write_whole
@@ -46,6 +47,18 @@ def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Train
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
     # Onto the device once, and not with every batch.
     return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
+
+
+def drawn_form(workdir: str | os.PathLike) -> tuple[int, int]:
+    """Return channels and bits of a run's translations, from its settings, without its weights.
+
+    Raises:
+      UserError: there is no such run.
+    """
+    config = config_module.saved(workdir)
+    if config is None:
+        raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
+    return config_module.method_of(config).sides[-1].channels, config.data.depth
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -46,6 +46,11 @@ def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, without which `files.check_places` lets no file be replaced."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
 def picture_path(option: str, name: str | os.PathLike) -> Path:
     """Return the path of a picture to write. Raises UserError where its name is that of none."""
     path = Path(name)
