@@ -110,7 +110,10 @@ def test_a_pack_that_is_ended_leaves_nothing(class_folders, tmp_path, monkeypatc
     assert uit(["data", "pack", str(class_folders), str(tmp_path / "out"), "--size=16"]) == 128 + number
     assert capsys.readouterr().err.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["pets"]
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
+            assert not thread.is_alive()
 
 
 def test_what_a_killed_pack_left_is_cleared_by_the_next(class_folders, tmp_path):
@@ -143,7 +146,7 @@ def test_names_that_are_not_utf8_are_kept_and_printed_with_escapes(tmp_path, mon
 def test_the_packed_format(class_folders, tmp_path):
     pack(str(class_folders), tmp_path / "out", size=16)
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
-    assert set(meta) == {"format", "size", "channels", "classes", "labels", "names"}
+    assert set(meta) == {"format", "size", "channels", "classes", "labels", "names", "checksum", "checksums"}
     array = np.load(tmp_path / "out" / "images.npy", mmap_mode="r")
     assert array.shape == (24, 16, 16, 3) and array.dtype == np.uint8
 

@@ -206,8 +206,9 @@ def test_a_damaged_packed_set_is_refused(tmp_path):
         with pytest.raises(UserError, match=line):
             open_source(str(tmp_path), size=16)
 
-    fails("do not belong together", names=["x"])
-    fails("outside its classes", labels=[0, 1])
+    fails("meta.json: not readable .2 labels of 1 names", names=["x"])
+    fails("images.npy: not readable .uint8 .2, 16, 16, 3., and meta.json has .2, 8, 8, 3.", size=8)
+    fails("its labels cannot be so", labels=[0, 1])
     fails("not of format", format=99)
     (tmp_path / "meta.json").write_text("{")
     with pytest.raises(UserError, match="meta.json: not readable"):

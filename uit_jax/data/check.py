@@ -103,6 +103,7 @@ def check(
         # Arrays as they are stored, the procedural world as it is usually drawn; the form of files is not looked at.
         source = find_part(spec, split, stored_form(spec, split) or Form(128))
         found = _findings(source, lambda blocks, split=split: progress(blocks, desc=split))
+        problems += source.damage()
         part = _summary(split if found_parts else "all", source, found)
         reports.append(part)
         digests[split] = {f.digest: source.names[i] for i, f in enumerate(found) if not f.reason}

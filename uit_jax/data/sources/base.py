@@ -108,6 +108,10 @@ class Source:
         """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
         raise NotImplementedError
 
+    def damage(self) -> list[str]:
+        """Say in a line each what of the images is not as it was written, where that is known."""
+        return []
+
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
 
