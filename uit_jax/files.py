@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 
 PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 ARRAYS = frozenset({".npy"})
@@ -24,15 +24,6 @@ _SYSTEM = frozenset("__macosx @eadir @recycle #recycle #snapshot ~snapshot lost+
 _SYSTEM |= {"system volume information", "thumbs.db", "desktop.ini"}
 
 Item = TypeVar("Item")
-
-
-def shown(name: str | os.PathLike) -> str:
-    """Return a name as it may be printed on one line of any terminal.
-
-    What does not print becomes a backslash escape: newlines, escape sequences, marks of direction, and the bytes of a
-    name that is not UTF-8, which Python keeps as surrogates.
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(name))
 
 
 def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]) -> None:

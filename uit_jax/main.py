@@ -7,12 +7,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from uit_jax.errors import UserError
-from uit_jax.files import shown
+from uit_jax.errors import UserError, shown
 
 VERBS = {
     "train": ("uit_jax.verbs.train", "train a method on a folder of images, or continue a run"),
@@ -45,14 +44,16 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"there is no verb {verb!r}; there are: {', '.join(VERBS)}")
-        with _ended_by_signals():
-            return importlib.import_module(VERBS[verb][0]).main(rest) or 0
+        with _signals(_end_at_once):
+            module = importlib.import_module(VERBS[verb][0])
+        with _signals(_end):
+            return module.main(rest) or 0
     except UserError as error:
-        print(f"uit: {shown(str(error))}", file=sys.stderr)
+        _say(str(error))
         return 2
     except KeyboardInterrupt as stop:
-        number = stop.number if isinstance(stop, _Ended) else signal.SIGINT
-        print("uit: interrupted" if number == signal.SIGINT else f"uit: ended by {number.name}", file=sys.stderr)
+        number = getattr(stop, "number", signal.SIGINT)
+        _say(_SIGNALS[number.name])
         return 128 + number
     except BrokenPipeError:
         # Who read the output, such as `head`, has seen enough; Python would complain once more when it ends.
@@ -61,31 +62,40 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        print(f"uit: {shown(str(error.filename or verb))}: {error.strerror}", file=sys.stderr)
+        _say(f"{error.filename or verb}: {error.strerror}")
         return 2
 
 
-class _Ended(KeyboardInterrupt):
-    """The process is told to end; what is half-written is cleared away as after Ctrl-C."""
-
-    def __init__(self, number: signal.Signals):
-        self.number = number
+_SIGNALS = {"SIGINT": "interrupted", "SIGTERM": "ended by SIGTERM", "SIGHUP": "ended by SIGHUP"}
 
 
 @contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end a verb as Ctrl-C does, where nobody has decided otherwise."""
-
-    def end(number: int, frame: FrameType | None) -> None:
-        raise _Ended(signal.Signals(number))
-
+def _signals(act: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Let `act` answer Ctrl-C, SIGTERM and SIGHUP, where nobody has decided otherwise."""
     with ExitStack() as undo:
-        # Windows knows no SIGHUP, and threads may not decide on signals.
-        known = {"SIGTERM", "SIGHUP"} & signal.Signals.__members__.keys()
-        for number in map(signal.Signals.__getitem__, known):
-            if threading.current_thread() is threading.main_thread() and signal.getsignal(number) == signal.SIG_DFL:
-                undo.callback(signal.signal, number, signal.signal(number, end))
+        known = [signal.Signals[name] for name in _SIGNALS if hasattr(signal, name)]  # Windows has no SIGHUP
+        for number in known if threading.current_thread() is threading.main_thread() else ():
+            if (before := signal.getsignal(number)) in (signal.SIG_DFL, signal.default_int_handler):
+                signal.signal(number, act)
+                undo.callback(signal.signal, number, before)
         yield
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End a verb as an error does: what is half-written is cleared away."""
+    stop = KeyboardInterrupt()
+    stop.number = signal.Signals(number)
+    raise stop
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> None:
+    """End while modules are loaded: nothing is written yet, and what is half-loaded may crash or hide an error."""
+    _say(_SIGNALS[signal.Signals(number).name])
+    os._exit(128 + number)
+
+
+def _say(text: str) -> None:
+    print(f"uit: {shown(text)}", file=sys.stderr)
 
 
 class _OneLine(logging.Formatter):
