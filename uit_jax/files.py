@@ -98,8 +98,11 @@ def check_places(targets: Mapping[str, Path], sources: Iterable[Path] = (), *, o
       UserError: two go to one place, one goes where a source lies, a file is there already, or something that is none.
     """
     place = functools.cache(_place)
-    # Both a link and the file that it leads to.
-    read = {_put(place, path) for source in sources for path in (source, source.resolve())}
+    read = set()
+    for source in sources:
+        read.add(_put(place, source))
+        if os.path.islink(source):
+            read.add(_put(place, source.resolve()))
     taken: dict[str, str] = {}
     there = []
     for called, target in targets.items():
