@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import importlib.util
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,7 +18,9 @@ from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
 
@@ -39,6 +40,7 @@ class Data:
     depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+    max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +76,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
+    " data.max_pixels".split()
 )
 
 
@@ -179,7 +182,7 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
 
     `origin` is "recipe", "preset", "run" or "override": the first of them that has the value. Raises UserError.
     """
-    if Path(spec).is_dir():
+    if as_path(spec).is_dir():
         if (config := saved(spec)) is None:
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
@@ -194,14 +197,14 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
     return rows
 
 
-def save(config: ConfigDict, workdir: str | os.PathLike) -> None:
+def save(config: ConfigDict, workdir: PathLike) -> None:
     """Write the resolved config to `workdir`/config.json, with the version that wrote it, whole or not at all."""
-    files.write_json(Path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
+    files.write_json(as_path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
 
 
-def saved(workdir: str | os.PathLike) -> ConfigDict | None:
+def saved(workdir: PathLike) -> ConfigDict | None:
     """Read back the config of a workdir; None if it has none yet. Raises UserError where it is not this version's."""
-    path = Path(workdir) / "config.json"
+    path = as_path(workdir) / "config.json"
     if not path.exists():
         return None
     try:
@@ -225,7 +228,7 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
     return config
 
 
-def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.PathLike) -> None:
+def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -> None:
     """Refuse to continue a run under settings that would make it another run; the message names the key."""
     old, new = flatten(_tuples(before.to_dict())), flatten(_tuples(config.to_dict()))
     for key in dict.fromkeys(["method.name", *old, *new]):
@@ -239,6 +242,8 @@ def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.Pa
 
 def _load(spec: str) -> ConfigDict:
     name, _, chosen = spec.partition(":")
+    if chosen.startswith("//"):
+        raise UserError(f"--config={spec}: a config is a Python file on this machine")
     path = _file(name)
     module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
     if module_spec is None:
@@ -261,7 +266,7 @@ def _file(name: str) -> Path:
     """Find a config file: as given, else among those shipped beside the package or, when installed, inside it."""
     package = Path(__file__).resolve().parent
     shipped = Path("configs") / Path(name).name
-    for path in (Path(name), package.parent / shipped, package / shipped):
+    for path in (as_path(name), package.parent / shipped, package / shipped):
         if path.is_file():
             return path
     raise UserError(f"--config={name}: no such file, here or among the configs that ship with uit_jax")

@@ -4,18 +4,24 @@ import collections
 import contextlib
 import functools
 import json
+import logging
 import os
 import shutil
+import tempfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path, PurePath
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from uit_jax.errors import UserError, shown
+from uit_jax.paths import PathLike, as_path, is_remote
 
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# The endings of the formats that `images.opening` opens, and of no others.
+PICTURES = frozenset(
+    ".jpg .jpeg .jfif .jpe .png .webp .bmp .gif .tif .tiff .ppm .pgm .pbm .pnm .tga .jp2 .avif".split()
+)
 ARRAYS = frozenset({".npy"})
 ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z", ".rar"})
 
@@ -23,13 +29,14 @@ ARCHIVES = frozenset({".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".zst", ".7z
 _SYSTEM = frozenset("__macosx @eadir @recycle #recycle #snapshot ~snapshot lost+found $recycle.bin recycler".split())
 _SYSTEM |= {"system volume information", "thumbs.db", "desktop.ini"}
 
+
 Item = TypeVar("Item")
 
+_log = logging.getLogger(__name__)
 
-def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]) -> None:
-    """Write a file or a folder under a temporary name beside its own, then rename it: whole or not at all.
 
-    The folders it lies in are made.
+def write_whole(path: PathLike, content: bytes | Callable[[Path], None]) -> None:
+    """Write a file or a folder, whole or not at all; the folders it lies in are made.
 
     Args:
       content: its bytes, or what writes it to the path it is given, whose suffix is that of `path`.
@@ -37,27 +44,63 @@ def write_whole(path: str | os.PathLike, content: bytes | Callable[[Path], None]
     Raises:
       UserError: it cannot be written; nothing is left of it.
     """
-    path = Path(path)
-    partial = partial_of(path)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove(partial)
+    with being_written(as_path(path)) as partial:
         if isinstance(content, bytes):
             partial.write_bytes(content)
         else:
             content(partial)
-        os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def being_written(path: Path) -> Iterator[Path]:
+    """Give a place on this machine to write a file or a folder to, and put it at `path` once it is whole.
+
+    The place lies beside `path`, of which it takes the name in the end, or for a remote one, to which it is copied
+    then, among the system's temporary files.
+
+    Raises:
+      UserError: for any OSError on the way; nothing is left of it.
+    """
+    try:
+        if is_remote(path):
+            with tempfile.TemporaryDirectory(prefix="uit_") as folder:
+                yield Path(folder) / path.name
+                _upload(Path(folder) / path.name, path)
+            return
+        partial = partial_of(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _remove(partial)
+            yield partial
+            os.replace(partial, path)
+        finally:
+            with contextlib.suppress(OSError):
+                _remove(partial)
     except OSError as error:
         raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
-    finally:
-        with contextlib.suppress(OSError):
-            _remove(partial)
 
 
 def partial_of(path: Path) -> Path:
     """Return where a file or folder lies while it is written: beside it, always there, however long its name is."""
     suffix = path.suffix if len(path.suffix) < 16 else ""
     return path.with_name(f".partial_{zlib.crc32(os.fsencode(path.name)):08x}{suffix}")
+
+
+def _upload(source: Path, target: Path) -> None:
+    """Copy a file, or the files of a folder in their order, to a remote path; all of them or none."""
+    pairs = [(source, target)]
+    if source.is_dir():
+        pairs = [(file, target / file.relative_to(source)) for file in sorted(source.rglob("*")) if file.is_file()]
+    done = []
+    try:
+        for file, place in pairs:
+            done.append(place)
+            place.upload(file)
+    except BaseException:
+        for place in done:
+            with contextlib.suppress(OSError):
+                place.unlink(missing_ok=True)
+        raise
 
 
 def _remove(path: Path) -> None:
@@ -68,22 +111,52 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: PathLike, value: Any) -> None:
     """Write a JSON file whole or not at all. Raises UserError."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def check_writable(folder: Path, options: str) -> None:
-    """Make sure, without making anything, that a folder can be made and written to; `options` name it otherwise.
+    """Make sure, without leaving anything, that a folder can be made and written to; `options` name it otherwise.
 
     Raises:
       UserError: it cannot.
     """
+    if is_remote(folder):
+        try:
+            probe = folder / f".probe_{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"nothing can be written to {folder} ({error.strerror}): name another {options}") from error
+        return
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
         raise UserError(f"{folder} cannot be made: {existing} is a file")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise UserError(f"nothing can be written to {existing}: name another {options}")
+
+
+def kept_here(path: Path) -> Path:
+    """Return a file of this machine with what one holds: itself, or of a remote one a copy.
+
+    The copy stays in the user's cache until it is asked for again and the remote file has changed.
+
+    Raises:
+      UserError: there is no room for it.
+      OSError: the remote file cannot be read.
+    """
+    if not is_remote(path):
+        return path
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "uit_jax"
+    name = f"{zlib.crc32(str(path).encode()):08x}"
+    copy = cache / f"{name}_{path.version()[:16]}_{path.name}"
+    if not copy.exists():
+        _log.warning("%s is copied to %s", path, cache)
+        for old in cache.glob(f"{name}_*"):
+            old.unlink(missing_ok=True)
+        write_whole(copy, path.download)
+    return copy
 
 
 def check_places(targets: Mapping[str, Path], sources: Iterable[Path] = (), *, overwrite: bool = False) -> None:
@@ -129,6 +202,8 @@ def _put(place: Callable[[Path], tuple[str, bool]], path: Path) -> str:
 
 def _place(folder: Path) -> tuple[str, bool]:
     """Return a folder's one name, and whether capitals and small letters are the same in it, as on Macs and Windows."""
+    if is_remote(folder):
+        return str(folder), False
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists()).resolve()
     other = existing.with_name(existing.name.swapcase()) if existing.name else existing
     return str(folder.resolve()), other != existing and other.exists() and other.samefile(existing)
@@ -158,7 +233,7 @@ def told_endings(passed: dict[str, int]) -> str:
     return ", ".join(f"{shown(ending)}: {count}" for ending, count in passed.items())
 
 
-def list_folder(root: str | os.PathLike) -> Folder:
+def list_folder(root: PathLike) -> Folder:
     """List a folder, each real folder once, under its own path if that lies below `root`, and else under a link's.
 
     Hidden and system files are passed over, and uncounted; so are pipes, sockets and devices, which are counted. A
@@ -167,7 +242,17 @@ def list_folder(root: str | os.PathLike) -> Folder:
     Raises:
       UserError: a folder may not be read.
     """
-    root = Path(root)
+    root = as_path(root)
+    files, folders = _remote_tree(root) if is_remote(root) else _tree(root)
+    # Arrays lie beside images as masks or depth, and are read where they stand alone.
+    wanted = PICTURES if PICTURES & files.keys() else ARRAYS
+    images = sorted(path for ending in wanted & files.keys() for path in files[ending])
+    passed = {ending: len(files[ending]) for ending in files.keys() - wanted}
+    return Folder(tuple(images), tuple(sorted(folders)), dict(sorted(passed.items(), key=lambda e: (-e[1], e[0]))))
+
+
+def _tree(root: Path) -> tuple[dict[str, list[str]], set[str]]:
+    """Return the files of a folder by ending, and the names of the folders directly in it."""
     seen = {_identity(folder) for folder in root.resolve().parents}
     waiting, links, folders, linking = [""], collections.deque(), set(), set()
     files: dict[str, list[str]] = collections.defaultdict(list)
@@ -184,23 +269,39 @@ def list_folder(root: str | os.PathLike) -> Folder:
             if kind == _FOLDER:
                 (links if entry.is_symlink() else waiting).append(f"{path}/")
             else:
-                ending = Path(entry.name).suffix.lower() or "no ending"
-                files[ending if kind == _FILE else "pipe, socket or device"].append(path)
-    # Arrays lie beside images as masks or depth, and are read where they stand alone.
-    wanted = PICTURES if PICTURES & files.keys() else ARRAYS
-    images = sorted(path for ending in wanted & files.keys() for path in files[ending])
-    passed = {ending: len(files[ending]) for ending in files.keys() - wanted}
-    folders -= {""} | (linking - {path.partition("/")[0] for path in images})
-    return Folder(tuple(images), tuple(sorted(folders)), dict(sorted(passed.items(), key=lambda e: (-e[1], e[0]))))
+                files[_ending(path) if kind == _FILE else "pipe, socket or device"].append(path)
+    held = {path.partition("/")[0] for paths in files.values() for path in paths}
+    return files, folders - {""} - (linking - held)
 
 
-def folder_names(root: str | os.PathLike) -> list[str]:
+def _remote_tree(root: Path) -> tuple[dict[str, list[str]], set[str]]:
+    """Return what `_tree` does, of a folder in a bucket: there are no links, and a folder is what files lie in."""
+    files: dict[str, list[str]] = collections.defaultdict(list)
+    for path in (path.relative_to(root) for path in root.files()):
+        if not any(map(_is_left, path.parts)):
+            files[_ending(path.name)].append(path.as_posix())
+    return files, {path.partition("/")[0] for paths in files.values() for path in paths if "/" in path}
+
+
+def _ending(name: str) -> str:
+    return PurePath(name).suffix.lower() or "no ending"
+
+
+def _is_left(name: str) -> bool:
+    """Tell whether a file or folder is hidden, or left there by a system."""
+    return name.startswith(".") or name.casefold() in _SYSTEM
+
+
+def folder_names(root: PathLike) -> list[str]:
     """Return the names of the folders directly in one, sorted; hidden and system ones are passed over.
 
     Raises:
       UserError: the folder may not be read.
     """
-    return [entry.name for entry in _entries(Path(root)) if _kind(entry) == _FOLDER]
+    root = as_path(root)
+    if is_remote(root):
+        return [name for name in root.folders() if not _is_left(name)]
+    return [entry.name for entry in _entries(root) if _kind(entry) == _FOLDER]
 
 
 _FOLDER, _FILE, _SPECIAL = range(3)
@@ -209,7 +310,7 @@ _FOLDER, _FILE, _SPECIAL = range(3)
 def _entries(folder: Path) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            kept = [e for e in entries if not e.name.startswith(".") and e.name.casefold() not in _SYSTEM]
+            kept = [entry for entry in entries if not _is_left(entry.name)]
     except OSError as error:
         raise UserError(
             f"{folder}: this folder may not be read ({error.strerror}): allow it, or move it away"
@@ -236,13 +337,13 @@ def _identity(folder: Path) -> tuple[int, int] | str:
     return os.path.realpath(folder)
 
 
-def check_readable(path: str | os.PathLike) -> None:
+def check_readable(path: PathLike) -> None:
     """Make sure, without opening it, that a path is that of a folder or a regular file, and of no archive.
 
     Raises:
       UserError: it is none of these; a pipe would be waited for without an end.
     """
-    path = Path(path)
+    path = as_path(path)
     if not path.exists():
         raise UserError(f"{path}: no such file or folder")
     if not path.is_dir() and not path.is_file():
@@ -251,13 +352,13 @@ def check_readable(path: str | os.PathLike) -> None:
         raise UserError(f"{path}: is an archive; unpack it first, and give the folder")
 
 
-def find_images(path: str | os.PathLike) -> list[Path]:
+def find_images(path: PathLike) -> list[Path]:
     """Return a file itself, or the images of a folder as `list_folder` has them.
 
     Raises:
       UserError: there is no such path, no image in it, or it may not be read.
     """
-    path = Path(path)
+    path = as_path(path)
     check_readable(path)
     if path.is_file():
         return [path]

@@ -5,7 +5,6 @@ Tensors travel as flat dicts of numpy arrays; nested names are joined by dots.
 
 import functools
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from uit_jax import files
 from uit_jax.errors import UserError
+from uit_jax.paths import PathLike, as_path, on_disk
 
 SAFETENSORS_TYPES = {
     "F64": np.float64,
@@ -27,18 +27,19 @@ SAFETENSORS_TYPES = {
 }
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read(path: PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a .pth, .pt (needs torch), .npz or .safetensors file; what is not a tensor is left out.
 
     Raises:
       UserError: the file is missing, damaged or of another kind, or torch is.
     """
-    path = Path(path)
+    path = as_path(path)
     reader = _choose(READERS, path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        return reader(path)
+        with on_disk(path) as file:
+            return reader(file)
     except UserError:
         raise
     except Exception as error:
@@ -46,7 +47,7 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: cannot be read as a {path.suffix} file ({error}): copy or export it again") from error
 
 
-def write(path: str | os.PathLike, tensors: Mapping) -> None:
+def write(path: PathLike, tensors: Mapping) -> None:
     """Write tensors, a flat or nested dict of arrays, to a .pth, .pt (needs torch), .npz or .safetensors file.
 
     The file appears whole or not at all. Only torch's files keep the nesting.
@@ -54,7 +55,7 @@ def write(path: str | os.PathLike, tensors: Mapping) -> None:
     Raises:
       UserError: another kind of file, torch is missing, or the place cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     files.write_whole(path, functools.partial(_choose(WRITERS, path), tensors))
 
 

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
 from uit_jax.method import Method
 from uit_jax.metrics import retrieval
+from uit_jax.paths import PathLike
 from uit_jax.types import PyTree
 
 PROTOCOL = "largest cosine of the style codes, by the weights kept for inference, images resized to the model's size"
@@ -190,7 +191,7 @@ def from_images(given: Given, images: np.ndarray, codes: np.ndarray, gallery: Ga
     searched = [_identity(gallery.source.names[index]) for index in gallery.indices]
     itself = np.zeros((len(images), len(gallery.codes)), bool)
     for row, item in enumerate(given.items):
-        own = _identity(item) if isinstance(item, Path) else None
+        own = _identity(item) if isinstance(item, PurePath) else None
         itself[row] = [own is not None and each == own for each in searched]
     return Queries([given.told(index) for index in range(len(given.items))], images, codes, itself)
 
@@ -221,11 +222,13 @@ def check_count(count: int, there: int, source: Searched, *, beside: bool) -> No
 
 def _told(image: dict[str, Any]) -> str:
     """Name an image in a caption: by its class where that is known, else by its file's name."""
-    return shown(image.get("class") or Path(image["image"]).name)
+    return shown(image.get("class") or PurePath(image["image"]).name)
 
 
-def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Return what tells a file apart under all its names; None where there is none."""
+def _identity(path: PathLike) -> Any:
+    """Return what tells a file apart under all its names, a remote one's being its only one; None for no file."""
+    if "://" in str(path):
+        return str(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -1,5 +1,6 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import copy
 import os
 import signal
 import threading
@@ -19,6 +20,7 @@ from uit_jax.evaluation import Context, Evaluator
 from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
 from uit_jax.method import Phase, phase_size, training_step
+from uit_jax.paths import PathLike, as_path
 from uit_jax.runs import Trained
 from uit_jax.settings import nearest
 from uit_jax.training import devices, feed, grids
@@ -32,13 +34,13 @@ _AHEAD = 4
 _EVALUATED = 2_000
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with _Stop() as stop, Run(config, Path(workdir)) as run:
+    with _Stop() as stop, Run(config, as_path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1
@@ -68,7 +70,7 @@ class Run:
     """A run's parts, and what is done with them between two steps."""
 
     def __init__(self, config: ConfigDict, workdir: Path):
-        self.config, self.workdir = config, workdir
+        self.config, self.workdir = (config := _rooted(config)), workdir
         used = devices.devices_for(config.devices)
         self.method = config_module.method_of(config)
         for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
@@ -174,6 +176,7 @@ class Run:
             "window": self._finite(self.window.record),
             "best": self.best,
         }
+        self.writers.flush()
         self.checkpoints.save(step, state, record, self.scores)
         self.progress.exclude(time.monotonic() - began)
 
@@ -254,6 +257,14 @@ def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
             f"{nearest(config.best_metric, scores)}; leave it empty to keep no best checkpoint"
         )
     return evaluators
+
+
+def _rooted(config: ConfigDict) -> ConfigDict:
+    """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
+    config = copy.deepcopy(config)
+    for key in ("source", "target", "test_source", "test_target"):
+        config.data[key] = data.rooted(config.data[key])
+    return config
 
 
 def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:

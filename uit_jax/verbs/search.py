@@ -20,7 +20,7 @@ def main(argv: list[str]) -> int:
     check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
     for place in places:
         check_writable(place.parent, "--out or --json")
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
     pictures.save(
         picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, step {run.step}")

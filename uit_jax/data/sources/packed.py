@@ -16,6 +16,7 @@ import numpy as np
 
 from uit_jax.data.sources.base import Form, Source
 from uit_jax.errors import UserError
+from uit_jax.files import kept_here
 from uit_jax.images.decode import WrongChannels, to_channels, to_depth
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
@@ -105,7 +106,8 @@ def _read(folder: Path) -> Packed:
 def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Map an array of which everything but the kind of its numbers is known. Raises UserError."""
     try:
-        with open(path, "rb") as file, warnings.catch_warnings(action="ignore"):
+        here = kept_here(path)
+        with open(here, "rb") as file, warnings.catch_warnings(action="ignore"):
             if np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError("not as it is written here")
             stored, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
@@ -114,7 +116,7 @@ def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
             raise ValueError(f"{dtype} {list(stored)}, and {META} has {list(shape)}")
         if length != offset + math.prod(shape) * dtype.itemsize:
             raise ValueError(f"{length} bytes, not {offset + math.prod(shape) * dtype.itemsize}")
-        return np.memmap(path, dtype, "r", offset, shape)
+        return np.memmap(here, dtype, "r", offset, shape)
     # Its header is a Python literal, which fails in many ways.
     except Exception as error:
         raise UserError(f"{path}: not readable ({_reason(error)}); pack the set again") from None
