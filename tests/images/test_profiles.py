@@ -100,3 +100,25 @@ def test_one_conversion_for_all_images_of_a_profile():
         decode(data, channels=3)
     assert profiles._conversion.cache_info().misses == 1
     assert Image.open(io.BytesIO(data)).info["icc_profile"] == exchanged()
+
+
+def black_inks() -> bytes:
+    """Return a profile of CMYK of which every ink is black: Lab of the 16 corners of the inks, linear between them."""
+    ramp = bytes(range(256))
+    corners = b"\xff\x80\x80" + b"\0\x80\x80" * 15
+    matrix = struct.pack(">9I", *(65536 * (i % 4 == 0) for i in range(9)))
+    table = b"mft1" + bytes(4) + bytes([4, 3, 2, 0]) + matrix + ramp * 4 + corners + ramp * 3
+    header = bytearray(SRGB[:128])
+    header[:4], header[8:12] = struct.pack(">I", 144 + len(table)), b"\x02\x40\0\0"
+    header[12:24] = b"prtrCMYKLab "
+    return bytes(header) + struct.pack(">I4sII", 1, b"A2B0", 144, len(table)) + table
+
+
+def test_inks_are_converted():
+    inks = np.zeros((1, 3, 4), np.uint8)
+    inks[0, 1, 0] = inks[0, 2, 3] = 255
+    data = encode(Image.fromarray(inks, "CMYK"), "TIFF", icc_profile=black_inks())
+    assert state(data) == "converted"
+    assert [pixel.tolist() for pixel in decode(data, channels=3)[0]] == [[255] * 3, [0] * 3, [0] * 3]
+    plain = decode(encode(Image.fromarray(inks, "CMYK"), "TIFF"), channels=3)[0]
+    assert [pixel.tolist() for pixel in plain] == [[255] * 3, [0, 255, 255], [0] * 3]
