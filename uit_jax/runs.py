@@ -56,6 +56,18 @@ def load(
     return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
 
 
+def drawn_form(workdir: PathLike) -> tuple[int, int]:
+    """Return channels and bits of a run's translations, from its settings, without its weights.
+
+    Raises:
+      UserError: there is no such run.
+    """
+    config = configs.saved(as_path(workdir))
+    if config is None:
+        raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
+    return configs.method_of(config).sides[-1].channels, config.data.depth
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Trained(Model):
     """A trained run: a `Model` with the folder, the settings and the data that it comes from.

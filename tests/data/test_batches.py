@@ -1,5 +1,6 @@
 """Row i of step t is a function of (seed, t, i): whatever the pipeline, the processes, and where one begins."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_both_pipelines_give_the_decoded_images_and_their_labels(class_folders):
         found = _take(source, range(7), pipeline=pipeline)
         _equal(found, expected)
         assert found[0]["image"].dtype == np.uint8 and found[0]["label"].dtype == np.int32
+
+
+def test_both_pipelines_read_files_whose_names_are_not_utf8(tmp_path):
+    for seed, name in enumerate((b"\xff.png", b"a\nb.png", b"\x1b[2K.png", b"n" * 251 + b".png")):
+        (tmp_path / os.fsdecode(name)).write_bytes(encode(Image.fromarray(picture(seed)), "PNG"))
+    source = open_source(str(tmp_path), size=16)
+    by_tf, by_threads = (_take(source, range(2), batch_size=4, pipeline=pipeline) for pipeline in PIPELINES)
+    _equal(by_tf, by_threads)
+    assert len(np.unique(by_tf[0]["image"], axis=0)) == 4
 
 
 def test_both_pipelines_agree_on_every_format(tmp_path):

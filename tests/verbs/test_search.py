@@ -50,7 +50,7 @@ def paint_set(root, count=6, seed=0):
 def uit(tmp_path, *arguments):
     named = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'search.png'}", f"--json={tmp_path / 'found.json'}"]
     # The last of two equal options counts.
-    return main.main(["search", *named, *(str(a) for a in arguments)])
+    return main.main(["search", *named, "--overwrite", *(str(a) for a in arguments)])
 
 
 def found(tmp_path):
@@ -220,6 +220,8 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
         ([query, few, f"--out={tmp_path / 'x.txt'}"], "--out=.*x.txt: give the name of a picture"),
         ([query, few, f"--out={tmp_path / 'file' / 'x.png'}"], "is a file"),
         ([query, few, f"--json={tmp_path / 'empty'}"], "--json=.*empty is a folder"),
+        ([query, few, f"--json={tmp_path / 'search.png'}"], "--out and --json would both be written to .*search.png"),
+        ([query, few, query.replace("--query", "--out")], ".png is one of the files that are read"),
     ]
     for arguments, message in cases:
         before = sorted(tmp_path.rglob("*"))
@@ -230,6 +232,14 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
     opened.method = toy_translator.method()
     assert uit(tmp_path, query) == 2
     assert "the method of this run has no style codes to search by" in capsys.readouterr().err
+
+
+def test_files_that_are_there_are_replaced_only_when_asked_to(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "search.png", (1, 2, 3))
+    assert main.main(["search", f"--workdir={tmp_path / 'run'}"]) == 2
+    line = "uit: search.png is there already: name another place, or replace by --overwrite\n"
+    assert capsys.readouterr().err == line
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monkeypatch, capsys):

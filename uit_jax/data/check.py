@@ -15,7 +15,7 @@ from PIL import Image
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
 from uit_jax.data.sources.base import EncodedSource, Form, Source
 from uit_jax.data.sources.folders import pair_folders
-from uit_jax.files import shown
+from uit_jax.files import shown, told_endings
 from uit_jax.images import decode as decoding
 from uit_jax.images import opening, rasters
 from uit_jax.images.opening import MAX_PIXELS, Unreadable
@@ -47,6 +47,7 @@ class SplitReport:
       sizes: images by (width, height), before any resizing and as EXIF turns them.
       classes: images by class name.
       lost: images by what is lost when they are read, or done to them: see `images.decode`.
+      passed: files that are no images, by ending.
       unreadable: (name, reason) of each unreadable image.
       duplicates: groups of names of byte-identical images.
       lookalikes: groups of names of images with equal 64-bit dHash, at least two of them not byte-identical.
@@ -58,6 +59,7 @@ class SplitReport:
     sizes: dict[tuple[int, int], int]
     classes: dict[str, int]
     lost: dict[str, int]
+    passed: dict[str, int]
     unreadable: list[tuple[str, str]]
     duplicates: list[list[str]]
     lookalikes: list[list[str]]
@@ -82,9 +84,9 @@ class Report:
             lines += ["", *_table(part)]
         if self.shared:
             title = "in train and test" if len(self.splits) == 2 else "in two splits"
-            named = [f"  {shown(a)} = {shown(b)}" for a, b in self.shared[:_NAMED]]
+            named = (f"  {shown(a)} = {shown(b)}" for a, b in self.shared[:_NAMED])
             lines += ["", f"{title:<18}  {len(self.shared)}", *named]
-        lines += ["", *(f"problem: {text}" for text in self.problems)] if self.problems else ["", "usable"]
+        lines += ["", *(f"problem: {shown(text)}" for text in self.problems)] if self.problems else ["", "usable"]
         return "\n".join(lines)
 
 
@@ -107,6 +109,7 @@ def check(
         # Arrays as they are stored, the procedural world as it is usually drawn; the form of files is not looked at.
         source = find_part(spec, split, stored_form(spec, split) or Form(128, max_pixels=max_pixels))
         found = _findings(source, lambda blocks, split=split: progress(blocks, desc=split))
+        problems += source.damage()
         part = _summary(split if found_parts else "all", source, found)
         reports.append(part)
         digests[split] = {f.digest: source.names[i] for i, f in enumerate(found) if not f.reason}
@@ -197,6 +200,7 @@ def _summary(split: str, source: Source, found: list[_Finding]) -> SplitReport:
         sizes=dict(collections.Counter(f.size for _, f in readable).most_common()),
         lost=dict(collections.Counter(what for _, f in readable for what in f.lost).most_common()),
         classes={name: int(count) for name, count in zip(source.classes, counts, strict=True)},
+        passed=source.passed,
         unreadable=[(source.names[i], f.reason) for i, f in enumerate(found) if f.reason],
         duplicates=[names for names in same.values() if len(names) > 1],
         lookalikes=[list(names.values()) for names in alike.values() if len(names) > 1],
@@ -215,6 +219,7 @@ def _table(part: SplitReport) -> list[str]:
         ("sizes", ", ".join(sizes) or "none"),
         ("classes", ", ".join(f"{shown(name)}: {count}" for name, count in part.classes.items()) or "unlabelled"),
         ("lost in reading", ", ".join(f"{what}: {count}" for what, count in part.lost.items()) or "nothing"),
+        *([("passed over", told_endings(part.passed))] if part.passed else []),
         ("unreadable", str(len(part.unreadable))),
         ("exact duplicates", _groups(part.duplicates)),
         ("equal dHash", _groups(part.lookalikes)),
@@ -223,7 +228,7 @@ def _table(part: SplitReport) -> list[str]:
     for title, text in rows:
         lines.append(f"{title:<18}  {text}")
         if title == "unreadable":
-            lines += [f"  {shown(name)} ({reason})" for name, reason in part.unreadable]
+            lines += [f"  {shown(name)} ({shown(reason)})" for name, reason in part.unreadable]
         groups = {"exact duplicates": part.duplicates, "equal dHash": part.lookalikes}.get(title, [])
         lines += [f"  {' = '.join(map(shown, names[:_NAMED]))}" for names in groups[:_NAMED]]
     return lines

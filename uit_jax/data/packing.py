@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import shutil
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,13 +15,11 @@ import numpy as np
 from uit_jax.data.opening import open_part, parts
 from uit_jax.data.reading import check_unreadable
 from uit_jax.data.sources.base import Form, Source
-from uit_jax.data.sources.packed import ARRAY, FORMAT, META
+from uit_jax.data.sources.packed import ARRAY, BLOCK, FORMAT, META, checksum_of_list
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.opening import MAX_PIXELS, Unreadable
 from uit_jax.paths import PathLike, as_path
-
-_BLOCK = 256  # images decoded ahead of the file
 
 
 def pack(
@@ -80,24 +79,32 @@ def _write(
             source.mark_unreadable(index, str(error))
             return None
 
-    kept = []
+    kept, checksums = [], []
     # Written as a stream: a full disk is then an error here, where a memory map would be killed by a signal.
     with open(folder / ARRAY, "wb") as file, ThreadPoolExecutor() as pool:
         _write_header(file, source, len(source))
-        for block in progress([range(i, min(i + _BLOCK, len(source))) for i in range(0, len(source), _BLOCK)]):
+        for block in progress([range(i, min(i + BLOCK, len(source))) for i in range(0, len(source), BLOCK)]):
             for index, image in zip(block, pool.map(attempt, block), strict=True):
                 if image is not None:
-                    file.write(np.ascontiguousarray(image).data)
+                    data = np.ascontiguousarray(image).data
+                    file.write(data)
+                    if len(kept) % BLOCK == 0:
+                        checksums.append(0)
+                    checksums[-1] = zlib.crc32(data, checksums[-1])
                     kept.append(index)
             check_unreadable(source, max_unreadable_share)
         _write_header(file, source, len(kept))
+    classes, labels = list(source.classes), [int(source.labels[i]) for i in kept]
+    names = [source.names[i] for i in kept]
     meta = {
         "format": FORMAT,
         "size": source.size,  # of images that are not square, height and width
         "channels": source.channels,
-        "classes": list(source.classes),
-        "labels": [int(source.labels[i]) for i in kept],
-        "names": [source.names[i] for i in kept],
+        "checksums": checksums,
+        "checksum": checksum_of_list(labels, names, classes),
+        "classes": classes,
+        "labels": labels,
+        "names": names,
     }
     (folder / META).write_text(json.dumps(meta))
     return [source.names[i] for i in sorted(source.unreadable)]

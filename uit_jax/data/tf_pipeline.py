@@ -85,8 +85,8 @@ class _Decoder:
         return self._kinds[rows] == _SAME
 
     def paths(self, rows: np.ndarray) -> np.ndarray:
-        """Return the files' paths where the images are files of this machine: object [B]."""
-        return np.array([self._source.names[i] if self._on_disk else "" for i in rows], object)
+        """Return the files' paths, as bytes, where the images are files of this machine: object [B]."""
+        return np.array([os.fsencode(self._source.names[i]) if self._on_disk else b"" for i in rows], object)
 
     def by_tensorflow(self, index, path, same):
         """Return an image in the graph, zeros where it is not TensorFlow's to decode."""

@@ -154,7 +154,7 @@ class Found(NamedTuple):
             for near in query["neighbours"]:
                 known = f"{near.get('class', ''):<{width}}  " if width else ""
                 lines.append(f"  {near['cosine']:7.4f}  {known}{near['image']}")
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
 
 
 def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence[int]) -> Gallery:
@@ -176,8 +176,8 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     kept.append(index)
                     images.append(image)
                 else:
-                    bar.write(f"skipped {shown(source.names[index])}: {error}", file=sys.stderr)
-                    why = why or f" ({shown(source.names[index])}: {error})"
+                    bar.write(shown(f"skipped {source.names[index]}: {error}"), file=sys.stderr)
+                    why = why or f" ({source.names[index]}: {error})"
                 bar.update()
             if images:
                 codes.append(batched.read(method, "style", variables, np.stack(images), batch_size=size))
@@ -222,7 +222,7 @@ def check_count(count: int, there: int, source: Searched, *, beside: bool) -> No
 
 def _told(image: dict[str, Any]) -> str:
     """Name an image in a caption: by its class where that is known, else by its file's name."""
-    return image.get("class") or PurePath(image["image"]).name
+    return shown(image.get("class") or PurePath(image["image"]).name)
 
 
 def _identity(path: PathLike) -> Any:

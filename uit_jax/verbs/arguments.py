@@ -47,6 +47,11 @@ def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, without which `files.check_places` lets no file be replaced."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
 def add_limit(parser: argparse.ArgumentParser, default: int | None, told: str) -> None:
     """Add the argument --data.max_pixels: how large the image files may be that are read."""
     parser.add_argument(

@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
+from uit_jax.files import shown
 from uit_jax.images.decode import FILTERS
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.verbs.arguments import add_limit, share
@@ -49,7 +50,7 @@ def _check(source: str, **options: Any) -> int:
 
 def _pack(source: str, out: str, **options: Any) -> int:
     skipped = pack(source, out, progress=_progress, **options)
-    print(f"packed {source} into {out}, {len(skipped)} unreadable images left out")
+    print(f"packed {shown(source)} into {shown(out)}, {len(skipped)} unreadable images left out")
     return 0
 
 

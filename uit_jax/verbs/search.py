@@ -7,9 +7,9 @@ beside it. An image of the source that is the query itself is left out of its ne
 import argparse
 
 from uit_jax import __version__, runs
-from uit_jax.files import check_writable, find_images, write_json
+from uit_jax.files import check_places, check_writable, find_images, shown, write_json
 from uit_jax.images import pictures
-from uit_jax.verbs.arguments import json_path, parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_overwrite, json_path, parser_of_run, picture_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -17,6 +17,7 @@ def main(argv: list[str]) -> int:
     picture = picture_path("--out", args.out)
     places = [picture] if args.json is None else [picture, json_path("--json", args.json)]
     query = None if args.query is None else find_images(args.query)
+    check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
     for place in places:
         check_writable(place.parent, "--out or --json")
     run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
@@ -28,8 +29,8 @@ def main(argv: list[str]) -> int:
         write_json(places[-1], {**found.record(), "step": run.step, "version": __version__})
     print(found.text())
     if query is not None and len(query) > args.queries:
-        print(f"\n{args.queries} of the {len(query)} images of {args.query}, evenly spread; more by --queries")
-    print("\nwritten to " + " and ".join(map(str, places)))
+        print(f"\n{args.queries} of the {len(query)} images of {shown(args.query)}, evenly spread; more by --queries")
+    print("\nwritten to " + " and ".join(map(shown, places)))
     return 0
 
 
@@ -46,4 +47,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=positive, help="search at most so many images of the source, evenly spread")
     parser.add_argument("--out", default="search.png", help="the picture to write (default: search.png)")
     parser.add_argument("--json", help="a JSON file to write beside it")
+    add_overwrite(parser)
     return parser

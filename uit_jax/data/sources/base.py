@@ -68,6 +68,7 @@ class Source:
       labels: int32 [n], indices into `classes`, -1 unknown.
       names: n texts that tell a person which image it is.
       unreadable: reasons by index, of the images found unreadable so far.
+      passed: how many files beside the images there are, by ending.
     """
 
     def __init__(self, spec: str, form: Form, *, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
@@ -79,6 +80,7 @@ class Source:
         self.shape = (form.size, form.size, form.channels)
         self.dtype = np.dtype(np.uint8 if form.depth == 8 else np.uint16)
         self.unreadable: dict[int, str] = {}
+        self.passed: dict[str, int] = {}
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -110,6 +112,10 @@ class Source:
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
         raise NotImplementedError
+
+    def damage(self) -> list[str]:
+        """Say in a line each what of the images is not as it was written, where that is known."""
+        return []
 
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
