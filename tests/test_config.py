@@ -91,7 +91,7 @@ def test_overrides_take_the_type_of_what_they_replace(path):
         ("keep_checkpoints=0", "keep_checkpoints=0 must be 1 at least"),
         ("parallel=threads", "parallel='threads' must be 'pmap' or 'shard_map' or 'jit'"),
         ("precision=f16", "precision='f16' must be 'float32' or 'bf16'"),
-        ("data.image_size=0", "data.image_size=0 must be 1 at least"),
+        ("data.image_size=0", "data.image_size=0 must be 1 to 16384"),
         ("data.channels=0", "data.channels=0 must be 1 at least"),
         ("data.target_channels=-1", "data.target_channels=-1 must be 0 at least"),
         ("data.depth=12", "data.depth=12 must be 8 or 16"),

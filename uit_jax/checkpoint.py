@@ -145,6 +145,12 @@ class Checkpoints:
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
 
 
+def steps(workdir: str | os.PathLike) -> list[int]:
+    """Return the steps of a workdir's checkpoints, ascending; [] where a run has saved none, or nothing is there."""
+    folder = Path(workdir) / "checkpoints"
+    return sorted(int(each.name) for each in folder.glob("*") if each.name.isdecimal())
+
+
 def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
     """Read back a trained run: (config, method, state), the state on the host.
 

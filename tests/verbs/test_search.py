@@ -213,7 +213,7 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
         ([query, few, f"--source={tmp_path / 'empty'}"], "empty: no images found"),
         ([query, few, f"--source={tmp_path / 'torn'}"], "torn: none of its 1 images can be read .*0.png: not an"),
         ([query, few, f"--source={tmp_path / 'pair'}"], "holds image pairs"),
-        ([query], r"--count=8 is more than the 4 images of .*set/test that are searched"),
+        ([query, "--count=8"], r"--count=8 is more than the 4 images of .*set/test that are searched"),
         ([query, "--count=3", "--images=2"], "--count=3 is more than the 2 images of"),
         ([own, "--count=4"], "--count=4 is more than the 3 other images of"),
         (["--count=4"], "--count=4 is more than the 3 other images of"),

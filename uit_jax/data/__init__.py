@@ -13,6 +13,7 @@ from uit_jax.data.sides import (
     fingerprint,
     open_sides,
     open_test_sides,
+    repeated,
     side_batches,
 )
 from uit_jax.data.sources.base import Form, Source
@@ -37,6 +38,7 @@ __all__ = [
     "open_source",
     "open_test",
     "open_test_sides",
+    "repeated",
     "side_batches",
     "splits",
     "stored_form",

@@ -4,7 +4,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import jax
@@ -18,10 +18,11 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
 from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
-from uit_jax.method import Phase, phase_size, training_step
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
 from uit_jax.runs import Trained
-from uit_jax.settings import nearest
 from uit_jax.training import devices, feed, grids
+from uit_jax.training import origin as origins
+from uit_jax.training.origin import Origin
 from uit_jax.training.progress import Progress
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
@@ -69,17 +70,21 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config, self.workdir = config, workdir
-        used = devices.devices_for(config.devices)
-        self.method = config_module.method_of(config)
-        for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
-            devices.check_batch(phase_size(phase, config.batch_size), used, self.method.batch_multiple)
-        evaluators = _chosen(config)
-        self.sources, self.test = feed.open_sources(config, self.method)
-        self.lifted = devices.lift(training_step(self.method), config.parallel, used)
-        self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
-        _prepare(workdir, config, self.shapes)
+        self.devices = devices.devices_for(config.devices)
+        self.method = method = config_module.method_of(config)
+        drawing = phases(method, config.steps)
+        for phase in drawing:
+            size, key = phase_size(phase, config.batch_size), phase_key(phase)
+            devices.check_batch(size, self.devices, method.batch_multiple, key=key)
+        evaluators = evaluation.followed(config.evaluators, config.best_metric)
+        self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
+        self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
+        for phase in drawing:
+            devices.check_memory(self.shapes, batch_shapes(method, phase, config.batch_size), self.devices)
+        self.sources, self.test = feed.open_sources(config, method)
+        self.streams = feed.Streams(config, method, self.sources, drawing)
+        self.origin = _prepare(workdir, config, method, self.shapes)
         first = jax.process_index() == 0
-        self.streams = feed.Streams(config, self.method, self.sources)
         self.evaluators = self._able(evaluators)
         self.window = Window()
         self.best: dict[str, float] = {}
@@ -102,14 +107,14 @@ class Run:
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
-        self.progress.note(data.describe(self.sources))
-        if not self.method.phase(self.config.steps - 1).translates:
-            self.progress.note(f"steps={self.config.steps} end before the translator begins to learn: raise them")
-        if self.config.tensorboard and not self.writers.tensorboard:
-            self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
+        for line in self._notes():
+            self.progress.note(line)
         restored = self.checkpoints.restore(self.shapes)
         if restored is None:
             step, state = 0, config_module.initial_state(self.config, self.method)
+            if self.origin is not None:
+                state = self.origin.begin(state)
+                self.progress.note(self.origin.describe(state))
         else:
             step, state, record = restored
             data.check_same(record["data"], self.sources)
@@ -125,15 +130,37 @@ class Run:
         self.progress.begin(step)
         return self.lifted.put_state(state), step
 
+    def _notes(self) -> Iterator[str]:
+        """Yield what a person who begins this run should know."""
+        config, last = self.config, self.config.steps - 1
+        yield f"{data.describe(self.sources)}; training on {devices.told(self.devices)}"
+        if config.data.source == config_module.Data.source:
+            yield (
+                f"no images are named: training on the {config.data.source} world, {config.steps} steps of it;"
+                " name yours by --config.data.source=PATH"
+            )
+        if repeated := data.repeated(self.sources, config.batch_size):
+            yield repeated
+        if not self.method.phase(last).translates:
+            yield f"steps={config.steps} end before the translator begins to learn: raise them"
+        if stands_still(self.method, last):
+            yield f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0"
+        if config.tensorboard and not self.writers.tensorboard:
+            yield "no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed"
+
     def advance(self, state: PyTree, step: int) -> PyTree:
         """Do step number `step`, counted from 1."""
         phase = self.method.phase(step - 1)
         batch = self.streams.batch(step - 1, phase)
-        began = time.monotonic()
+        began, new = time.monotonic(), phase not in self.compiled
+        if new:
+            self.progress.note(f"compiling the step of phase {phase.name} ...")
         state, metrics = self.lifted.step(state, self.lifted.put_batch(batch), phase=phase)
-        if phase not in self.compiled:
+        if new:
             self.compiled.add(phase)
+            jax.block_until_ready(metrics)
             self.progress.exclude(time.monotonic() - began)
+            self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
         self.window.add(step, metrics, ahead=_AHEAD)
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
         return state
@@ -145,6 +172,7 @@ class Run:
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.scalars(step, {"images_per_second": self.progress.lap(step, record)})
+            record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)
         draws = config.image_every > 0 and (last or step % config.image_every == 0)
@@ -154,7 +182,7 @@ class Run:
                 self.scores = self._evaluate(variables, step)
                 record |= self.scores
             if draws and jax.process_index() == 0:
-                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources))
+                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources, step))
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
@@ -244,23 +272,35 @@ def due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
-    """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
-    evaluators = evaluation.choose(config.evaluators)
-    scores = [name for each in evaluators for name in each.scores]
-    if config.best_metric and config.best_metric not in scores:
-        raise UserError(
-            f"best_metric={config.best_metric!r} is no score of evaluators={tuple(config.evaluators)}"
-            f"{nearest(config.best_metric, scores)}; leave it empty to keep no best checkpoint"
-        )
-    return evaluators
+def named_rates(method: Method, step: int) -> dict[str, float]:
+    """Return the step sizes of an iteration, counted from 0, as metrics: "learner/rate"."""
+    return {f"{name}/rate": rate for name, rate in method.rates(step).items()}
 
 
-def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
-    """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one."""
-    before = config_module.saved(workdir)
-    if before is not None:
+def stands_still(method: Method, step: int) -> bool:
+    """Say whether nothing is learnt in an iteration, counted from 0, for every step size is 0."""
+    rates = method.rates(step)
+    return bool(rates) and not any(rates.values())
+
+
+def _prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:
+    """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one.
+
+    A run is begun once it has a checkpoint; return what one that is not shall begin with.
+    """
+    saved, origin, longest = checkpoint.steps(workdir), None, 0
+    if saved and (before := config_module.saved(workdir)) is not None:
         config_module.check_resumable(config, before, workdir)
+        longest = before.steps
+    elif not saved and config.init_from:
+        origin = origins.read(config.init_from, method, shapes)
+    begun = saved[-1] if saved else 0
+    # A run that stands still at its end, as it was meant to, is continued.
+    if config.steps > max(begun, longest) and stands_still(method, begun):
+        raise UserError(
+            f"steps={config.steps}: from step {begun} on every step size is 0, so that nothing would be learnt: begin"
+            f" with its weights anew, by --init_from={workdir} and another --workdir, or lengthen the schedule"
+        )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / f".probe_{jax.process_index()}"
@@ -269,3 +309,4 @@ def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
     checkpoint.check_room(workdir, shapes, keep=config.keep_checkpoints, best=bool(config.best_metric))
+    return origin

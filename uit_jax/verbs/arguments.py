@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from uit_jax.errors import UserError
+from uit_jax.files import check_writable
 from uit_jax.images import encode
 
 
@@ -50,13 +51,15 @@ def picture_path(option: str, name: str | os.PathLike) -> Path:
     """Return the path of a picture to write. Raises UserError where its name is that of none."""
     path = Path(name)
     if not encode.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
-        raise UserError(f"{option}={path}: give the name of a picture, such as {path}.png")
+        raise UserError(f"{option}={path}: give the name of a picture, such as {path.with_suffix('.png')}")
+    check_writable(path.parent, option)
     return path
 
 
 def json_path(option: str, name: str | os.PathLike) -> Path:
-    """Return the path of a JSON file to write. Raises UserError where it is a folder's."""
+    """Return the path of a JSON file to write. Raises UserError where it is a folder's, or nothing can be written."""
     path = Path(name)
     if path.is_dir():
         raise UserError(f"{option}={path} is a folder; give the name of a .json file")
+    check_writable(path.parent, option)
     return path
