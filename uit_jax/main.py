@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
-        return _refused(f"{error.filename or verb}: {error.strerror}")
+        return _refused(str(UserError(f"{error.filename or verb}: {error.strerror}")))
     except Exception as error:
         if told := _of_the_machine(error, verb):
             return _refused(told)
@@ -74,9 +74,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _refused(told: str) -> int:
-    """Say in one line what the user can act on, whatever names of his stand in it; return the exit status."""
-    line = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in told)
-    print(f"uit: {line.encode(sys.stderr.encoding or 'utf-8', 'backslashreplace').decode()}", file=sys.stderr)
+    """Say in one line what the user can act on; return the exit status."""
+    print(f"uit: {told}", file=sys.stderr)
     return 2
 
 

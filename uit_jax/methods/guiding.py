@@ -58,6 +58,7 @@ class GuidedPhase(Phase):
       labelled: whether the domains are the images' labels.
     """
 
+    batch_key: str = "method.guide_batch_size"
     translates: bool = False
     labelled: bool = False
 

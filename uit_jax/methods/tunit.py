@@ -85,7 +85,6 @@ class TUNIT(Guided):
             name + ("_labelled" if labelled else ""),
             Stream(kind, self.labels.share),
             batch_size=0 if translates else self.guide_batch_size,
-            batch_key="method.guide_batch_size",
             translates=translates,
             labelled=labelled,
             penalised=penalised,
