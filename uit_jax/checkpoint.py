@@ -120,7 +120,8 @@ class Checkpoints:
         self._guard(None, self._manager.wait_until_finished)
 
     def close(self) -> None:
-        self._manager.close()
+        # What a write in the background failed with comes once more.
+        self._guard(None, self._manager.close)
 
     def _read(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
         shape = jax.tree.map(_host_shape, abstract)

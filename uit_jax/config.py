@@ -109,6 +109,10 @@ FOREIGN = {
 }
 
 
+# Settings that runs of version 0.2.0 had not, with what those did.
+ADDED = {"init_from": ""}
+
+
 def defaults(method: str) -> ConfigDict:
     """Return every setting with its default, locked; `config.method` holds the method's name and its own settings."""
     nested: dict[str, Any] = {}
@@ -242,6 +246,7 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
     try:
         values = dict(_tuples(json.loads(path.read_text())))
         version = values.pop("version", None)
+        values = ADDED | values
         if not isinstance(values["method"], dict) or not isinstance(version, str | None):
             raise TypeError("it names no method")
     except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:

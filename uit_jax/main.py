@@ -44,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
         print("\n".join(f"  {name:<10} {text}" for name, (_, text) in VERBS.items()))
         return 0
     # TensorFlow, which only decodes images and writes events here, greets every import with its banners.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # Orbax and clu report their every move through absl's logger, and its event loop what went wrong in a task that
     # nobody waits for any more; what goes wrong there comes back as an exception.

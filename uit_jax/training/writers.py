@@ -1,13 +1,16 @@
 """What a run writes for people: metrics as JSON lines and TensorBoard events, pictures as PNG files."""
 
+import contextlib
+import errno
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images import pictures
 
@@ -43,15 +46,16 @@ class Writers:
     def metrics(self, step: int, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""
         if self._active:
-            with open(self._workdir / "metrics.jsonl", "a") as file:
+            with _written(path := self._workdir / "metrics.jsonl"), open(path, "a") as file:
                 file.write(json.dumps({"step": step, **record}) + "\n")
             self.scalars(step, record)
 
     def scalars(self, step: int, record: Mapping[str, Any]) -> None:
         """Write numbers to TensorBoard alone."""
         if self._events is not None:
-            self._events.write_scalars(step, {k: v for k, v in record.items() if isinstance(v, int | float)})
-            self._events.flush()
+            with _written(self._workdir / "tb"):
+                self._events.write_scalars(step, {k: v for k, v in record.items() if isinstance(v, int | float)})
+                self._events.flush()
 
     def pictures(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
         """Write uint8 [H, W, C] grids to images/NAME_STEP.png."""
@@ -60,11 +64,29 @@ class Writers:
         for name, grid in grids.items():
             pictures.save(self._workdir / "images" / f"{name}_{step:08d}.png", grid)
         if self._events is not None:
-            self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
+            with _written(self._workdir / "tb"):
+                self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
 
     def close(self) -> None:
         if self._events is not None:
-            self._events.close()
+            with _written(self._workdir / "tb"):
+                self._events.close()
+
+
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise what a full disk or a forbidden place surfaces as, TensorFlow's errors too, as a UserError with the path.
+
+    Raises:
+      UserError: it could not be written.
+    """
+    try:
+        yield
+    # clu raises what went wrong in its thread as errors of its own, with TensorFlow's many lines.
+    except Exception as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        why = os.strerror(errno.ENOSPC) if os.strerror(errno.ENOSPC) in why else why[:200]
+        raise UserError(f"{path} cannot be written: {why}") from error
 
 
 def _event_writer(folder: Path):
