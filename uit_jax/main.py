@@ -56,9 +56,6 @@ def main(argv: list[str] | None = None) -> int:
         return importlib.import_module(VERBS[verb][0]).main(rest) or 0
     except UserError as error:
         return _refused(str(error))
-    except KeyboardInterrupt:
-        print("uit: interrupted", file=sys.stderr)
-        return 130
     except BrokenPipeError:
         # Who read the output, such as `head`, has seen enough; Python would complain once more when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

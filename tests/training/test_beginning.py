@@ -61,7 +61,8 @@ def images(folder: Path, count: int, value=None, side: int = 20) -> Path:
 def tabled(name: str, folder: Path, **changes) -> str:
     """Write a recipe of a method at its tiniest."""
     # As the tests of the loop have it: what these compiled need not be compiled again.
-    own = config.flatten(table.values(name, table.SHARING[name], **({"r1": {"weight": 0.0}} if name == "tunit" else {})))
+    more = {"r1": {"weight": 0.0}} if name == "tunit" else {}
+    own = config.flatten(table.values(name, table.SHARING[name], **more))
     keys = settings.owned(methods.kind(name))
     chosen = {keys.get(key, f"method.{key}"): value for key, value in own.items()}
     chosen |= {"parallel": "jit", "devices": 1, "tensorboard": False, "image_every": 0, "evaluate_every": 0}
@@ -219,7 +220,7 @@ def test_a_run_begins_with_published_weights(tmp_path):
     begun = found.begin(fresh)
     for name, other in {"generator_ab": state, "generator_ba": fresh}.items():
         assert_equal(begun.learners[name].params, other.learners[name].params)
-    assert found.describe(begun).endswith("g.npz; anew: discriminator_b, generator_ba, discriminator_a")
+    assert found.describe(begun).endswith("g.npz; anew: discriminator_a, discriminator_b, generator_ba")
     published["G_A"]["model.1.bias"] = np.full_like(published["G_A"]["model.1.bias"], np.nan)
     tensors.write(tmp_path / "g.npz", {"G_A": published["G_A"]})
     with pytest.raises(UserError, match="g.npz: G_A.model.1.bias holds NaN or infinity"):

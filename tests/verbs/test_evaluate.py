@@ -38,6 +38,10 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdi
 
     assert main.main(["evaluate", f"--workdir={workdir}", f"--out={tmp_path / 'set'}"]) == 2
     assert "is a folder" in capsys.readouterr().err
+    # Before any work.
+    (tmp_path / "file").write_text("")
+    assert main.main(["evaluate", "--workdir=nowhere", f"--out={tmp_path / 'file' / 'y.json'}"]) == 2
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
     assert main.main(["evaluate", f"--workdir={workdir}", f"--source={tmp_path / 'none'}"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
 

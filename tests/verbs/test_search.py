@@ -232,6 +232,14 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
     assert "the method of this run has no style codes to search by" in capsys.readouterr().err
 
 
+def test_of_fewer_images_than_are_found_by_default_all_are(tmp_path, opened):
+    paint_set(tmp_path / "set", count=2)
+    assert uit(tmp_path, f"--query={paint(tmp_path / 'q.png', (200, 30, 60))}") == 0
+    assert [len(each["neighbours"]) for each in found(tmp_path)["queries"]] == [4]
+    assert uit(tmp_path) == 0
+    assert {len(each["neighbours"]) for each in found(tmp_path)["queries"]} == {3}
+
+
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monkeypatch, capsys):
     paint_set(tmp_path / "set", count=2)
 

@@ -24,6 +24,7 @@ from uit_jax.training import devices, feed, grids
 from uit_jax.training import origin as origins
 from uit_jax.training.origin import Origin
 from uit_jax.training.progress import Progress
+from uit_jax.training.signals import acknowledged
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
@@ -31,6 +32,7 @@ from uit_jax.types import PyTree
 # Steps the host may run ahead of the devices: enough to keep them busy, few enough to stop soon.
 _AHEAD = 4
 _EVALUATED = 2_000
+_STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
 def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
@@ -39,7 +41,7 @@ def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with _Stop() as stop, Run(config, Path(workdir)) as run:
+    with acknowledged(_STOPPING), _Stop() as stop, Run(config, Path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1
@@ -261,9 +263,6 @@ class _Stop:
     def _ask(self, number, frame) -> None:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
-        if not self._asked:
-            # Not by print: the signal may have come in the middle of one.
-            os.write(2, b"stopping behind the steps under way, with a checkpoint\n")
         self._asked = True
 
 
