@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -249,6 +250,20 @@ def test_a_rate_that_is_far_too_large_is_stopped_at_its_step(recipe, tmp_path):
         run(recipe, tmp_path / "run", "log_every=1", "checkpoint_every=1", "method.rate=1e38", "method.guide_steps=0")
     assert "step 2: " in str(caught.value) and " is " in str(caught.value)
     assert "the last good checkpoint is step 1" in str(caught.value)
+
+
+def test_a_disk_that_fills_up_is_told_with_what_could_not_be_written(recipe, tmp_path, monkeypatch):
+    checked = loop.Run.advance
+
+    def fill(self, state, step):
+        if step == 3:
+            monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10))
+        return checked(self, state, step)
+
+    monkeypatch.setattr(loop.Run, "advance", fill)
+    with pytest.raises(UserError, match=r"metrics.jsonl cannot be written: No space left on device$"):
+        run(recipe, tmp_path / "run", "log_every=2")
+    assert [r["step"] for r in records(tmp_path / "run")] == [2]
 
 
 # --- what is told ---

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images import pictures
+
+_ROOM = 2**18  # bytes that must be free for a record
 
 
 class Writers:
@@ -81,6 +84,9 @@ def _written(path: Path) -> Iterator[None]:
       UserError: it could not be written.
     """
     try:
+        # TensorFlow would say much before its error comes back.
+        if path.parent.exists() and shutil.disk_usage(path.parent).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         yield
     # clu raises what went wrong in its thread as errors of its own, with TensorFlow's many lines.
     except Exception as error:
