@@ -20,6 +20,7 @@ setup(
         "clu>=0.0.12",
         "etils[epath]>=1.9",
         "flax>=0.12",
+        "fsspec>=2024.6",
         # tensorflow-datasets imports it without asking for it.
         "importlib-resources>=6.0",
         "jax>=0.10",
@@ -40,6 +41,11 @@ setup(
     extras_require={
         "cuda": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
+        # Buckets, by the libraries that fsspec finds; see uit_jax/paths.py.
+        "gcs": ["gcsfs>=2024.6"],
+        "s3": ["s3fs>=2024.6"],
+        "azure": ["adlfs>=2024.4"],
+        "hf": ["huggingface_hub>=0.23"],
         "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
         "video": ["av>=17.0"],
     },

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
 def load(folder: str | Path) -> list[dict[str, Any]]:
     """Read every result below a folder; none where there is no such folder. Raises UserError for a broken one."""
     results = []
-    for path in sorted(Path(folder).rglob("*.json")):
+    for path in sorted(Path(folder).expanduser().rglob("*.json")):
         try:
             result = json.loads(path.read_text())
             results.append({**result, "step": int(result["step"]), "scores": dict(result["scores"])})

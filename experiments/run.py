@@ -27,6 +27,7 @@ from experiments.tables import TABLES
 from uit_jax import __version__, data, evaluation, files, runs
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
+from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.training import loop, measure
 
@@ -60,10 +61,10 @@ def main(argv: list[str]) -> int:
         if args.data:
             check_data(row, config)
         variant = variant_name(row, args.substitute, changes)
-        workdir = Path(args.workdir) / table / variant / f"seed{seed}"
+        workdir = as_path(args.workdir) / table / variant / f"seed{seed}"
         how = dict(table=table, changes=changes, substitute=bool(args.substitute), timed=seed == seeds[0])
         result = run(row, config, workdir, **how)
-        path = Path(args.results) / table / variant / f"seed{seed}.json"
+        path = as_path(args.results) / table / variant / f"seed{seed}.json"
         files.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
     return 0

@@ -22,7 +22,8 @@ PACKAGE = ROOT / "uit_jax"
 # From the bottom up: a module imports only from lines below its own, or from its own package.
 LAYERS = (
     ("__version__", "types", "errors"),
-    ("collectives", "files"),
+    ("collectives", "paths"),
+    ("files", "mirror"),
     ("settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
     ("method",),
@@ -36,7 +37,10 @@ LAYERS = (
     ("main",),
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
-FILES = "__init__ types errors collectives files settings state method optimizers config checkpoint runs main".split()
+FILES = (
+    "__init__ types errors collectives paths files mirror settings state method optimizers config checkpoint runs"
+    " main"
+).split()
 FOLDERS = "memory losses nn augment images metrics methods data convert inference evaluation training verbs".split()
 # Settings that only some methods have, and what the first house asked of a method in their place.
 METHODS_OWN = {"labelled_share", "layout", "domains"}

@@ -470,7 +470,7 @@ def test_a_trained_run_is_loaded(trained):
     run = uit_jax.load("runs/flowers")
     assert isinstance(run, uit_jax.Trained) and run.step == 3 and run.image_size == 16
     assert run.styled and run.clustered and run.target_channels == 3
-    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear"}
+    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear", "max_pixels": 100_000_000}
     assert repr(run) == "Trained(workdir=PosixPath('runs/flowers'), step=3)"
     assert uit_jax.load(trained / "runs" / "flowers", 3).step == 3
     with pytest.raises(UserError, match="no checkpoint is 2"):
@@ -479,6 +479,30 @@ def test_a_trained_run_is_loaded(trained):
         uit_jax.load("runs")
     with pytest.raises(UserError, match="did you mean"):
         uit_jax.train("my_config.py", "runs/other", ["stepps=3"])
+
+
+def test_larger_files_than_the_limit_are_refused_until_it_is_raised(trained, tmp_path, capsys):
+    """The run's own limit, or another: cat.jpg has 24 x 20 pixels."""
+    refusal = "24 x 20 px are more than data.max_pixels=479: raise it to read this image"
+    run = uit_jax.load("runs/horses", data_max_pixels=479)
+    for ask in (run.translate, run.inspect, uit_jax.load("runs/flowers", data_max_pixels=479).encode):
+        with pytest.raises(UserError, match=refusal):
+            ask("cat.jpg")
+    assert run.translate(Image.open("cat.jpg")).shape == (20, 24, 3)  # which someone has opened already
+    raised = uit_jax.load("runs/horses", data_max_pixels=480).translate("cat.jpg", max_pixels=100)
+    assert raised.shape == (20, 24, 3)
+    with pytest.raises(UserError, match="data.max_pixels=0 must be 1 at least"):
+        uit_jax.load("runs/horses", data_max_pixels=0)
+    asked = {
+        "translate": ["--content=cat.jpg", f"--out={tmp_path / 'a.png'}"],
+        "inspect": ["--content=cat.jpg", f"--out={tmp_path / 'b.png'}"],
+        "search": ["--query=cat.jpg", "--source=photos", "--count=1", f"--out={tmp_path / 'c.png'}"],
+    }
+    for verb, arguments in asked.items():
+        workdir = f"--workdir=runs/{'flowers' if verb == 'search' else 'horses'}"
+        assert main.main([verb, workdir, *arguments, "--data.max_pixels=479"]) == 2
+        assert refusal in capsys.readouterr().err.splitlines()[-1]
+        assert main.main([verb, workdir, *arguments, "--data.max_pixels=1200"]) == 0
 
 
 def test_a_config_that_is_resolved_trains_too(trained):

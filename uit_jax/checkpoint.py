@@ -7,11 +7,10 @@ and it stays valid when the device buffers are donated to the next step.
 import contextlib
 import logging
 import math
-import os
 import shutil
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -23,6 +22,8 @@ from orbax.checkpoint import checkpoint_managers as policies
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.method import Method
+from uit_jax.mirror import mirrored
+from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
@@ -34,8 +35,9 @@ class Checkpoints:
     Each holds the state and a record: a JSON-able mapping for everything else a run has to remember.
     """
 
-    def __init__(self, workdir: str | os.PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
-        self.directory = Path(workdir).absolute() / "checkpoints"
+    def __init__(self, workdir: PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
+        self.directory = as_path(workdir).absolute() / "checkpoints"
+        self._mirror = mirrored(self.directory, writes=not read_only and jax.process_index() == 0)
         kept, best_fn = [policies.LatestN(max(keep, 1))], None
         if best_metric:
             # A run may be continued with another metric, of which earlier checkpoints have no score.
@@ -43,14 +45,15 @@ class Checkpoints:
             kept.append(policies.BestN(get_metric_fn=best_fn, n=1, keep_checkpoints_without_metrics=False))
         self._best_metric = best_metric
         self._manager = ocp.CheckpointManager(
-            self.directory,
+            self._mirror.local,
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy(kept),
                 # Without it Orbax writes no scores, and a reopened workdir would forget its best.
                 best_fn=best_fn,
                 cleanup_tmp_directories=not read_only,
-                create=not read_only,
+                create=not read_only and not is_remote(self.directory),
                 read_only=read_only,
+                **(_alone() if is_remote(self.directory) else {}),
             ),
         )
 
@@ -74,7 +77,9 @@ class Checkpoints:
         items = ocp.args.Composite(
             state=ocp.args.StandardSave(host), record=ocp.args.JsonSave({**record, "digest": digest(host)})
         )
+        self._mirror.wait()
         self._guard(step, lambda: self._manager.save(step, args=items, metrics=metrics, force=True))
+        self._mirror.push()
 
     def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree, dict[str, Any]] | None:
         """Read the checkpoint of `step`, or else the latest that is whole: (step, state, record).
@@ -87,6 +92,8 @@ class Checkpoints:
         chosen = self.steps[::-1] if step is None else [step]
         reason = ""
         for candidate in chosen:
+            # Not in the block below: a network that fails is no damage.
+            self._mirror.fetch(candidate)
             try:
                 return candidate, *self._read(candidate, abstract)
             # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
@@ -101,6 +108,7 @@ class Checkpoints:
         """Delete the checkpoints beyond `step`, so that a run that fell back to it can write them again."""
         for later in [s for s in self.steps if s > step]:
             self._manager.delete(later)
+        self._mirror.push()
 
     def best_step(self) -> int | None:
         """Return the step of the best checkpoint, the latest of equals; None if none was evaluated."""
@@ -118,10 +126,12 @@ class Checkpoints:
     def wait(self) -> None:
         """Wait until everything saved is on disk."""
         self._guard(None, self._manager.wait_until_finished)
+        self._mirror.wait()
 
     def close(self) -> None:
         # What a write in the background failed with comes once more.
         self._guard(None, self._manager.close)
+        self._mirror.close()
 
     def _read(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
         shape = jax.tree.map(_host_shape, abstract)
@@ -146,13 +156,13 @@ class Checkpoints:
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
 
 
-def steps(workdir: str | os.PathLike) -> list[int]:
+def steps(workdir: PathLike) -> list[int]:
     """Return the steps of a workdir's checkpoints, ascending; [] where a run has saved none, or nothing is there."""
-    folder = Path(workdir) / "checkpoints"
-    return sorted(int(each.name) for each in folder.glob("*") if each.name.isdecimal())
+    folder = as_path(workdir) / "checkpoints"
+    return sorted(int(each.name) for each in folder.iterdir() if each.name.isdecimal()) if folder.is_dir() else []
 
 
-def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
+def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
     """Read back a trained run: (config, method, state), the state on the host.
 
     Args:
@@ -166,7 +176,7 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     method = config_module.method_of(config)
-    if not (Path(workdir) / "checkpoints").is_dir():
+    if not (as_path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     with _quiet():
         checkpoints = Checkpoints(workdir, best_metric=config.best_metric, read_only=True)
@@ -184,17 +194,32 @@ def restore_run(workdir: str | os.PathLike, which: str | int = "latest") -> tupl
     return config, method, restored[1]
 
 
-def check_room(workdir: str | os.PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
+def _alone() -> dict[str, Any]:
+    """Return the options of a manager whose folder is this process's own, and whose saves are done when they return."""
+    process = jax.process_index()
+    return {
+        "enable_async_checkpointing": False,
+        "multiprocessing_options": ocp.options.MultiprocessingOptions(
+            primary_host=process, active_processes={process}, barrier_sync_key_prefix=f"process_{process}"
+        ),
+    }
+
+
+def check_room(workdir: PathLike, abstract: PyTree, *, keep: int, best: bool) -> None:
     """Raise before training if the disk cannot hold the checkpoints a run will keep."""
     leaves = jax.tree.leaves(jax.tree.map(_host_shape, abstract))
     each = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)
-    held = sum(f.stat().st_size for f in (Path(workdir) / "checkpoints").rglob("*") if f.is_file())
+    disk, held = workdir, 0
+    if is_remote(as_path(workdir)):
+        disk = tempfile.gettempdir()  # where they are before they are copied
+    else:
+        held = sum(f.stat().st_size for f in (as_path(workdir) / "checkpoints").rglob("*") if f.is_file())
     # One more than is kept: the newest is written before the oldest is deleted.
     needed = each * (max(keep, 1) + best + 1) - held
-    free = shutil.disk_usage(workdir).free
+    free = shutil.disk_usage(disk).free
     if free < needed:
         raise UserError(
-            f"{workdir}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
+            f"{disk}: {needed / 1e9:.2f} GB are needed for checkpoints ({each / 1e9:.2f} GB each), but"
             f" {free / 1e9:.2f} GB are free: make room, or lower keep_checkpoints"
         )
 

@@ -8,7 +8,6 @@ import ast
 import dataclasses
 import importlib.util
 import json
-import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -20,7 +19,9 @@ from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
 
@@ -40,6 +41,7 @@ class Data:
     depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+    max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
+    " data.max_pixels".split()
 )
 
 
@@ -107,10 +110,6 @@ FOREIGN = {
     **dict.fromkeys("classes num_classes num_domains k".split(), "method.domains, of TUNIT"),
     **dict.fromkeys("ngf ndf".split(), "the width of the generator or the discriminator: `uit config` lists them"),
 }
-
-
-# Settings that runs of version 0.2.0 had not, with what those did.
-ADDED = {"init_from": ""}
 
 
 def defaults(method: str) -> ConfigDict:
@@ -218,7 +217,7 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
 
     `origin` is "recipe", "preset", "run" or "override": the first of them that has the value. Raises UserError.
     """
-    if Path(spec).is_dir():
+    if as_path(spec).is_dir():
         if (config := saved(spec)) is None:
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
@@ -233,20 +232,19 @@ def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
     return rows
 
 
-def save(config: ConfigDict, workdir: str | os.PathLike) -> None:
+def save(config: ConfigDict, workdir: PathLike) -> None:
     """Write the resolved config to `workdir`/config.json, with the version that wrote it, whole or not at all."""
-    files.write_json(Path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
+    files.write_json(as_path(workdir) / "config.json", {"version": __version__, **config.to_dict()})
 
 
-def saved(workdir: str | os.PathLike) -> ConfigDict | None:
+def saved(workdir: PathLike) -> ConfigDict | None:
     """Read back the config of a workdir; None if it has none yet. Raises UserError where it is not this version's."""
-    path = Path(workdir) / "config.json"
+    path = as_path(workdir) / "config.json"
     if not path.exists():
         return None
     try:
         values = dict(_tuples(json.loads(path.read_text())))
         version = values.pop("version", None)
-        values = ADDED | values
         if not isinstance(values["method"], dict) or not isinstance(version, str | None):
             raise TypeError("it names no method")
     except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
@@ -257,6 +255,9 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
             " check out version 0.1.0 (commit 288f2e2) to use or continue that run"
         )
     try:
+        # Runs of version 0.2.0 had no such settings, and did this.
+        values.setdefault("init_from", Top.init_from)
+        values["data"].setdefault("max_pixels", Data.max_pixels)
         config = ConfigDict(values).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.
@@ -265,7 +266,7 @@ def saved(workdir: str | os.PathLike) -> ConfigDict | None:
     return config
 
 
-def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.PathLike) -> None:
+def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -> None:
     """Refuse to continue a run under settings that would make it another run; the message names the key."""
     old, new = flatten(_tuples(before.to_dict())), flatten(_tuples(config.to_dict()))
     for key in dict.fromkeys(["method.name", *old, *new]):
@@ -279,6 +280,8 @@ def check_resumable(config: ConfigDict, before: ConfigDict, workdir: str | os.Pa
 
 def _load(spec: str) -> ConfigDict:
     name, _, chosen = spec.partition(":")
+    if chosen.startswith("//"):
+        raise UserError(f"--config={spec}: a config is a Python file on this machine")
     path = _file(name)
     module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
     if module_spec is None:
@@ -317,7 +320,7 @@ def _file(name: str) -> Path:
         raise UserError(f"--config={name}: is a folder; name a Python file, such as configs/tunit.py")
     package = Path(__file__).resolve().parent
     shipped = Path("configs") / Path(name).name
-    for path in (Path(name), package.parent / shipped, package / shipped):
+    for path in (as_path(name), package.parent / shipped, package / shipped):
         if path.is_file():
             return path
     raise UserError(f"--config={name}: no such file, here or among the configs that ship with uit_jax")

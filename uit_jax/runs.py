@@ -10,7 +10,6 @@ come out as numpy arrays, uint8, or uint16 for runs of depth 16.
 import contextlib
 import dataclasses
 import functools
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import jax
 import numpy as np
 
 from uit_jax import checkpoint as checkpoints
+from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly, picked, write_whole
@@ -28,24 +28,32 @@ from uit_jax.inference.model import Model
 from uit_jax.inference.search import Found, Searched
 from uit_jax.inference.styles import DomainStyles
 from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 
-def load(workdir: str | os.PathLike, checkpoint: str | int = "latest") -> "Trained":
+def load(
+    workdir: PathLike, checkpoint: str | int = "latest", *, data_max_pixels: int | None = None
+) -> "Trained":
     """Read a trained run back.
 
     Args:
       workdir: the folder that training wrote.
       checkpoint: "latest", "best", or a step.
+      data_max_pixels: in the place of the run's own `data.max_pixels`: pixels of an image file, of which a larger one
+        is not read. (The `max_pixels` of `translate` are those from which on an image is drawn in tiles.)
 
     Raises:
       UserError: there is no such run or checkpoint.
     """
-    if not isinstance(workdir, str | os.PathLike):
+    if not isinstance(workdir, PathLike):
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
+    workdir = as_path(workdir)
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    if data_max_pixels is not None:
+        configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
     # Onto the device once, and not with every batch.
-    return Trained(Path(workdir), config, method, jax.device_put(method.variables(state)), int(state.step))
+    return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -68,9 +76,10 @@ class Trained(Model):
 
     @property
     def form(self) -> dict[str, Any]:
-        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         wanted = self.config.data
-        return {"channels": self.method.sides[0].channels, "depth": wanted.depth, "resample": wanted.resample}
+        channels = self.method.sides[0].channels
+        return dict(channels=channels, depth=wanted.depth, resample=wanted.resample, max_pixels=wanted.max_pixels)
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
         """Return what the pseudo domains look like: mean styles, counts and portraits.
@@ -90,8 +99,9 @@ class Trained(Model):
         source = self.config.data.source
         path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
         # One that is damaged, or not there, is made anew.
-        with contextlib.suppress(Exception), np.load(path) as kept:
+        with contextlib.suppress(Exception), path.open("rb") as file, np.load(file) as kept:
             return DomainStyles(**kept)
+        data.check_there("data.source", source, "--references")
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
         with contextlib.suppress(UserError):
@@ -141,9 +151,12 @@ class Trained(Model):
 
     def _searched(self, images: Images | None) -> Searched:
         """Open what is searched: images, or the test split of a source where it has one, else all of it."""
-        if images is not None and not isinstance(images, str | os.PathLike):
+        if images is not None and not isinstance(images, PathLike):
             return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)
         wanted = self.config.data
+        if images is None:
+            key = "test_source" if wanted.test_source else "source"
+            data.check_there(f"data.{key}", getattr(wanted, key), "--source")
         spec = str(images or wanted.test_source or wanted.source)
         split = "test" if "test" in data.splits(spec) else "train"
         return data.open_source(spec, split=split, size=self.image_size, seed=self.config.seed, **self.form)

@@ -279,3 +279,23 @@ else:
 def test_importing_the_package_does_not_import_tensorflow():
     program = "import sys, uit_jax.data, uit_jax.verbs.data; assert 'tensorflow' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_no_pixel_depends_on_whether_tensorflow_is_installed(tmp_path):
+    """Of damaged JPEGs TensorFlow accepts some that Pillow refuses, and reads some otherwise."""
+    folder = Path(__file__).parent / "damaged"
+    files, draw = [path.read_bytes() for path in sorted(folder.iterdir())], np.random.default_rng(0)
+    for number in range(300):
+        image = Image.fromarray(picture(number, 32, 32)).convert("RGB" if number % 5 else "L")
+        data = bytearray(encode(image, "JPEG", quality=80, progressive=number % 3 == 0))
+        for _ in range(number % 4):
+            data[draw.integers(len(data))] ^= 1 << draw.integers(8)
+        files.append(bytes(data[: len(data) - draw.integers(3) * draw.integers(40)]))
+    for number, data in enumerate(files):
+        (tmp_path / f"{number:03d}.jpg").write_bytes(data)
+    steps = range(3 * len(files) // 8)  # three times all: seen, and then perhaps left to TensorFlow
+    by_tf, by_threads = (
+        _take(open_source(str(tmp_path), size=32), steps, pipeline=pipeline, max_unreadable_share=1.0)
+        for pipeline in PIPELINES
+    )
+    _equal(by_tf, by_threads)

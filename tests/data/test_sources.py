@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.data.image_files import encode, picture
-from uit_jax.data import Unreadable, examples, open_source, open_test, splits
+from uit_jax.data import Unreadable, examples, open_source, open_test, rooted, splits
 from uit_jax.errors import UserError
 
 
@@ -178,3 +178,21 @@ def test_a_damaged_packed_set_is_refused(tmp_path):
     (tmp_path / "images.npy").write_bytes(data[:-100])
     with pytest.raises(UserError, match="images.npy: not readable"):
         open_source(str(tmp_path), size=16)
+
+
+def test_a_rooted_spec_means_the_same_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    for name in ("set/a", "c#d", "home/mine"):
+        (tmp_path / name).mkdir(parents=True)
+    for spec, meant in (
+        ("set", f"{tmp_path}/set"),
+        ("./set/#a", f"{tmp_path}/set#a"),
+        ("c#d", f"{tmp_path}/c#d"),
+        ("~/mine", f"{tmp_path}/home/mine"),
+        (f"{tmp_path}/set", f"{tmp_path}/set"),
+    ):
+        assert rooted(spec) == meant
+    # What is no path, and what is not there and will be refused by the name it was given.
+    for spec in ("", "procedural", "procedural:count=3#0", "tfds:cifar10:train", "tfds:cifar10#cat", "missing"):
+        assert rooted(spec) == spec

@@ -85,8 +85,8 @@ def test_what_cannot_be_is_refused_before_anything_is_made(recipe, tmp_path):
     assert "GB" in told and "lower widths in method.*" in told
     (tmp_path / "empty").mkdir()
     assert "empty" in refused(recipe, work, f"data.source={tmp_path / 'empty'}")
-    told = refused(recipe, work, "init_from=nowhere")
-    assert told == "init_from=nowhere: no run was trained there (it has no config.json)"
+    told = refused(recipe, work, f"init_from={tmp_path}/nowhere")
+    assert told == f"init_from={tmp_path}/nowhere: no run was trained there (it has no config.json)"
 
 
 def test_every_phase_of_a_run_is_checked(tmp_path):

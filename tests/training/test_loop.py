@@ -440,3 +440,32 @@ def test_an_unwritable_workdir_and_a_full_disk_are_reported_first(recipe, tmp_pa
 def test_a_command_without_config_needs_a_run(tmp_path):
     with pytest.raises(UserError, match="no run to continue"):
         train.main([f"--workdir={tmp_path}"])
+
+
+def test_a_relative_source_is_found_from_any_folder(recipe, tmp_path, monkeypatch):
+    for name in ("train/a/0", "train/b/0", "test/a/0", "test/b/0"):
+        file = tmp_path / "home" / "my set" / f"{name}.png"
+        file.parent.mkdir(parents=True)
+        Image.fromarray(np.full((16, 16, 3), 80, np.uint8)).save(file)
+    (tmp_path / "away").mkdir()
+    monkeypatch.chdir(tmp_path / "home")
+    given = ("data.source=my set", "batch_size=2", "devices=1", "steps=2", "evaluate_every=2")
+    run(recipe, tmp_path / "run", *given)
+    assert config.saved(tmp_path / "run").data.source == str(tmp_path / "home" / "my set")
+    monkeypatch.chdir(tmp_path / "away")
+    trained = runs.load(tmp_path / "run")
+    assert evaluation.evaluate(trained)["images"] == 2 and len(trained.search(count=1).gallery.codes) == 2
+    # As it was told to begin with, from where it was begun, the run goes on.
+    monkeypatch.chdir(tmp_path / "home")
+    assert run(recipe, tmp_path / "run", *given, "steps=3").step == 3
+    shutil.move(tmp_path / "home", tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path / "away")
+    for ask in (evaluation.evaluate, lambda trained: trained.search(count=1)):
+        with pytest.raises(UserError, match=r"^data.source=.*/home/my set of this run is not there: .* by --source$"):
+            ask(trained)
+    with pytest.raises(UserError, match=r"^data.source=.* is not there: .* by --references$"):
+        trained.domain_styles()
+    trained.config.data.source = "my set"  # as version 0.2.0 kept it
+    with pytest.raises(UserError, match=r"^data.source=my set of this run is not there \(seen from .*/away\): "):
+        evaluation.evaluate(trained)
+    assert evaluation.evaluate(trained, source=str(tmp_path / "elsewhere" / "my set"))["images"] == 2

@@ -1,7 +1,5 @@
 """The published checkpoints of the papers' code, in and out."""
 
-import os
-
 from uit_jax.convert import cut, cyclegan, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
@@ -9,12 +7,13 @@ from uit_jax.methods.cut import CUT
 from uit_jax.methods.cyclegan import CycleGAN
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
+from uit_jax.paths import PathLike
 from uit_jax.state import TrainState
 
 SUFFIXES = tuple(tensors.READERS)
 
 
-def import_file(path: str | os.PathLike, method: Method, state: TrainState) -> TrainState:
+def import_file(path: PathLike, method: Method, state: TrainState) -> TrainState:
     """Read a file of published weights and put its networks into a state of a method.
 
     Args:

@@ -5,7 +5,6 @@ Tensors travel as flat dicts of numpy arrays; nested names are joined by dots.
 
 import functools
 import json
-import os
 import pickle
 import re
 import zipfile
@@ -16,6 +15,7 @@ import numpy as np
 
 from uit_jax import files
 from uit_jax.errors import UserError
+from uit_jax.paths import PathLike, as_path, on_disk
 
 _LARGEST = 2**35  # bytes
 
@@ -32,7 +32,7 @@ SAFETENSORS_TYPES = {
 }
 
 
-def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
+def read(path: PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a .pth, .pt (needs torch), .npz or .safetensors file; what is not a tensor is left out.
 
     Nothing in a file is ever run.
@@ -40,13 +40,14 @@ def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     Raises:
       UserError: the file is missing, damaged or of another kind, torch is missing, or a tensor holds what no weight is.
     """
-    path = Path(path)
+    path = as_path(path)
     reader = _choose(READERS, path)
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
-        _check_size(path)
-        found = reader(path)
+        with on_disk(path) as file:
+            _check_size(file)
+            found = reader(file)
         check_weights(found)
         return found
     except UserError as error:
@@ -75,7 +76,7 @@ def _check_size(path: Path) -> None:
             raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
 
 
-def write(path: str | os.PathLike, tensors: Mapping) -> None:
+def write(path: PathLike, tensors: Mapping) -> None:
     """Write tensors, a flat or nested dict of arrays, to a .pth, .pt (needs torch), .npz or .safetensors file.
 
     The file appears whole or not at all. Only torch's files keep the nesting.
@@ -83,7 +84,7 @@ def write(path: str | os.PathLike, tensors: Mapping) -> None:
     Raises:
       UserError: another kind of file, torch is missing, or the place cannot be written.
     """
-    path = Path(path)
+    path = as_path(path)
     files.write_whole(path, functools.partial(_choose(WRITERS, path), tensors))
 
 

@@ -1,7 +1,7 @@
 """Sources of images and the batches drawn from them; TensorFlow is imported only where files are decoded with it."""
 
 from uit_jax.data.batches import Batches, batches
-from uit_jax.data.opening import open_source, open_test, splits, stored_form
+from uit_jax.data.opening import check_there, open_source, open_test, rooted, splits, stored_form
 from uit_jax.data.reading import examples
 from uit_jax.data.sides import (
     SideBatches,
@@ -30,6 +30,7 @@ __all__ = [
     "batches",
     "check_enough",
     "check_same",
+    "check_there",
     "decode",
     "describe",
     "examples",
@@ -39,6 +40,7 @@ __all__ = [
     "open_test",
     "open_test_sides",
     "repeated",
+    "rooted",
     "side_batches",
     "splits",
     "stored_form",

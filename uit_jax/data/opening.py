@@ -16,6 +16,7 @@ from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
 from uit_jax.files import ARRAYS, PICTURES
+from uit_jax.paths import as_path
 
 Place = tuple[str, str]  # a spec and the part of it
 
@@ -40,7 +41,7 @@ def parts(spec: str) -> tuple[str, ...]:
         from uit_jax.data.sources import tfds as tfds_source
 
         return tuple(tfds_source.splits(base))
-    root = Path(base).expanduser()
+    root = as_path(base)
     return () if root.is_file() or is_packed(root) else tuple(folder_splits(root))
 
 
@@ -71,7 +72,7 @@ def single(spec: str, split: str) -> Place:
     """Return where the images of a split lie, of a source that is one set of images. Raises UserError."""
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}; there are 'train' and 'test'")
-    if _kind(spec) == "folder" and Path(spec).expanduser().is_file():
+    if _kind(spec) == "folder" and as_path(spec).is_file():
         raise UserError(f"{spec}: is a file; a data source is a folder")
     splits(spec)
     return spec, split
@@ -99,14 +100,14 @@ def find_part(spec: str, part: str, form: Form, *, seed: int = 0) -> Source:
 
         source = tfds_source.open_tfds(base, form, split=part)
     else:
-        source = _open_path(Path(base).expanduser(), part, form)
+        source = _open_path(as_path(base), part, form)
     return source.of_class(chosen) if chosen else source
 
 
 def stored_form(spec: str, part: str = "train") -> Form | None:
     """Return the form in which a part of a packed set is stored; None for any other source. Raises UserError."""
     base, _ = split_class(spec)
-    root = Path(base).expanduser()
+    root = as_path(base)
     if _kind(base) != "folder" or root.is_file():
         return None
     folder = root if is_packed(root) else folder_splits(root).get(part, root)
@@ -116,11 +117,30 @@ def stored_form(spec: str, part: str = "train") -> Form | None:
 def split_class(spec: str) -> tuple[str, str]:
     """Separate "SPEC#CLASS" into spec and class, "" where none is named; a path that exists is one with its "#"."""
     base, mark, chosen = spec.rpartition("#")
-    if not mark or (_kind(spec) == "folder" and Path(spec).expanduser().exists()):
+    if not mark or (_kind(spec) == "folder" and as_path(spec).exists()):
         return spec, ""
     if not chosen:
         raise UserError(f"{spec}: name a class behind the #, or leave the # out")
     return base, chosen
+
+
+def rooted(spec: str) -> str:
+    """Return a spec that means from any folder what this one means here: of a path that there is, the absolute one."""
+    if not spec or _kind(spec) != "folder":
+        return spec
+    base, chosen = split_class(spec)
+    root = as_path(base)
+    return f"{root.absolute()}{'#' * bool(chosen)}{chosen}" if root.exists() else spec
+
+
+def check_there(key: str, spec: str, option: str) -> None:
+    """Raise a UserError where the images that a run's setting names are gone; `option` is what names others."""
+    if not spec or _kind(spec) != "folder":
+        return
+    root = as_path(split_class(spec)[0])
+    if not root.exists():
+        seen = "" if root == root.absolute() else f" (seen from {Path.cwd()})"
+        raise UserError(f"{key}={spec} of this run is not there{seen}: name where its images are now by {option}")
 
 
 def _open_path(root: Path, part: str, form: Form) -> Source:

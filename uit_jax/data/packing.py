@@ -17,14 +17,15 @@ from uit_jax.data.sources.base import Form, Source
 from uit_jax.data.sources.packed import ARRAY, FORMAT, META
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
-from uit_jax.images.decode import Unreadable
+from uit_jax.images.opening import MAX_PIXELS, Unreadable
+from uit_jax.paths import PathLike, as_path
 
 _BLOCK = 256  # images decoded ahead of the file
 
 
 def pack(
     spec: str,
-    out: str | Path,
+    out: PathLike,
     *,
     size: int,
     channels: int = 3,
@@ -32,19 +33,21 @@ def pack(
     depth: int = 8,
     resample: str = "bilinear",
     max_unreadable_share: float = 0.01,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[..., Iterable[Any]] = lambda blocks, **_: blocks,
 ) -> list[str]:
     """Pack every split of a source below `out`; return the names of the unreadable images left out.
 
     `size` 0 packs images at their own size; `target_channels` is that of domain B of a pair, 0 for `channels`.
+    `max_pixels` is the limit of an image file: a larger one is unreadable.
     `out` exists whole or not at all in the end.
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where `out` exists, the disk is too small, or too many images are unreadable.
     """
-    out = Path(out)
+    out = as_path(out)
     if out.exists():
         raise UserError(f"{out}: exists already; remove it or name another folder")
-    form = Form(size, channels, depth, resample)
+    form = Form(size, channels, depth, resample, max_pixels=max_pixels)
     target = form._replace(channels=target_channels or channels, channels_key="data.target_channels")
     names = parts(spec) or ("",)
     sources = {name: open_part(spec, name or "train", target if name.endswith("B") else form) for name in names}

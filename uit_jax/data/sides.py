@@ -7,7 +7,6 @@ two specs, each of any kind: a folder, one image file, a class "SPEC#CLASS".
 
 import contextlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from uit_jax.data.batches import Batches, HostBatch, batches
@@ -16,7 +15,9 @@ from uit_jax.data.order import ALL, stream_members
 from uit_jax.data.sources.base import DOMAINS, Form, Source
 from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Side, Stream
+from uit_jax.paths import as_path
 
 Sources = dict[str, Source]  # by the names of the sides, in the method's order
 
@@ -31,7 +32,7 @@ class Wanted(NamedTuple):
       target: domain B.
       direction: "AtoB", or "BtoA", which exchanges the two: what would be B is the first side.
       test_source, test_target: held-out images, where they are not the test splits of the former.
-      depth, resample: see `Form`.
+      depth, resample, max_pixels: see `Form`.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Wanted(NamedTuple):
     test_target: str = ""
     depth: int = 8
     resample: str = "bilinear"
+    max_pixels: int = MAX_PIXELS
 
 
 def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", size: int, seed: int = 0) -> Sources:
@@ -194,7 +196,7 @@ def _open(sides: Sequence[Side], wanted: Wanted, found: Sequence[Place | None], 
     sources = {}
     for index, (side, place) in enumerate(zip(sides, found, strict=True)):
         key = "data.target_channels" if index else "data.channels"
-        form = Form(size, side.channels, wanted.depth, wanted.resample, key)
+        form = Form(size, side.channels, wanted.depth, wanted.resample, key, wanted.max_pixels)
         if place is not None:
             sources[side.name] = open_part(*place, form, seed=seed)
     return sources
@@ -258,7 +260,7 @@ def _pair_parts(spec: str) -> tuple[str, ...]:
         return ()
     if is_procedural(base):
         return parts(base)
-    found = parts(base) if base.startswith("tfds:") else pair_folders(Path(base).expanduser())
+    found = parts(base) if base.startswith("tfds:") else pair_folders(as_path(base))
     return tuple(part for part in found if part in DOMAINS)
 
 

@@ -6,7 +6,6 @@ It is not the method's, and one file judges all runs on the same images. It is s
 import contextlib
 import dataclasses
 import functools
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -25,6 +24,7 @@ from uit_jax.images.decode import to_depth
 from uit_jax.inference import batched
 from uit_jax.method import Stream
 from uit_jax.nn.starganv2 import Encoder
+from uit_jax.paths import PathLike
 from uit_jax.settings import AreaView
 from uit_jax.types import Array, PyTree
 
@@ -237,13 +237,13 @@ def check_labels(source: Source, chosen: np.ndarray | slice = slice(None)) -> No
         raise UserError(f"{source.spec}: its images are of one class, so there is nothing for a judge to tell apart")
 
 
-def save(path: str | os.PathLike, classifier: Classifier) -> None:
+def save(path: PathLike, classifier: Classifier) -> None:
     """Write a classifier to an .npz file, whole or not at all. Raises UserError."""
     about = {name: np.array(getattr(classifier, name)) for name in _ABOUT}
     tensors.write(path, {"params": classifier.params, **about})
 
 
-def load(path: str | os.PathLike) -> Classifier:
+def load(path: PathLike) -> Classifier:
     """Read a classifier that `save` wrote. Raises UserError where the file is damaged or holds something else."""
     found = tensors.read(path)
     try:

@@ -135,6 +135,9 @@ def open_context(
     if source:
         named = {name: getattr(wanted, name) for name in data.Wanted._fields}
         wanted = data.Wanted(**named | {"test_source": source})
+    else:
+        key = "test_source" if wanted.test_source else "source"
+        data.check_there(f"data.{key}", getattr(wanted, key), "--source")
     sources = data.open_test_sides(method.sides, wanted, size=trained.image_size, seed=trained.config.seed)
     first = next(iter(sources.values()))
     return Context(trained, sources, pick_evenly(len(first), limit), seed=seed, reads=reads)

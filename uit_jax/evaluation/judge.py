@@ -15,6 +15,7 @@ from uit_jax.evaluation.context import Context, Evaluator, Scores, slices
 from uit_jax.files import check_writable
 from uit_jax.inference import batched
 from uit_jax.method import Method
+from uit_jax.paths import as_path
 from uit_jax.types import PyTree
 
 SCORE_PROTOCOL = (
@@ -77,7 +78,7 @@ class Judge(Evaluator):
 
         Raises UserError where it cannot judge the chosen test images, before anything is trained.
         """
-        path = Path(self.file)
+        path = as_path(self.file)
         check_labels(context.source, context.chosen)
         if path.exists():
             judge = classifier.load(path)

@@ -1,7 +1,6 @@
 """The evaluation of a trained run: which evaluators there are, one record of what they find, and its table."""
 
 import itertools
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
 from uit_jax.evaluation.oracle import Oracle
 from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.paths import PathLike
 from uit_jax.runs import Trained
 
 EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in (Clusters, Retrieval, KMeans, Oracle, Judge)}
@@ -51,7 +51,7 @@ def followed(names: Iterable[str], best_metric: str) -> tuple[Evaluator, ...]:
 
 
 def evaluate(
-    trained: Trained | str | os.PathLike,
+    trained: Trained | PathLike,
     evaluators: Sequence[str | Evaluator] | None = None,
     *,
     usual: Sequence[Evaluator] | None = None,

@@ -1,10 +1,8 @@
 """From an array to an image file: what Pillow writes, and 16-bit colour and images of any number of channels."""
 
 import io
-import os
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -12,6 +10,7 @@ from PIL import Image
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.rasters import PNG
+from uit_jax.paths import PathLike, as_path
 
 # What files of a suffix hold: numbers of channels (() for any), and bits.
 _HELD = {
@@ -28,7 +27,7 @@ def holds(suffix: str, channels: int, depth: int) -> bool:
     return depth in depths and (not counts or channels in counts)
 
 
-def write(path: str | os.PathLike, image: np.ndarray) -> None:
+def write(path: PathLike, image: np.ndarray) -> None:
     """Write an image uint8 or uint16 [H, W, C] in the format of the name's suffix, whole or not at all.
 
     `.tif` and `.npy` hold any number of channels of 8 or 16 bits; PNG 1 to 4 (the 2nd or 4th is opacity to others);
@@ -38,7 +37,7 @@ def write(path: str | os.PathLike, image: np.ndarray) -> None:
       UserError: the suffix is none of these, cannot hold this image, or the file cannot be written.
       ValueError: the array is no image.
     """
-    path, image = Path(path), np.asarray(image)
+    path, image = as_path(path), np.asarray(image)
     if image.ndim != 3 or image.dtype not in (np.uint8, np.uint16):
         raise ValueError(f"an image is uint8 or uint16 [H, W, C], not {image.dtype} {list(image.shape)}")
     suffix, channels, depth = path.suffix.lower(), image.shape[-1], image.dtype.itemsize * 8

@@ -1,8 +1,7 @@
 """Labelled pictures of what a model does: grids of translations, the members of pseudo domains, any table of images."""
 
-import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePath
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -11,6 +10,7 @@ from uit_jax.errors import UserError
 from uit_jax.files import ARRAYS, picked
 from uit_jax.images import encode
 from uit_jax.images.decode import to_depth
+from uit_jax.paths import PathLike
 
 WHITE, INK, MUTED = (255, 255, 255), (32, 33, 36), (95, 99, 104)
 GAP, MARGIN, FRAME = 4, 12, 10  # pixels: between cells, around the picture, between headers and body
@@ -142,13 +142,13 @@ def as_rgb(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.repeat(image[..., :1], 3, -1) if image.shape[-1] < 3 else image[..., :3])
 
 
-def save(path: str | os.PathLike, image: np.ndarray) -> None:
+def save(path: PathLike, image: np.ndarray) -> None:
     """Write an image uint8 [H, W, C] in the format of the name's ending, whole or not at all.
 
     Raises:
       UserError: the ending is no format of pictures, or the file cannot be written.
     """
-    suffix = Path(path).suffix.lower()
+    suffix = PurePath(path).suffix.lower()
     if suffix in ARRAYS or not encode.holds(suffix, image.shape[-1], 8):
         raise UserError(f"{path}: pictures are written as .png, .jpg, .webp, .bmp or .tif")
     encode.write(path, image)

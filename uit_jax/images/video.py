@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,6 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from uit_jax.errors import UserError
+from uit_jax.files import being_written, shown
+from uit_jax.images.opening import MAX_PIXELS, Unreadable, check_size
+from uit_jax.paths import on_disk
 
 _log = logging.getLogger(__name__)
 
@@ -46,16 +48,20 @@ def facts(path: Path) -> Facts:
         return Facts(Fraction(rate), stream.frames or round(length * rate))
 
 
-def frames(path: Path) -> Iterator[np.ndarray]:
+def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
     """Yield the frames of a video, upright: uint8 [H, W, 3].
 
     A video that cannot be read to its end stops there, with a warning.
 
     Raises:
-      UserError: no frame can be read.
+      UserError: no frame can be read, or they have more than `max_pixels` pixels.
     """
     count = 0
     with _opened(path) as (container, stream):
+        try:
+            check_size(stream.height, stream.width, 3, max_pixels)
+        except Unreadable as error:
+            raise UserError(f"{shown(path)}: {error}") from None
         stream.thread_type = "AUTO"
         try:
             for frame in container.decode(stream):
@@ -86,8 +92,8 @@ class Writer:
         if path.suffix.lower() not in WRITTEN:
             raise UserError(f"{path}: videos are written as {', '.join(sorted(WRITTEN))}")
         self._path, self._rate = path, rate
-        self._partial = path.with_name(f".partial_{path.name}")
         self._container, self._stream, self._count = None, None, 0
+        self._place = being_written(path)
         _av()
 
     def write(self, frame: np.ndarray) -> None:
@@ -113,21 +119,20 @@ class Writer:
     def __exit__(self, kind: Any, *_) -> None:
         if self._container is None:
             return
+        whole = False
         try:
             with self._told():
                 if kind is None:
                     self._container.mux(self._stream.encode(None))
                 self._container.close()
-                if kind is None:
-                    os.replace(self._partial, self._path)
+            whole = kind is None
         finally:
-            with contextlib.suppress(OSError):
-                self._partial.unlink(missing_ok=True)
+            # Not told the error, which may be that of a frame's reading.
+            self._place.__exit__(*((None, None, None) if whole else (GeneratorExit, GeneratorExit(), None)))
 
     def _open(self, width: int, height: int) -> None:
         encoder, options = _ENCODERS[self._path.suffix.lower()]
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._container = _av().open(str(self._partial), "w")
+        self._container = _av().open(str(self._place.__enter__()), "w")
         stream = self._stream = self._container.add_stream(encoder, rate=self._rate, options=options)
         stream.width, stream.height = width, height
         stream.pix_fmt = "yuv444p" if width % 2 or height % 2 else "yuv420p"
@@ -145,12 +150,13 @@ class Writer:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
-    av = _av()
+    av, stack = _av(), contextlib.ExitStack()
     try:
-        container = av.open(str(path))
+        container = stack.enter_context(av.open(str(stack.enter_context(on_disk(path)))))
     except (av.error.FFmpegError, OSError) as error:
+        stack.close()
         raise UserError(f"{path}: not a video that can be read: {error.strerror}") from error
-    with container:
+    with stack:
         if not container.streams.video:
             raise UserError(f"{path}: has no pictures, only sound")
         yield container, container.streams.video[0]

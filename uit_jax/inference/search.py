@@ -7,19 +7,20 @@ import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from tqdm import tqdm
 
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
+from uit_jax.files import pick_evenly, shown
 from uit_jax.images import pictures
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
 from uit_jax.method import Method
 from uit_jax.metrics import retrieval
+from uit_jax.paths import PathLike
 from uit_jax.types import PyTree
 
 PROTOCOL = "largest cosine of the style codes, by the weights kept for inference, images resized to the model's size"
@@ -176,8 +177,8 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     kept.append(index)
                     images.append(image)
                 else:
-                    bar.write(f"skipped {source.names[index]}: {error}", file=sys.stderr)
-                    why = why or f" ({source.names[index]}: {error})"
+                    bar.write(f"skipped {shown(source.names[index])}: {error}", file=sys.stderr)
+                    why = why or f" ({shown(source.names[index])}: {error})"
                 bar.update()
             if images:
                 codes.append(batched.read(method, "style", variables, np.stack(images), batch_size=size))
@@ -191,7 +192,7 @@ def from_images(given: Given, images: np.ndarray, codes: np.ndarray, gallery: Ga
     searched = [_identity(gallery.source.names[index]) for index in gallery.indices]
     itself = np.zeros((len(images), len(gallery.codes)), bool)
     for row, item in enumerate(given.items):
-        own = _identity(item) if isinstance(item, Path) else None
+        own = _identity(item) if isinstance(item, PurePath) else None
         itself[row] = [own is not None and each == own for each in searched]
     return Queries([given.told(index) for index in range(len(given.items))], images, codes, itself)
 
@@ -226,11 +227,13 @@ def check_count(count: int, there: int, source: Searched, *, beside: bool) -> No
 
 def _told(image: dict[str, Any]) -> str:
     """Name an image in a caption: by its class where that is known, else by its file's name."""
-    return image.get("class") or Path(image["image"]).name
+    return image.get("class") or PurePath(image["image"]).name
 
 
-def _identity(path: str | os.PathLike) -> tuple[int, int] | None:
-    """Return what tells a file apart under all its names; None where there is none."""
+def _identity(path: PathLike) -> Any:
+    """Return what tells a file apart under all its names, a remote one's being its only one; None for no file."""
+    if "://" in str(path):
+        return str(path)
     try:
         found = os.stat(path)
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
-import os
+import copy
 import signal
 import threading
 import time
@@ -19,6 +19,7 @@ from uit_jax.evaluation import Context, Evaluator
 from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
 from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
+from uit_jax.paths import PathLike, as_path
 from uit_jax.runs import Trained
 from uit_jax.training import devices, feed, grids
 from uit_jax.training import origin as origins
@@ -35,13 +36,13 @@ _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
-def train(config: ConfigDict, workdir: str | os.PathLike) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with acknowledged(_STOPPING), _Stop() as stop, Run(config, Path(workdir)) as run:
+    with acknowledged(_STOPPING), _Stop() as stop, Run(config, as_path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1
@@ -71,7 +72,7 @@ class Run:
     """A run's parts, and what is done with them between two steps."""
 
     def __init__(self, config: ConfigDict, workdir: Path):
-        self.config, self.workdir = config, workdir
+        self.config, self.workdir = (config := _rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
         drawing = phases(method, config.steps)
@@ -204,6 +205,7 @@ class Run:
             "window": self._finite(self.window.record),
             "best": self.best,
         }
+        self.writers.flush()
         self.checkpoints.save(step, state, record, self.scores)
         self.progress.exclude(time.monotonic() - began)
 
@@ -280,6 +282,15 @@ def stands_still(method: Method, step: int) -> bool:
     """Say whether nothing is learnt in an iteration, counted from 0, for every step size is 0."""
     rates = method.rates(step)
     return bool(rates) and not any(rates.values())
+
+
+def _rooted(config: ConfigDict) -> ConfigDict:
+    """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
+    config = copy.deepcopy(config)
+    config.init_from = config.init_from and str(as_path(config.init_from).absolute())
+    for key in ("source", "target", "test_source", "test_target"):
+        config.data[key] = data.rooted(config.data[key])
+    return config
 
 
 def _prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:

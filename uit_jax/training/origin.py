@@ -1,7 +1,7 @@
 """Whose weights a run begins with: those of another run, or of a published file (`init_from`)."""
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from uit_jax import checkpoint, convert
 from uit_jax.errors import UserError
 from uit_jax.method import Method
+from uit_jax.paths import as_path
 from uit_jax.state import Learner, TrainState
 from uit_jax.types import PyTree
 
@@ -49,7 +50,7 @@ def read(spec: str, method: Method, shapes: TrainState) -> Origin:
     Raises:
       UserError: they cannot be read, none is the method's, or one has other shapes.
     """
-    if Path(spec).suffix in convert.SUFFIXES:
+    if PurePath(spec).suffix in convert.SUFFIXES:
         state = convert.import_file(spec, method, shapes)
         found = {name: own for name, own in state.learners.items() if own is not shapes.learners[name]}
         return Origin(spec, found, {})
@@ -72,7 +73,7 @@ def read(spec: str, method: Method, shapes: TrainState) -> Origin:
 def _place(spec: str) -> tuple[str, str]:
     """Separate WORKDIR:CHECKPOINT; a folder that exists is one with its colon."""
     workdir, colon, which = spec.rpartition(":")
-    return (workdir, which) if colon and "/" not in which and not Path(spec).exists() else (spec, "latest")
+    return (workdir, which) if colon and "/" not in which and not as_path(spec).exists() else (spec, "latest")
 
 
 def _check_shapes(spec: str, name: str, there: PyTree, here: PyTree) -> None:

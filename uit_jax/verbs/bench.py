@@ -3,13 +3,13 @@
 import argparse
 import json
 import sys
-from pathlib import Path
 
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
 from uit_jax.errors import UserError
 from uit_jax.files import write_whole
 from uit_jax.images.decode import FILTERS
+from uit_jax.paths import is_remote
 from uit_jax.training import measure
 from uit_jax.verbs.arguments import json_path, positive
 
@@ -19,8 +19,9 @@ def main(argv: list[str]) -> int:
     args = _parser().parse_args(rest)
     if args.steps < 1 or args.windows < 1:
         raise UserError("--steps and --windows must be 1 at least")
-    if args.out is not None and not json_path("--out", args.out).parent.is_dir():
-        raise UserError(f"--out={args.out}: there is no folder {args.out.parent}")
+    out = None if args.out is None else json_path("--out", args.out)
+    if out is not None and not (is_remote(out) or out.parent.is_dir()):
+        raise UserError(f"--out={out}: there is no folder {out.parent}")
     if args.data is not None:
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
@@ -29,8 +30,8 @@ def main(argv: list[str]) -> int:
         found = _measure_configs(args, overrides)
     text = json.dumps(found, indent=2)
     print(text)
-    if args.out is not None:
-        write_whole(args.out, f"{text}\n".encode())
+    if out is not None:
+        write_whole(out, f"{text}\n".encode())
     return 0
 
 
@@ -69,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--data", metavar="SRC", help="a source of images, as in data.source, whose reading is measured")
     parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
     parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
-    parser.add_argument("--out", type=Path, help="also write the JSON to this file")
+    parser.add_argument("--out", help="also write the JSON to this file")
     images = parser.add_argument_group("with --data; for the figure of one core run it under `taskset -c 0`")
     images.add_argument("--target", default="", help="domain B of a pair, where SRC does not hold both")
     images.add_argument("--size", type=int, default=128, help="side of the images; 0: their own (default 128)")

@@ -1,19 +1,19 @@
 """`uit evaluate`: score a trained run on images it has not seen."""
 
 import argparse
-from pathlib import Path
 
 from uit_jax import evaluation, runs
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
 from uit_jax.files import write_json
+from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
-from uit_jax.verbs.arguments import json_path, natural, positive
+from uit_jax.verbs.arguments import add_limit, json_path, natural, positive
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    path = json_path("--out", args.out or Path(args.workdir) / "evaluation.json")
-    run = runs.load(args.workdir, args.checkpoint)
+    path = json_path("--out", args.out or as_path(args.workdir) / "evaluation.json")
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     how = dict(source=args.source, limit=args.images, seed=args.seed)
     result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
     write_json(path, result)
@@ -27,7 +27,7 @@ def _asked(args: argparse.Namespace) -> list[evaluation.Evaluator]:
     asked = [KMeans()] if args.kmeans else []
     if args.judge is not None:
         progress = Progress(args.judge_steps)
-        asked.append(Judge(Path(args.judge), args.references, args.judge_steps, progress))
+        asked.append(Judge(as_path(args.judge), args.references, args.judge_steps, progress))
     return asked
 
 
@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uit evaluate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    add_limit(parser, None, "the run's own")
     parser.add_argument("--source", help="test images, as in config.data.source (default: the run's test split)")
     parser.add_argument("--images", type=positive, help="use at most so many test images")
     parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")

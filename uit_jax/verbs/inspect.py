@@ -8,22 +8,22 @@ principal components of the codes of both images are colours: what is alike to t
 
 import argparse
 import re
-from pathlib import Path
 
 from uit_jax import runs
 from uit_jax.errors import UserError
 from uit_jax.images import pictures
+from uit_jax.paths import as_path
 from uit_jax.verbs.arguments import natural, parser_of_run, picture_path, positive
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    content = Path(args.content)
+    content = as_path(args.content)
     if not content.is_file():
         why = "give one image, not a folder" if content.is_dir() else "no such file"
         raise UserError(f"--content={content}: {why}")
     out = picture_path("--out", args.out)
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.inspect(content, args.points, args.layer, longest=args.longest)
     title = f"{content.name}, {found.told()}, step {run.step}"
     pictures.save(out, found.render(title=title))

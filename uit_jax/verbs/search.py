@@ -17,7 +17,7 @@ def main(argv: list[str]) -> int:
     picture = picture_path("--out", args.out)
     places = [picture] if args.json is None else [picture, json_path("--json", args.json)]
     query = None if args.query is None else find_images(args.query)
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
     pictures.save(
         picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, step {run.step}")

@@ -23,6 +23,7 @@ from uit_jax.images import encode, pictures, video
 from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
+from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.verbs.arguments import parser_of_run, picture_path, positive
 
@@ -32,7 +33,7 @@ _OWN = "own"
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    films = args.video is not None or Path(args.content).suffix.lower() in video.SUFFIXES
+    films = args.video is not None or as_path(args.content).suffix.lower() in video.SUFFIXES
     return _translate_film(args) if films else _translate_images(args)
 
 
@@ -41,9 +42,9 @@ def _translate_images(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
     given = inputs.gather(args.content, "content")
-    run = runs.load(args.workdir, args.checkpoint)
-    targets = place(given.items, Path(args.content), Path(args.out), run.target_channels, run.form["depth"])
-    grid = _grid_path(args.grid, Path(args.out), targets)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
+    targets = place(given.items, as_path(args.content), as_path(args.out), run.target_channels, run.form["depth"])
+    grid = _grid_path(args.grid, as_path(args.out), targets)
     for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
         check_writable(folder, "--out or --grid")
     job, total = _job(run, args), len(given.items)
@@ -68,13 +69,13 @@ def _translate_images(args: argparse.Namespace) -> int:
 
 def _translate_film(args: argparse.Namespace) -> int:
     """Translate a video, or the images of a folder in the order of their numbers, to a video."""
-    content, rate, target = Path(args.content), args.fps, _place_film(args)
+    content, rate, target = as_path(args.content), args.fps, _place_film(args)
     sources = sorted(find_images(content), key=_numbered) if args.video else None
     total = len(sources or ())
     if sources is None:
         rate, total = video.facts(content)
     check_writable(target.parent, "--out or --video")
-    run = runs.load(args.workdir, args.checkpoint)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
 
@@ -83,7 +84,7 @@ def _translate_film(args: argparse.Namespace) -> int:
                 raise UserError(f"{content} {error}") from error
             bar.write(f"skipped {frame}: {error}", file=sys.stderr)
 
-        frames = video.frames(content) if sources is None else (path for path in sources)
+        frames = video.frames(content, run.form["max_pixels"]) if sources is None else (path for path in sources)
         with video.Writer(target, rate) as writer, contextlib.closing(frames):
             for drawn in drawing.film(job, frames, skipped=skipped, progress=_told(bar)):
                 writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
@@ -150,13 +151,13 @@ def _split_pair(text: str) -> list[Path | None]:
     """Split A,B into two image files, of which either may have a comma in its name; None stands for "own"."""
     cuts = [i for i, letter in enumerate(text) if letter == ","]
     for cut in cuts:
-        pair = [None if part == _OWN else Path(part) for part in (text[:cut], text[cut + 1 :])]
+        pair = [None if part == _OWN else as_path(part) for part in (text[:cut], text[cut + 1 :])]
         if all(path is None or path.is_file() for path in pair):
             if pair == [None, None]:
                 raise UserError(f"--interpolate={text}: one of the two ends is an image file")
             return pair
     if len(cuts) == 1:
-        missing = next(part for part in text.split(",") if part != _OWN and not Path(part).is_file())
+        missing = next(part for part in text.split(",") if part != _OWN and not as_path(part).is_file())
         raise UserError(f"--interpolate={text}: there is no file {missing!r}")
     raise UserError(f"--interpolate={text}: give two image files, or {_OWN} and one, with a comma between them")
 
@@ -169,7 +170,7 @@ def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | N
     """Return where the labelled picture goes; one image written to a named file has none unless asked for."""
     if grid is None and list(targets) == [out]:
         return None
-    path = out / "grid.png" if grid is None else Path(grid)
+    path = out / "grid.png" if grid is None else as_path(grid)
     if path in targets:
         raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
     return picture_path("--grid", path)
@@ -181,7 +182,7 @@ def _place_film(args: argparse.Namespace) -> Path:
     Raises:
       UserError: the arguments do not go together, or the name is not that of a video.
     """
-    content, named = Path(args.content), args.out if args.video is None else args.video
+    content, named = as_path(args.content), args.out if args.video is None else args.video
     if not content.exists():
         raise UserError(f"{content}: no such file or folder")
     if args.video is not None and content.is_file():
@@ -192,7 +193,7 @@ def _place_film(args: argparse.Namespace) -> Path:
         raise UserError("--out is missing: a folder, or the name of a video")
     if args.grid is not None:
         raise UserError(f"--grid={args.grid}: a video has no grid; leave it out")
-    path, key = Path(named), "--out" if args.video is None else "--video"
+    path, key = as_path(named), "--out" if args.video is None else "--video"
     if args.video is None and path.suffix.lower() not in video.WRITTEN:
         if path.exists() and not path.is_dir():
             raise UserError(f"--out={path} is a file; give a folder, or a name.mp4")

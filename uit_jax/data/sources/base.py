@@ -6,14 +6,17 @@ import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from uit_jax.errors import UserError
+from uit_jax.files import shown
 from uit_jax.images import decode as decoding
+from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable, WrongChannels
+from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.paths import exact
 from uit_jax.settings import nearest
 
 # The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
@@ -32,6 +35,7 @@ class Form(NamedTuple):
       depth: bits of a channel: 8 (uint8) or 16 (uint16).
       resample: "bilinear" or "bicubic".
       channels_key: the setting that `channels` comes from, for messages.
+      max_pixels: files whose images have more are unreadable.
     """
 
     size: int
@@ -39,6 +43,7 @@ class Form(NamedTuple):
     depth: int = 8
     resample: str = "bilinear"
     channels_key: str = "data.channels"
+    max_pixels: int = MAX_PIXELS
 
     def check(self) -> None:
         """Raise UserError for values that nothing can be brought to."""
@@ -139,7 +144,7 @@ class Source:
             if index in self.unreadable:
                 return
             self.unreadable[index] = reason
-        _log.warning("unreadable image replaced by another one: %s (%s)", self.names[index], reason)
+        _log.warning("unreadable image replaced by another one: %s (%s)", shown(self.names[index]), reason)
 
 
 class EncodedSource(Source):
@@ -155,11 +160,9 @@ class EncodedSource(Source):
         return len(self) <= _HANDFUL
 
     def is_plain(self, index: int) -> bool:
-        """Tell whether a bare JPEG or PNG decoder gives exactly this image; False for an unreadable one."""
+        """Tell by its header whether an image is a JPEG or PNG of the wanted size and 8 bits."""
         try:
-            return self.form.depth == 8 and decoding.is_plain(
-                self.encoded(index), size=self.size, channels=self.channels
-            )
+            return self.form.depth == 8 and decoding.is_plain(self.encoded(index), self.shape[:2], self.form.max_pixels)
         except Unreadable:
             return False
 
@@ -176,10 +179,10 @@ class EncodedSource(Source):
         return np.stack([self.image(int(i)) for i in indices])
 
     def _decoded(self, index: int) -> np.ndarray:
-        form = self.form
-        data, size = self.encoded(index), form.size or None
+        form, data = self.form, self.encoded(index)
+        wanted = dict(channels=form.channels, depth=form.depth, resample=form.resample, max_pixels=form.max_pixels)
         try:
-            return decoding.decode(data, size=size, channels=form.channels, depth=form.depth, resample=form.resample)
+            return decoding.decode(data, size=form.size or None, **wanted)
         except WrongChannels as error:
             raise UserError(f"{self.names[index]}: {error}; set {form.channels_key}={error.found}") from None
 
@@ -199,7 +202,7 @@ class EncodedSource(Source):
 
         def look(index):
             try:
-                return decoding.dimensions(self.encoded(index))
+                return rasters.dimensions(self.encoded(index), self.form.max_pixels)
             except Unreadable as error:
                 self.mark_unreadable(index, str(error))
                 return None
@@ -223,11 +226,11 @@ class EncodedSource(Source):
 
 
 class FileSource(EncodedSource):
-    """Image files on disk; a name is its path."""
+    """Image files; a name is its path."""
 
     def encoded(self, index: int) -> bytes:
         try:
-            return Path(self.names[index]).read_bytes()
+            return exact(self.names[index]).read_bytes()
         except OSError as error:
             raise Unreadable(error.strerror or str(error)) from None
 

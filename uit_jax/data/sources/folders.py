@@ -22,6 +22,7 @@ import numpy as np
 from uit_jax.data.sources.base import DOMAINS, first
 from uit_jax.errors import UserError
 from uit_jax.files import ARRAYS, PICTURES
+from uit_jax.paths import is_remote
 
 _SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
 _LOOKED_FOR = ", ".join(sorted(PICTURES | ARRAYS))
@@ -104,11 +105,14 @@ def _shown(name: str) -> bool:
 
 
 def _folders(root: Path) -> list[str]:
-    return sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and _shown(entry.name))
+    folders = root.folders() if is_remote(root) else [entry.name for entry in os.scandir(root) if entry.is_dir()]
+    return sorted(filter(_shown, folders))
 
 
 def _images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[str, ...]:
     """Return the paths of the image files, sorted by their path below `root` with "/" between its parts."""
+    if is_remote(root):
+        return _remote_images(root, suffixes, recursive=recursive)
     found = []
     for base, folders, files in os.walk(root, followlinks=True):
         folders[:] = [name for name in folders if _shown(name)] if recursive else []
@@ -116,3 +120,9 @@ def _images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[s
         images = (name for name in files if _shown(name) and Path(name).suffix.lower() in suffixes)
         found += [(inside / name).as_posix() for name in images]
     return tuple(str(root / name) for name in sorted(found))
+
+
+def _remote_images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[str, ...]:
+    inside = [path.relative_to(root) for path in root.files()]
+    images = (name for name in inside if all(map(_shown, name.parts)) and name.suffix.lower() in suffixes)
+    return tuple(str(root / name) for name in images if recursive or len(name.parts) == 1)

@@ -12,6 +12,7 @@ import numpy as np
 
 from uit_jax.data.sources.base import Form, Source
 from uit_jax.errors import UserError
+from uit_jax.files import kept_here
 from uit_jax.images.decode import WrongChannels, to_channels, to_depth
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
@@ -60,7 +61,7 @@ def packed_form(folder: Path) -> Form:
 
 def _array(folder: Path) -> np.ndarray:
     try:
-        return np.load(folder / ARRAY, mmap_mode="r", allow_pickle=False)
+        return np.load(kept_here(folder / ARRAY), mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise UserError(f"{folder / ARRAY}: not readable ({error}); pack the set again") from None
 
