@@ -232,7 +232,7 @@ def test_a_run_is_read_back_with_config_and_method(tiny, tmp_path):
     assert set(again.readouts) == {"cluster", "style"}
     assert_same(latest.replace(step=state.step), state)
     assert [checkpoint.restore_run(tmp_path, which)[2].step for which in ("best", 4, "4")] == [4, 4, 4]
-    for which in (5, "5", "newest"):
+    for which in (5, "5", "newest", "lates", "last", "6.0", "-1", ""):
         with pytest.raises(UserError, match=rf"no checkpoint is '?{which}'?; there are: \[4, 8\]"):
             checkpoint.restore_run(tmp_path, which)
 

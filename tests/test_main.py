@@ -12,6 +12,7 @@ import types
 
 import pytest
 
+import uit_jax
 from uit_jax import main
 from uit_jax.errors import UserError
 
@@ -120,6 +121,28 @@ def test_a_full_disk_is_one_line(verb, capsys):
     verb(fail(OSError(errno.ENOSPC, "No space left on device")))
     assert main.main(["bench"]) == 2
     assert capsys.readouterr().err == "uit: bench: No space left on device\n"
+
+
+def test_the_version_is_told(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"uit_jax {uit_jax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "uit: out of memory: lower --config.batch_size or --config.data.image_size, set --config.prec"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile trying"), "uit: out of memory: lower --config.batch"),
+        (RuntimeError("Unable to initialize backend 'cuda': no"), "uit: JAX_PLATFORMS=cuda: JAX finds no such device"),
+        (UserError("no/such\n\x1b[31mname: is none"), "uit: no/such\\n\\x1b[31mname: is none"),
+    ],
+)
+def test_what_is_wrong_with_the_machine_is_one_line(verb, capsys, monkeypatch, error, told):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    verb(fail(error))
+    assert main.main(["bench"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(told) and said.count("\n") == 1
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(verb):

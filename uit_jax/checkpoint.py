@@ -161,7 +161,8 @@ class Checkpoints:
         self._mirror.wait()
 
     def close(self) -> None:
-        self._manager.close()
+        # What a write in the background failed with comes once more.
+        self._guard(None, self._manager.close)
         self._mirror.close()
 
     def _read(self, step: int, shapes, state_alone: bool) -> tuple[PyTree, dict[str, Any]]:
@@ -228,6 +229,12 @@ class _LatestAndBest:
         steps = [each.step for each in checkpoints]
         kept = {*steps[-self._keep :], self._best_of(steps)}
         return [step in kept for step in steps]
+
+
+def steps(workdir: PathLike) -> list[int]:
+    """Return the steps of a workdir's checkpoints, ascending; [] where a run has saved none, or nothing is there."""
+    folder = as_path(workdir) / "checkpoints"
+    return sorted(int(each.name) for each in folder.iterdir() if each.name.isdecimal()) if folder.is_dir() else []
 
 
 def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:

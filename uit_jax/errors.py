@@ -3,10 +3,6 @@
 import os
 
 
-class UserError(ValueError):
-    """Bad input, in one line that names the file or key and says what to do; the command prints it and exits 2."""
-
-
 def shown(name: str | os.PathLike) -> str:
     """Return a name as it may be printed on one line of any terminal.
 
@@ -14,3 +10,13 @@ def shown(name: str | os.PathLike) -> str:
     name that is not UTF-8, which Python keeps as surrogates.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in os.fspath(name))
+
+
+class UserError(ValueError):
+    """Bad input, in one line that names the file or key and says what to do; the command prints it and exits 2.
+
+    Names of the user's in it are as `shown` has them.
+    """
+
+    def __init__(self, told: str):
+        super().__init__(shown(told))

@@ -124,7 +124,7 @@ class Trained(Model):
         self,
         query: Images | None = None,
         images: Images | None = None,
-        count: int = 8,
+        count: int | None = None,
         *,
         queries: int = 8,
         limit: int | None = None,
@@ -135,7 +135,7 @@ class Trained(Model):
           query: images, of which at most `queries` are asked for, evenly spread; None for some of those searched.
           images: what is searched: the text of a source, as `data.source` has it, of one with a test split that; or
             images in a list or an array. By default the run's test source, else its training source.
-          count: neighbours of each query, itself not among them.
+          count: neighbours of each query, itself not among them; by default 8, or as many as there are.
           limit: search at most so many images, evenly spread.
 
         Raises:
@@ -146,7 +146,8 @@ class Trained(Model):
         asked = None if query is None else inputs.gather(query, "query")
         source = self._searched(images)
         chosen = pick_evenly(len(source), limit)
-        search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
+        if count is not None:
+            search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
         if asked is not None:
             asked, pixels = self._readable(asked._replace(items=picked(asked.items, queries)), "query")
         gallery = search.encode(self.method, self.variables, source, chosen)

@@ -46,6 +46,10 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdi
     # What lies in the run's own folder is written anew.
     assert main.main(named[:2]) == 0
     capsys.readouterr()
+    # Before any work.
+    (tmp_path / "file").write_text("")
+    assert main.main(["evaluate", "--workdir=nowhere", f"--out={tmp_path / 'file' / 'y.json'}"]) == 2
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
     assert main.main(["evaluate", f"--workdir={workdir}", f"--source={tmp_path / 'none'}"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
 

@@ -213,7 +213,7 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
         ([query, few, f"--source={tmp_path / 'empty'}"], "empty: no images found"),
         ([query, few, f"--source={tmp_path / 'torn'}"], "torn: none of its 1 images can be read .*0.png: not an"),
         ([query, few, f"--source={tmp_path / 'pair'}"], "holds image pairs"),
-        ([query], r"--count=8 is more than the 4 images of .*set/test that are searched"),
+        ([query, "--count=8"], r"--count=8 is more than the 4 images of .*set/test that are searched"),
         ([query, "--count=3", "--images=2"], "--count=3 is more than the 2 images of"),
         ([own, "--count=4"], "--count=4 is more than the 3 other images of"),
         (["--count=4"], "--count=4 is more than the 3 other images of"),
@@ -240,6 +240,14 @@ def test_files_that_are_there_are_replaced_only_when_asked_to(tmp_path, monkeypa
     assert main.main(["search", f"--workdir={tmp_path / 'run'}"]) == 2
     line = "uit: search.png is there already: name another place, or replace by --overwrite\n"
     assert capsys.readouterr().err == line
+
+
+def test_of_fewer_images_than_are_found_by_default_all_are(tmp_path, opened):
+    paint_set(tmp_path / "set", count=2)
+    assert uit(tmp_path, f"--query={paint(tmp_path / 'q.png', (200, 30, 60))}") == 0
+    assert [len(each["neighbours"]) for each in found(tmp_path)["queries"]] == [4]
+    assert uit(tmp_path) == 0
+    assert {len(each["neighbours"]) for each in found(tmp_path)["queries"]} == {3}
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monkeypatch, capsys):

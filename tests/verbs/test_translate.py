@@ -318,6 +318,8 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, capsys):
         ([there, f"--interpolate={tmp_path / 'no.png'},own", out], "no.png'"),
         ([there, f"--interpolate=own,{tmp_path / 'torn.png'}", out], "torn.png cannot be read"),
         ([there, "--interpolate=own", out], "two image files, or own and one, with a comma"),
+        ([there, "--domain=0", f"--out={tmp_path / 'x.gif'}"], "x.gif: no .gif can be written of "),
+        ([there, "--domain=0", f"--out={tmp_path / 'x.mp4'}"], "x.mp4: no .mp4 can be written of "),
         ([there, "--domain=0", f"--out={tmp_path / 'file'}"], "is a file"),
         ([there, "--domain=0", f"--out={tmp_path / 'file' / 'below'}"], "is a file"),
         ([there, "--domain=0", f"--out={tmp_path}"], "c.png is one of the files that are read"),

@@ -26,6 +26,7 @@ from uit_jax.types import PyTree
 PROTOCOL = "largest cosine of the style codes, by the weights kept for inference, images resized to the model's size"
 _CHUNK = 256
 _READERS = 4
+_COUNT = 8
 
 
 class Searched(Protocol):
@@ -204,9 +205,13 @@ def from_gallery(gallery: Gallery, count: int) -> Queries:
     return Queries(names, [gallery.image(row) for row in rows], gallery.codes[rows], itself)
 
 
-def nearest(queries: Queries, gallery: Gallery, count: int) -> Found:
-    """Find the `count` nearest images of each query. Raises UserError where there are not so many."""
+def nearest(queries: Queries, gallery: Gallery, count: int | None = None) -> Found:
+    """Find the `count` nearest images of each query, by default 8 or as many as there are.
+
+    Raises UserError where there are not so many, or none.
+    """
     others = int((~queries.itself).sum(1).min())
+    count = min(_COUNT, max(others, 1)) if count is None else count
     check_count(count, others, gallery.source, beside=bool(queries.itself.any()))
     return Found(queries, gallery, *retrieval.nearest(queries.codes, gallery.codes, count, barred=queries.itself))
 

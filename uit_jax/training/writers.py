@@ -1,12 +1,15 @@
 """What a run writes for people: metrics as JSON lines and TensorBoard events, pictures as PNG files."""
 
 import contextlib
+import errno
 import functools
 import io
 import json
+import os
+import shutil
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from uit_jax.images import pictures
 from uit_jax.paths import PathLike, as_path, is_remote, on_disk
 
 _PATIENCE = 60  # seconds that a line of metrics may wait before it is written to a bucket
+
+_ROOM = 2**18  # bytes that must be free for a record
 
 
 class Writers:
@@ -69,7 +74,7 @@ class Writers:
             return
         line = json.dumps({"step": step, **record}) + "\n"
         if not is_remote(self._workdir):
-            with open(self._workdir / "metrics.jsonl", "a") as file:
+            with _written(path := self._workdir / "metrics.jsonl"), open(path, "a") as file:
                 file.write(line)
         else:
             self._lines += line
@@ -80,8 +85,9 @@ class Writers:
     def scalars(self, step: int, record: Mapping[str, Any]) -> None:
         """Write numbers to TensorBoard alone."""
         if self._events is not None:
-            self._events.write_scalars(step, {k: v for k, v in record.items() if isinstance(v, int | float)})
-            self._events.flush()
+            with _written(self._tb):
+                self._events.write_scalars(step, {k: v for k, v in record.items() if isinstance(v, int | float)})
+                self._events.flush()
 
     def pictures(self, step: int, grids: Mapping[str, np.ndarray]) -> None:
         """Write uint8 [H, W, C] grids to images/NAME_STEP.png."""
@@ -90,7 +96,8 @@ class Writers:
         for name, grid in grids.items():
             pictures.save(self._workdir / "images" / f"{name}_{step:08d}.png", grid)
         if self._events is not None:
-            self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
+            with _written(self._tb):
+                self._events.write_images(step, {name: grid[None] for name, grid in grids.items()})
 
     def flush(self) -> None:
         """Write to a bucket what is kept here; to be called before a checkpoint. Raises UserError."""
@@ -104,7 +111,8 @@ class Writers:
     def close(self) -> None:
         with self._copied:
             if self._events is not None:
-                self._events.close()
+                with _written(self._tb):
+                    self._events.close()
             self.flush()
 
     def _flush_lines(self) -> None:
@@ -115,6 +123,23 @@ class Writers:
         self._lines, self._flushed = "", time.monotonic()
 
 
+@contextlib.contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise what a full disk or a forbidden place surfaces as, TensorFlow's errors too, as a UserError with the path.
+
+    Raises:
+      UserError: it could not be written.
+    """
+    try:
+        # TensorFlow would say much before its error comes back.
+        if path.parent.exists() and shutil.disk_usage(path.parent).free < _ROOM:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        yield
+    # clu raises what went wrong in its thread as errors of its own, with TensorFlow's many lines.
+    except Exception as error:
+        why = getattr(error, "strerror", None) or " ".join(str(error).split())
+        why = os.strerror(errno.ENOSPC) if os.strerror(errno.ENOSPC) in why else why[:200]
+        raise UserError(f"{path} cannot be written: {why}") from error
 def _up_to(step: int, lines: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
     """Return the lines of metrics.jsonl up to the last record of at most `step`, and which of them are none, from 1.
 

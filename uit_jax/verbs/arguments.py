@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from uit_jax.errors import UserError
+from uit_jax.files import check_writable
 from uit_jax.images import encode
 from uit_jax.paths import PathLike, as_path
 
@@ -68,13 +69,15 @@ def picture_path(option: str, name: PathLike) -> Path:
     """Return the path of a picture to write. Raises UserError where its name is that of none."""
     path = as_path(name)
     if not encode.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
-        raise UserError(f"{option}={path}: give the name of a picture, such as {path}.png")
+        raise UserError(f"{option}={path}: give the name of a picture, such as {path.with_suffix('.png')}")
+    check_writable(path.parent, option)
     return path
 
 
 def json_path(option: str, name: PathLike) -> Path:
-    """Return the path of a JSON file to write. Raises UserError where it is a folder's."""
+    """Return the path of a JSON file to write. Raises UserError where it is a folder's, or nothing can be written."""
     path = as_path(name)
     if path.is_dir():
         raise UserError(f"{option}={path} is a folder; give the name of a .json file")
+    check_writable(path.parent, option)
     return path

@@ -7,7 +7,7 @@ beside it. An image of the source that is the query itself is left out of its ne
 import argparse
 
 from uit_jax import __version__, runs
-from uit_jax.files import check_places, check_writable, find_images, shown, write_json
+from uit_jax.files import check_places, find_images, shown, write_json
 from uit_jax.images import pictures
 from uit_jax.verbs.arguments import add_overwrite, json_path, parser_of_run, picture_path, positive
 
@@ -18,8 +18,6 @@ def main(argv: list[str]) -> int:
     places = [picture] if args.json is None else [picture, json_path("--json", args.json)]
     query = None if args.query is None else find_images(args.query)
     check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
-    for place in places:
-        check_writable(place.parent, "--out or --json")
     run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
     pictures.save(
@@ -43,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what to search, as in config.data.source; of one with a test split that (default: the run's test source,"
         " else its training source)",
     )
-    parser.add_argument("--count", type=positive, default=8, help="neighbours of each query (default: 8)")
+    parser.add_argument("--count", type=positive, help="neighbours of each query (default: 8, or as many as there are)")
     parser.add_argument("--images", type=positive, help="search at most so many images of the source, evenly spread")
     parser.add_argument("--out", default="search.png", help="the picture to write (default: search.png)")
     parser.add_argument("--json", help="a JSON file to write beside it")

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from uit_jax import runs
 from uit_jax.errors import UserError
-from uit_jax.files import check_places, check_readable, check_writable, find_images, shown
+from uit_jax.files import ARRAYS, PICTURES, check_places, check_readable, check_writable, find_images, shown
 from uit_jax.images import encode, pictures, video
 from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
@@ -148,6 +148,9 @@ def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, 
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"--out={out} is a file; give a folder" + ("" if content.is_dir() else ", or a name.png"))
+        if not out.exists() and out.suffix.lower() in PICTURES | ARRAYS | set(video.SUFFIXES):
+            other_name = "a folder" if content.is_dir() else out.with_suffix(other)
+            raise UserError(f"--out={out}: no {out.suffix} can be written of {content}; give {other_name}")
         root = content if content.is_dir() else content.parent
         relative = [source.relative_to(root) for source in sources]
         fits = [encode.holds(path.suffix, channels, depth) for path in relative]
