@@ -6,7 +6,7 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, sampled, shapes, weights, zeros
 from uit_jax import methods
-from uit_jax.convert import cyclegan
+from uit_jax.convert.pooled import CYCLEGAN as cyclegan
 from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
 from uit_jax.nn.patchgan import PatchDiscriminator
@@ -98,7 +98,7 @@ def test_settings_are_read_from_the_shapes():
         assert read.items() <= READ.items() and len(read) == 1 + sides
 
 
-@pytest.mark.parametrize("network", cyclegan.LEARNERS)
+@pytest.mark.parametrize("network", cyclegan.learners)
 def test_a_file_of_another_kind_has_no_settings(network):
     with pytest.raises(UserError, match=f"checkpoint's {network} is none of CycleGAN's.* fc.weight"):
         cyclegan.settings({network: {"fc.weight": np.zeros((2, 2))}})

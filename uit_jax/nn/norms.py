@@ -84,8 +84,18 @@ def per_channel(values: Array) -> Array:
     return values[None, None, None, :]
 
 
+def leaves_bias(kind: str) -> bool:
+    """Say whether a convolution before a norm of this kind has a bias.
+
+    A norm that subtracts a mean makes it needless; the published code drops it for all but instance norms.
+    """
+    return kind in ("instance", "affine")
+
+
 class Norm(nn.Module):
-    """The norm of this kind: "instance" calls `normalize`, "batch" has statistics of its own, "none" does nothing."""
+    """The norm of this kind: "instance" calls `normalize`, "affine" also scales and shifts what comes of it, by weights
+    of its own, "batch" has statistics of its own, "none" does nothing.
+    """
 
     kind: str
     gain: float = 0.02
@@ -95,8 +105,12 @@ class Norm(nn.Module):
     def __call__(self, x: Array, normalize: Callable = instance_norm, train: bool = False) -> Array:
         if self.kind == "instance":
             return normalize(x)
+        scale = functools.partial(_around_one, deviation=self.gain)
+        if self.kind == "affine":
+            weight = self.param("scale", scale, x.shape[-1:])
+            bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+            return (normalize(x).astype(jnp.float32) * per_channel(weight) + per_channel(bias)).astype(x.dtype)
         if self.kind == "batch":
-            scale = functools.partial(_around_one, deviation=self.gain)
             return BatchNorm(self.axis_name, scale_init=scale, name="batch")(x, train=train)
         return x
 

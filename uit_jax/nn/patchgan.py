@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn.convs import Conv, initializer
-from uit_jax.nn.norms import Norm
+from uit_jax.nn.norms import Norm, leaves_bias
 from uit_jax.nn.resampling import blur_down
 from uit_jax.types import Array
 
@@ -40,7 +40,7 @@ class PatchDiscriminator(nn.Module):
             x = self._conv(
                 self.width * min(2 ** min(index, self.layers), 8),
                 stride=2 if halves and not self.antialias else 1,
-                use_bias=index == 0 or self.norm == "instance",
+                use_bias=index == 0 or leaves_bias(self.norm),
                 name=f"conv_{index}",
             )(x)
             if index > 0:
@@ -68,7 +68,7 @@ class PixelDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         options = dict(kernel_init=initializer(self.initializer, self.gain), dtype=self.dtype)
-        inner = options | dict(use_bias=self.norm == "instance")
+        inner = options | dict(use_bias=leaves_bias(self.norm))
         x = nn.leaky_relu(Conv(self.width, 1, **options, name="conv_0")(x.astype(self.dtype)), 0.2)
         x = Conv(2 * self.width, 1, **inner, name="conv_1")(x)
         x = Norm(self.norm, self.gain, self.axis_name, name="norm_1")(x, train=train)
