@@ -1,6 +1,5 @@
 """Computes with our CycleGAN what a golden file of the published code records, from equal weights and images."""
 
-import dataclasses
 import functools
 
 import jax
@@ -142,7 +141,7 @@ class Runner:
         """The phase that trains."""
         return self.method.phase(0)
 
-    def steps(self):
+    def steps(self, prefix: str = "steps"):
         """Run the method's own update on views made here."""
         m, state, losses, found = self.manifest, self.start, [], {}
         update = jax.jit(functools.partial(self.method.update, phase=self.phase))
@@ -152,35 +151,26 @@ class Runner:
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}"), **tosses}
             before = state
             state, metrics = update(state, views)
-            terms = (self.columns[key] for key in m["steps.losses.columns"])
+            terms = (self.columns[key] for key in m[f"{prefix}.losses.columns"])
             losses.append([self.weights.get(term.split("/")[1].split("_")[0], 1) * metrics[term] for term in terms])
-            if step == 0:
-                gradients = self.gradients(before, views)
+            if step == 0 and prefix == "steps":
+                gradients = self.gradients(state)
                 for network in m["totals.columns"]:
                     learner = self.published.learners[network]
                     found[f"step0.gradnorm.{network}"] = self.norms(network, gradients[learner])
                     change = self.change(before, state, learner)
                     found[f"step0.delta_l2.{network}"] = self.norms(network, change)
                 found["step0.delta_l2.total"] = self.totals(before, state)
-        found["steps.delta_l2.total"] = self.totals(self.start, state)
+        found[f"{prefix}.delta_l2.total"] = self.totals(self.start, state)
         zero = jax.tree.map(jnp.zeros_like, state)
         found["steps.params.l2"] = self.totals(zero, state)
-        return found | {"steps.losses": np.array(losses, np.float64)}
+        return found | {f"{prefix}.losses": np.array(losses, np.float64)}
 
-    def gradients(self, state, views) -> dict:
-        """Return every learner's gradient: the step that plain gradient descent at a rate of 1 takes, turned round.
-
-        The discriminators learn from translations made before the generators move, so that one step tells all.
-        """
-        sgd, method = optax.sgd(1.0), self.method
-        networks = {name: network._replace(optimizer=sgd) for name, network in method.networks.items()}
-        plain = type("Plain", (type(method),), {"networks": networks})(
-            **{field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-        )
-        learners = {name: each.replace(opt_state=sgd.init(each.params)) for name, each in state.learners.items()}
-        update = jax.jit(functools.partial(plain.update, phase=self.phase))
-        after, _ = update(state.with_learners(learners), views)
-        return {name: self.change(after, state, name) for name in learners}
+    def gradients(self, after) -> dict:
+        """Return every learner's gradient of the first step, to which Adam's average is in proportion then."""
+        share = 1 - self.manifest["betas"][0]
+        averages = {name: optax.tree_utils.tree_get(each.opt_state, "mu") for name, each in after.learners.items()}
+        return jax.tree.map(lambda average: average / share, averages)
 
     @staticmethod
     def change(before, after, learner: str):

@@ -80,7 +80,7 @@ def discriminator_names(variables: PyTree, antialias: bool) -> Named:
 
 def _norm_names(variables: PyTree, theirs: str, ours: str) -> Named:
     """Yield the entries of a norm if it has any."""
-    if has(variables["params"], (ours, "scale")):
+    if has(variables["params"], (*ours.split("/"), "scale")):
         yield from affine(theirs, ours)
     yield from batch_norm(variables, theirs, f"{ours}/batch")
 

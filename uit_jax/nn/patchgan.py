@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn.convs import Conv, initializer
-from uit_jax.nn.norms import Norm, leaves_bias
+from uit_jax.nn.norms import Norm, leaves_bias, widened
 from uit_jax.nn.resampling import blur_down
 from uit_jax.types import Array
 
@@ -48,7 +48,7 @@ class PatchDiscriminator(nn.Module):
                 x = norm(x, train=train)
             x = nn.leaky_relu(x, 0.2)
             x = blur_down(x) if halves and self.antialias else x
-        return self._conv(1, name="logits")(x).astype(jnp.float32)
+        return widened(self._conv(1, name="logits")(x))
 
     def _conv(self, features: int, **options) -> Conv:
         kernel_init = initializer(self.initializer, self.gain)
@@ -73,4 +73,4 @@ class PixelDiscriminator(nn.Module):
         x = Conv(2 * self.width, 1, **inner, name="conv_1")(x)
         x = Norm(self.norm, self.gain, self.axis_name, name="norm_1")(x, train=train)
         x = nn.leaky_relu(x, 0.2)
-        return Conv(1, 1, **inner, name="logits")(x).astype(jnp.float32)
+        return widened(Conv(1, 1, **inner, name="logits")(x))

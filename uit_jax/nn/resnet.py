@@ -206,4 +206,4 @@ class _Part:
 
 
 def _squash(x: Array) -> Array:
-    return jnp.tanh(x.astype(jnp.float32))
+    return jnp.tanh(norms.widened(x))
