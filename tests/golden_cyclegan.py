@@ -50,7 +50,8 @@ class Runner:
         first = key.split(".")[0]
         if first.startswith(("G_", "D_", "real_")):
             return "networks"
-        return {"loss": "losses", "stats": "losses", "lr_multiplier": "schedule"}.get(first, first.replace("step0", "steps"))
+        groups = {"loss": "losses", "stats": "losses", "lr_multiplier": "schedule", "step0": "steps"}
+        return groups.get(first, first)
 
     def compute(self, group: str) -> dict[str, np.ndarray]:
         """Return the values of all keys of a group."""

@@ -106,8 +106,10 @@ class Runner(golden_cyclegan.Runner):
         fields = {field.name: getattr(self.method, field.name) for field in dataclasses.fields(self.method)}
         wide = type("Wide", (type(self.method),), {"dtype": property(lambda _: jnp.float64)})(**fields | settings)
         runner = golden_cyclegan.Runner.__new__(type(self))
-        runner.__dict__.update(self.__dict__, method=wide, start=self.start)
+        runner.__dict__.update(self.__dict__, method=wide)
         with jax.enable_x64(True):
+            memory = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), self.start.memory)
+            runner.start = self.start.replace(memory=memory)
             return golden_cyclegan.Runner.steps(runner, prefix)
 
     def steps_cycle(self):

@@ -10,7 +10,15 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import golden_cut, golden_cyclegan, golden_distancegan, golden_gcgan, golden_sincut, golden_tunit, golden_views
+from tests import (
+    golden_cut,
+    golden_cyclegan,
+    golden_distancegan,
+    golden_gcgan,
+    golden_sincut,
+    golden_tunit,
+    golden_views,
+)
 
 RUNNERS = {
     "tunit": golden_tunit.Runner,

@@ -11,15 +11,12 @@ import jax.numpy as jnp
 
 from uit_jax.losses import reconstruction
 from uit_jax.method import Network, Phase
-from uit_jax.methods.pooled import PooledMethod
+from uit_jax.methods.pooled import ROUTES, PooledMethod
 from uit_jax.nn.patchgan import PatchDiscriminator
 from uit_jax.nn.resnet import ResNetGenerator
 from uit_jax.settings import setting
 from uit_jax.state import TrainState, named
 from uit_jax.types import Array, Batch, Metrics, PyTree
-
-# The translators: from which side to which, and which one comes back.
-ROUTES = (("a", "b", "generator_ab", "generator_ba"), ("b", "a", "generator_ba", "generator_ab"))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,7 @@ from uit_jax.losses import distances, reconstruction
 from uit_jax.memory import moments
 from uit_jax.memory.moments import Moments
 from uit_jax.method import Network, Phase, require
-from uit_jax.methods.cyclegan import ROUTES
-from uit_jax.methods.pooled import PooledMethod
+from uit_jax.methods.pooled import ROUTES, PooledMethod
 from uit_jax.nn.patchgan import PatchDiscriminator
 from uit_jax.nn.resnet import ResNetGenerator
 from uit_jax.settings import LinearDecay, setting
@@ -43,14 +42,14 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DistanceGAN(PooledMethod):
-    """DistanceGAN's hyper-parameters; the defaults are the published code's at 256 px, with horses' and zebras' steps."""
+    """DistanceGAN's hyper-parameters; the defaults are the published code's at 256 px, for horses and zebras."""
 
     distance_weight: float = setting(1.0, "of keeping distances (Eq. 4)", low=0)
     cycle_weight: float = setting(0.0, "of the cycles A-B-A and B-A-B; 10 in the paper's runs with both", low=0)
     both_ways: bool = setting(True, "whether B to A is learned too; without cycles the directions share nothing")
     normalize: bool = setting(True, "whether distances are measured in their domain's standard deviations")
-    measuring_steps: int = setting(900, "iterations at the start in which distances are measured and nothing learns", low=0)
-    measuring_reach: int = setting(8, "earlier batches that each batch is compared with then; all in the published code", low=1)
+    measuring_steps: int = setting(900, "first iterations, in which distances are measured and nothing learns", low=0)
+    measuring_reach: int = setting(8, "earlier batches that each batch is compared with in them", low=1)
     schedule: LinearDecay = LinearDecay(67_367, 66_033)
 
     def rules(self):
@@ -134,7 +133,9 @@ class DistanceGAN(PooledMethod):
         found = self.apart(collectives.gather(images, axis_name))
         if measured is None:
             return found
-        return (found - measured.moments.mean) / jnp.maximum(measured.moments.deviation, 1e-6)
+        deviation = measured.moments.deviation
+        # Images that are all the same distance apart have no scale of their own.
+        return (found - measured.moments.mean) / jnp.where(deviation > 1e-6, deviation, 1.0)
 
     def apart(self, images: Array) -> Array:
         """Return the distances of a batch [B, H, W, C]."""

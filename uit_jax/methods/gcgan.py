@@ -30,10 +30,10 @@ TURNS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GcGAN(PooledMethod):
-    """GcGAN's hyper-parameters; the defaults are the published code's at 256 px, with horses' and zebras' steps."""
+    """GcGAN's hyper-parameters; the defaults are the published code's at 256 px, the generator shared."""
 
     load_size: int = changed(PairMethod, "load_size", 288)
-    turn: str = setting("rotation", "what is done to the image: 90 degrees clockwise, or upside down", choices=tuple(TURNS))
+    turn: str = setting("rotation", "of the image: by 90 degrees clockwise, or upside down", choices=tuple(TURNS))
     shared: bool = setting(True, "whether one generator translates both frames, or the turned one has its own")
     consistency_weight: float = setting(20.0, "of turning and translating in either order (Eq. 4)", low=0)
     identity_weight: float = setting(5.0, "of keeping what is in the wanted domain already", low=0)

@@ -9,7 +9,6 @@ import functools
 from collections.abc import Callable, Mapping
 
 import jax
-import jax.numpy as jnp
 
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial
@@ -19,6 +18,9 @@ from uit_jax.nn import patchgan, resnet
 from uit_jax.settings import Adam, LinearDecay, setting
 from uit_jax.state import TrainState, descend, named
 from uit_jax.types import Array, Batch, Metrics, PyTree
+
+# Translators of both directions: from which side to which, and which one comes back.
+ROUTES = (("a", "b", "generator_ab", "generator_ba"), ("b", "a", "generator_ba", "generator_ab"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +105,8 @@ class PooledMethod(PairMethod):
         opponents = {name: each for name, each in state.learners.items() if name not in players}
 
         def judge(name: str, images: Array) -> Array:
-            return self.objective(self.apply(f"discriminator_{name}", opponents[f"discriminator_{name}"].params, images), 1.0)
+            name = f"discriminator_{name}"
+            return self.objective(self.apply(name, opponents[name].params, images), 1.0)
 
         def translation_loss(params):
             loss, found = translate(params, judge)
