@@ -1,4 +1,4 @@
-"""GcGAN: Geometry-Consistent Generative Adversarial Networks for One-Sided Unsupervised Domain Mapping (Fu et al., 2019).
+"""GcGAN: Geometry-Consistent GANs for One-Sided Unsupervised Domain Mapping (Fu et al., CVPR 2019).
 
     uit train --config=configs/gcgan.py:horse2zebra --config.data.source=PATH --workdir=runs/gcgan
     uit translate --workdir=runs/gcgan --content=IMAGES --out=translated

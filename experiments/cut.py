@@ -43,8 +43,8 @@ _IDENTITY = (
     " by default; without would be --config.method.identity_weight=0"
 )
 _TURN = (
-    "the paper tells neither turn nor generators of this row: by 90 degrees, and as GcGAN's authors have it, a generator"
-    " for each frame of horses and zebras, one for both of the others, Cityscapes at 128 px"
+    "the paper tells neither turn nor generators: by 90 degrees, and as GcGAN's authors have it, a generator"
+    " for each frame of horses and zebras, one for both elsewhere, Cityscapes at 128 px"
 )
 _DIRECTIONS = "the paper does not say whether both directions were trained; without cycles they share nothing"
 _WEIGHT = (

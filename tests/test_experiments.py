@@ -60,8 +60,8 @@ def test_every_row_can_be_initialised():
     seen = {}
     shapeless = (
         "labelled_share labels.share labels.steps labels.cycle_steps average_start schedule.constant_steps"
-        " schedule.decay_steps measuring_steps patches patches.count nce_weight nce_trains_decoder view.degrees view.translate"
-        " view.shear view.crop_sides r1.weight"
+        " schedule.decay_steps measuring_steps patches patches.count nce_weight nce_trains_decoder view.degrees"
+        " view.translate view.shear view.crop_sides r1.weight"
     ).split()
     for name, row in OURS:
         config = row.config()
