@@ -8,6 +8,8 @@ from experiments.rows import DataSet, Metric, Paper, Row, Table
 CONFIG = "configs/cut.py"
 SINGLE = "configs/sincut.py"
 CYCLEGAN = "configs/cyclegan.py"
+GCGAN = "configs/gcgan.py"
+DISTANCEGAN = "configs/distancegan.py"
 
 _CYCLEGAN = "tfds:cycle_gan/{0}, or {0} of CycleGAN's data sets"
 DATA_SETS = {
@@ -40,6 +42,11 @@ _IDENTITY = (
     "the paper does not say whether CycleGAN was trained with the identity term: with it, as its published code has it"
     " by default; without would be --config.method.identity_weight=0"
 )
+_TURN = (
+    "the paper tells neither turn nor generators: by 90 degrees, and as GcGAN's authors have it, a generator"
+    " for each frame of horses and zebras, one for both elsewhere, Cityscapes at 128 px"
+)
+_DIRECTIONS = "the paper does not say whether both directions were trained; without cycles they share nothing"
 _WEIGHT = (
     "the paper does not say what the contrastive loss weighs in this ablation: 10, as its Section 3 has it without"
     " identity; 1 would be --config.method.nce_weight=1"
@@ -68,8 +75,10 @@ def _table1() -> tuple[Row, ...]:
         "cat2dog": dict(fid=4),
         "horse2zebra": dict(fid=5, seconds=6, gigabytes=7),
     }
-    recipes = {"CUT": f"{CONFIG}:", "FastCUT": f"{CONFIG}:fastcut,", "CycleGAN": f"{CYCLEGAN}:"}
-    notes = {"CUT": (_BEST,), "FastCUT": (_BEST,), "CycleGAN": (_IDENTITY,)}
+    recipes = {"CUT": f"{CONFIG}:", "FastCUT": f"{CONFIG}:fastcut,", "CycleGAN": f"{CYCLEGAN}:", "GcGAN": f"{GCGAN}:"}
+    recipes |= {"DistanceGAN": f"{DISTANCEGAN}:", "SelfDistance": f"{DISTANCEGAN}:self,"}
+    notes = {"CUT": (_BEST,), "FastCUT": (_BEST,), "CycleGAN": (_IDENTITY,), "GcGAN": (_TURN,)}
+    notes |= dict.fromkeys(("DistanceGAN", "SelfDistance"), (_DIRECTIONS,))
     return tuple(
         Row(
             f"{data}-{method.lower()}",

@@ -1,6 +1,5 @@
 """Computes with our CycleGAN what a golden file of the published code records, from equal weights and images."""
 
-import dataclasses
 import functools
 
 import jax
@@ -11,7 +10,7 @@ import optax
 from tests import golden_tunit
 from tests.golden_recipe import images, normal, weight
 from uit_jax import methods, optimizers
-from uit_jax.convert import cyclegan as convert
+from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.convert.tensors import flatten
 from uit_jax.losses import adversarial
 from uit_jax.memory import image_pool
@@ -33,6 +32,9 @@ COLUMNS = {
 class Runner:
     """The networks and steps of one golden file; sizes and widths come from its manifest."""
 
+    published = CYCLEGAN
+    columns = COLUMNS
+
     def __init__(self, manifest, arrays):
         self.manifest, self.salt = manifest, manifest["salt"]
         self.batch, self.size, self.stride = manifest["batch"], manifest["img_size"], manifest["out_stride"]
@@ -45,9 +47,11 @@ class Runner:
     @staticmethod
     def group(key: str) -> str:
         """Return what is computed together: the networks, the losses, the schedule, or the training steps."""
-        return {"G_A": "networks", "G_B": "networks", "D_A": "networks", "D_B": "networks", "loss": "losses"}.get(
-            key.split(".")[0], "schedule" if key == "lr_multiplier" else "steps"
-        )
+        first = key.split(".")[0]
+        if first.startswith(("G_", "D_", "real_")):
+            return "networks"
+        groups = {"loss": "losses", "stats": "losses", "lr_multiplier": "schedule", "step0": "steps"}
+        return groups.get(first, first)
 
     def compute(self, group: str) -> dict[str, np.ndarray]:
         """Return the values of all keys of a group."""
@@ -69,23 +73,28 @@ class Runner:
     def method(self):
         m = self.manifest
         assert m["lambda_A"] == m["lambda_B"]
+        identity = m["lambda_A"] * m["lambda_identity"]
+        return self.build("cyclegan", cycle_weight=m["lambda_A"], identity_weight=identity)
+
+    def build(self, name: str, **settings):
+        """Build a method of the manifest's sizes, networks and optimiser."""
+        m = self.manifest
         return methods.build(
-            "cyclegan",
+            name,
             image_size=self.size,
             load_size=self.size,
             generator={"width": m["ngf"], "blocks": m["n_blocks"]},
             discriminator={"width": m["ndf"]},
             gan_loss=m["gan_mode"],
-            cycle_weight=m["lambda_A"],
-            identity_weight=m["lambda_A"] * m["lambda_identity"],
             pool_size=m["pool_size"],
             adam={"learning_rate": m["lr"], "b1": m["betas"][0], "b2": m["betas"][1]},
+            **settings,
         )
 
     @functools.cached_property
     def start(self):
         state = jax.jit(self.method.init, static_argnums=1)(jax.random.key(0), self.batch)
-        return convert.import_state(flatten(self.state_dicts), state)
+        return self.published.import_state(flatten(self.state_dicts), state)
 
     def networks(self):
         """Return the networks' outputs and, of G_A, what its layers give, under the published modules' numbers."""
@@ -98,13 +107,13 @@ class Runner:
         drawn, features = jax.jit(functools.partial(module.apply, taps=taps))(learners["generator_ab"].variables, a)
         found = {f"G_A.feat{tap}.absmean_c": jnp.abs(maps).mean((1, 2)) for tap, maps in features.items()}
         found["G_A.out"] = drawn[:, :: self.stride, :: self.stride]
+        found["G_B.out"] = self.out("G_B", b)[:, :: self.stride, :: self.stride]
+        return found | {"D_A.out": self.out("D_A", b), "D_B.out": self.out("D_B", a)}
 
-        def out(name, images):
-            return jax.jit(self.method.apply, static_argnums=0)(name, learners[name].params, images)
-
-        found["G_B.out"] = out("generator_ba", b)[:, :: self.stride, :: self.stride]
-        found["D_A.out"], found["D_B.out"] = out("discriminator_b", b), out("discriminator_a", a)
-        return found
+    def out(self, network: str, images):
+        """Return what a network makes of images at the start."""
+        name = self.published.learners[network]
+        return jax.jit(self.method.apply, static_argnums=0)(name, self.start.learners[name].params, images)
 
     def losses(self):
         logits = jnp.asarray(normal(self.salt + "logit", (self.batch, 6, 5, 1)))
@@ -117,47 +126,52 @@ class Runner:
         rate = optimizers.linear_decay(
             1.0, constant_steps=about["n_epochs"], decay_steps=about["n_epochs_decay"], lead=about["epoch_count"]
         )
-        return {"lr_multiplier": [rate(epoch) for epoch in range(about["n_epochs"] + about["n_epochs_decay"])]}
+        return self.multipliers(rate, about["n_epochs"] + about["n_epochs_decay"])
 
-    def steps(self):
+    @staticmethod
+    def multipliers(rate, epochs: int) -> dict[str, list]:
+        return {"lr_multiplier": [rate(epoch) for epoch in range(epochs)]}
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """What the file's terms carry."""
+        return {name: getattr(self.method, f"{name}_weight") for name in ("cycle", "identity")}
+
+    @property
+    def phase(self):
+        """The phase that trains."""
+        return self.method.phase(0)
+
+    def steps(self, prefix: str = "steps"):
         """Run the method's own update on views made here."""
         m, state, losses, found = self.manifest, self.start, [], {}
-        weights = {"cycle": m["lambda_A"], "identity": m["lambda_A"] * m["lambda_identity"]}
-        update = jax.jit(functools.partial(self.method.update, phase=self.method.phase(0)))
+        update = jax.jit(functools.partial(self.method.update, phase=self.phase))
         none = image_pool.Tosses(np.zeros(self.batch, np.float32), np.zeros(self.batch, np.int32))
-        tosses = {"tosses_a": none, "tosses_b": none}
+        tosses = {f"tosses_{name}": none for name in self.method.judged}
         for step in range(self.iterations):
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}"), **tosses}
             before = state
             state, metrics = update(state, views)
-            terms = (COLUMNS[key] for key in m["steps.losses.columns"])
-            losses.append([weights.get(term.split("/")[1], 1) * metrics[term] for term in terms])
-            if step == 0:
-                gradients = self.gradients(before, views)
-                for network, learner in convert.LEARNERS.items():
+            terms = (self.columns[key] for key in m[f"{prefix}.losses.columns"])
+            losses.append([self.weights.get(term.split("/")[1].split("_")[0], 1) * metrics[term] for term in terms])
+            if step == 0 and prefix == "steps":
+                gradients = self.gradients(state)
+                for network in m["totals.columns"]:
+                    learner = self.published.learners[network]
                     found[f"step0.gradnorm.{network}"] = self.norms(network, gradients[learner])
                     change = self.change(before, state, learner)
                     found[f"step0.delta_l2.{network}"] = self.norms(network, change)
                 found["step0.delta_l2.total"] = self.totals(before, state)
-        found["steps.delta_l2.total"] = self.totals(self.start, state)
+        found[f"{prefix}.delta_l2.total"] = self.totals(self.start, state)
         zero = jax.tree.map(jnp.zeros_like, state)
         found["steps.params.l2"] = self.totals(zero, state)
-        return found | {"steps.losses": np.array(losses, np.float64)}
+        return found | {f"{prefix}.losses": np.array(losses, np.float64)}
 
-    def gradients(self, state, views) -> dict:
-        """Return every learner's gradient: the step that plain gradient descent at a rate of 1 takes, turned round.
-
-        The discriminators learn from translations made before the generators move, so that one step tells all.
-        """
-        sgd, method = optax.sgd(1.0), self.method
-        networks = {name: network._replace(optimizer=sgd) for name, network in method.networks.items()}
-        plain = type("Plain", (type(method),), {"networks": networks})(
-            **{field.name: getattr(method, field.name) for field in dataclasses.fields(method)}
-        )
-        learners = {name: each.replace(opt_state=sgd.init(each.params)) for name, each in state.learners.items()}
-        update = jax.jit(functools.partial(plain.update, phase=plain.phase(0)))
-        after, _ = update(state.with_learners(learners), views)
-        return {name: self.change(after, state, name) for name in learners}
+    def gradients(self, after) -> dict:
+        """Return every learner's gradient of the first step, to which Adam's average is in proportion then."""
+        share = 1 - self.manifest["betas"][0]
+        averages = {name: optax.tree_utils.tree_get(each.opt_state, "mu") for name, each in after.learners.items()}
+        return jax.tree.map(lambda average: average / share, averages)
 
     @staticmethod
     def change(before, after, learner: str):
@@ -165,7 +179,7 @@ class Runner:
 
     def totals(self, before, after) -> list[float]:
         """Return the norm of each network's change in the file's order."""
-        order = (convert.LEARNERS[network] for network in self.manifest["totals.columns"])
+        order = (self.published.learners[network] for network in self.manifest["totals.columns"])
         return [np.linalg.norm(self.flat(self.change(before, after, learner))) for learner in order]
 
     @staticmethod
@@ -174,7 +188,7 @@ class Runner:
 
     def norms(self, network: str, params) -> list[float]:
         """Return the norm of every parameter-shaped array in the file's order of names."""
-        exported = convert.export_network(network, {"params": params})
+        exported = self.published.export_network(network, {"params": params})
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
 
 

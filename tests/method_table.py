@@ -67,6 +67,9 @@ TINY = {
         schedule=dict(constant_steps=2, decay_steps=4),
     ),
     "cyclegan": PAIRS | dict(pool_size=3),
+    "gcgan": PAIRS | dict(pool_size=3),
+    "distancegan": PAIRS | dict(pool_size=3, measuring_steps=2, measuring_reach=1),
+    "selfdistance": PAIRS | dict(pool_size=3, measuring_steps=2, measuring_reach=1),
 }
 
 
@@ -83,6 +86,7 @@ PATCHWISE = (*TRANSLATOR, "patches")
 CLUIT = (*TRANSLATOR, "encoder")
 EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+TURNED = ("generator", "discriminator_b", "discriminator_turned")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
 CONFIGURATIONS = {
@@ -141,6 +145,20 @@ CONFIGURATIONS = {
         "no_pool": Configuration({"pool_size": 0, "identity_weight": 0.0, "target_channels": 1}, BOTH_WAYS),
         "bf16": Configuration({"precision": "bf16", "gan_loss": "wasserstein"}, BOTH_WAYS),
     },
+    "gcgan": {
+        "shared": Configuration({}, TURNED),
+        "apart": Configuration(
+            {"shared": False, "turn": "flip", "identity_weight": 0.0, "target_channels": 1, "precision": "bf16"},
+            (*TURNED, "generator_turned"),
+        ),
+    },
+    "distancegan": {
+        "both_ways": Configuration({"cycle_weight": 10.0}, BOTH_WAYS),
+        "one_way": Configuration(
+            {"both_ways": False, "normalize": False, "precision": "bf16"}, ("generator_ab", "discriminator_b")
+        ),
+    },
+    "selfdistance": {"both_ways": Configuration({}, BOTH_WAYS)},
 }
 # The configurations that gather what the other devices have: a memory that they share.
 SHARING = {
@@ -151,6 +169,9 @@ SHARING = {
     "fastcut": "external",
     "sincut": "external",
     "cyclegan": "pools",
+    "gcgan": "shared",
+    "distancegan": "both_ways",
+    "selfdistance": "both_ways",
 }
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
@@ -208,7 +229,8 @@ def phases(method: Method, steps: int = 12) -> tuple[Phase, ...]:
 
 def trained_by(name: str, configuration: str, phase: Phase) -> set[str]:
     """Return the learners that a phase trains."""
-    return set(CONFIGURATIONS[name][configuration].trains) if getattr(phase, "translates", True) else {"guide"}
+    trains = set(CONFIGURATIONS[name][configuration].trains)
+    return trains if phase.translates else trains & {"guide"}
 
 
 def batch(size: int = 8, side: int = 8) -> dict:

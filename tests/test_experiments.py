@@ -36,6 +36,12 @@ def test_every_row_resolves_and_builds(name, row):
         assert shape == (128, 32, 100_000)
     elif name.endswith("sincut"):
         assert shape == (64, 1, 100_000)
+    elif config.method.name == "gcgan":
+        size, batch = (128, 12) if name.endswith("cityscapes-gcgan") else (256, 8)
+        assert shape == (size, batch, 200 * (max(row.data.pair) // batch))
+    elif config.method.name in ("distancegan", "selfdistance"):
+        epoch = max(row.data.pair) // 2
+        assert shape == (256, 2, min(900, epoch) + 200 * epoch)
     else:
         # Epochs are those of the larger domain.
         epochs = 200 if name.endswith(("fastcut", "cyclegan")) else 400
@@ -44,7 +50,8 @@ def test_every_row_resolves_and_builds(name, row):
         assert config.method.load_size == 286 and config.data.resample == "bicubic"
     assert config.seed == 1
     if "schedule" in config.method:
-        assert config.steps == config.method.schedule.constant_steps + config.method.schedule.decay_steps
+        measured = config.method.get("measuring_steps", 0)
+        assert config.steps - measured == config.method.schedule.constant_steps + config.method.schedule.decay_steps
 
 
 @pytest.mark.slow
@@ -53,8 +60,8 @@ def test_every_row_can_be_initialised():
     seen = {}
     shapeless = (
         "labelled_share labels.share labels.steps labels.cycle_steps average_start schedule.constant_steps"
-        " schedule.decay_steps patches patches.count nce_weight nce_trains_decoder view.degrees view.translate"
-        " view.shear view.crop_sides r1.weight"
+        " schedule.decay_steps measuring_steps patches patches.count nce_weight nce_trains_decoder view.degrees"
+        " view.translate view.shear view.crop_sides r1.weight"
     ).split()
     for name, row in OURS:
         config = row.config()
@@ -88,6 +95,17 @@ def check_sizes(name, config, state):
     if name.endswith("cyclegan"):
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
         assert counts == dict.fromkeys(generators, 11_378_179) | dict.fromkeys(discriminators, 2_764_737)
+        return
+    if config.method.name == "gcgan":
+        generators = ["generator"] if config.method.shared else ["generator", "generator_turned"]
+        if config.data.image_size == 256:
+            assert [counts[each] for each in generators] == [11_378_179] * len(generators)
+        assert [counts[f"discriminator_{each}"] for each in ("b", "turned")] == [2_764_737] * 2
+        assert len(counts) == len(generators) + 2
+        return
+    if config.method.name in ("distancegan", "selfdistance"):
+        generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
+        assert counts == dict.fromkeys(generators, 11_388_675) | dict.fromkeys(discriminators, 2_766_529)
         return
     layers = 1 if name.endswith("-last") else 5
     expected = {

@@ -10,7 +10,15 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import golden_cut, golden_cyclegan, golden_sincut, golden_tunit, golden_views
+from tests import (
+    golden_cut,
+    golden_cyclegan,
+    golden_distancegan,
+    golden_gcgan,
+    golden_sincut,
+    golden_tunit,
+    golden_views,
+)
 
 RUNNERS = {
     "tunit": golden_tunit.Runner,
@@ -18,6 +26,8 @@ RUNNERS = {
     "fastcut": golden_cut.Runner,
     "sincut": golden_sincut.Runner,
     "cyclegan": golden_cyclegan.Runner,
+    "gcgan": golden_gcgan.Runner,
+    "distancegan": golden_distancegan.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
 }

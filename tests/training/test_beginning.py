@@ -15,7 +15,8 @@ from tests import tiny_method
 from tests.convert.published import assert_equal, state_of
 from uit_jax import checkpoint, config, methods, settings
 from uit_jax import method as method_module
-from uit_jax.convert import cyclegan, tensors
+from uit_jax.convert import tensors
+from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
 from uit_jax.training import devices, loop, origin
@@ -214,7 +215,7 @@ def test_another_network_is_refused_by_its_entry(recipe, tmp_path):
 def test_a_run_begins_with_published_weights(tmp_path):
     method, tiny = table.build("cyclegan"), table.TINY["cyclegan"]
     state, fresh = (state_of("cyclegan", tiny, seed) for seed in (5, 6))
-    published = cyclegan.export_state(state)
+    published = CYCLEGAN.export_state(state)
     tensors.write(tmp_path / "g.npz", {"G_A": published["G_A"]})
     shapes = jax.eval_shape(lambda: method.init(jax.random.PRNGKey(0), 2))
     found = origin.read(str(tmp_path / "g.npz"), method, shapes)

@@ -10,7 +10,6 @@ import numpy as np
 
 from uit_jax.convert import resnet, state_dicts, stylegan2
 from uit_jax.convert.state_dicts import Named, Tensors
-from uit_jax.errors import UserError
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
 
@@ -108,7 +107,7 @@ def import_state(tensors: Tensors, state: TrainState, *, antialias: bool = True)
     for network, given in networks(tensors).items():
         name = LEARNERS[network]
         if name not in state.learners:
-            raise UserError(f"the checkpoint holds {network}, which this model's settings leave out: drop it")
+            raise state_dicts.left_out(network)
         learner = state.learners[name]
         variables = import_network(network, given, learner.variables, antialias=antialias)
         learners[name] = state_dicts.started(learner, variables)

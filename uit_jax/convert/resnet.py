@@ -6,18 +6,34 @@ out.
 
 import numpy as np
 
-from uit_jax.convert.state_dicts import LINEAR, TRANSPOSED, Named, Tensors, batch_norm, layer, numbered, places
+from uit_jax.convert.state_dicts import (
+    LINEAR,
+    TRANSPOSED,
+    Named,
+    Tensors,
+    affine,
+    batch_norm,
+    has,
+    layer,
+    numbered,
+    places,
+)
 from uit_jax.types import PyTree
 
 
 def generator_names(variables: PyTree, antialias: bool) -> Named:
-    """Yield the names of a generator; whether it blurs before it halves shifts them and shows in no shape."""
-    params, place = variables["params"], 4
-    yield from layer(variables, "model.1", "stem/conv")
-    yield from batch_norm(variables, "model.2", "norm_down_0/batch")
+    """Yield the names of a generator; whether it blurs before it halves shifts them and shows in no shape.
+
+    One whose norms scale and shift is DistanceGAN's, whose borders of zeros are no layers of their own.
+    """
+    params = variables["params"]
+    pad = int(not has(params, ("norm_down_0", "scale")))
+    place = pad + 3
+    yield from layer(variables, f"model.{pad}", "stem/conv")
+    yield from _norm_names(variables, f"model.{pad + 1}", "norm_down_0")
     for index in range(numbered(params, "down_")):
         yield from layer(variables, f"model.{place}", f"down_{index}/conv")
-        yield from batch_norm(variables, f"model.{place + 1}", f"norm_down_{index + 1}/batch")
+        yield from _norm_names(variables, f"model.{place + 1}", f"norm_down_{index + 1}")
         place += 3
         if antialias:
             yield blur(f"model.{place}", (1, 2, 1), params[f"down_{index}"]["conv"]["kernel"].shape[3])
@@ -25,8 +41,9 @@ def generator_names(variables: PyTree, antialias: bool) -> Named:
     for block in range(numbered(params, "block_")):
         for index in range(2):
             inner = f"model.{place}.conv_block"
-            yield from layer(variables, f"{inner}.{4 * index + 1}", f"block_{block}/conv_{index}/conv")
-            yield from batch_norm(variables, f"{inner}.{4 * index + 2}", f"block_{block}/norm_{index}/batch")
+            conv = (3 + pad) * index + pad
+            yield from layer(variables, f"{inner}.{conv}", f"block_{block}/conv_{index}/conv")
+            yield from _norm_names(variables, f"{inner}.{conv + 1}", f"block_{block}/norm_{index}")
         place += 1
     for index in range(numbered(params, "up_")):
         if "conv" in params[f"up_{index}"]:
@@ -35,9 +52,9 @@ def generator_names(variables: PyTree, antialias: bool) -> Named:
             yield from layer(variables, f"model.{place}", f"up_{index}/conv")
         else:
             yield from layer(variables, f"model.{place}", f"up_{index}", TRANSPOSED)
-        yield from batch_norm(variables, f"model.{place + 1}", f"norm_up_{index}/batch")
+        yield from _norm_names(variables, f"model.{place + 1}", f"norm_up_{index}")
         place += 3
-    yield from layer(variables, f"model.{place + 1}", "image/conv")
+    yield from layer(variables, f"model.{place + pad}", "image/conv")
 
 
 def discriminator_names(variables: PyTree, antialias: bool) -> Named:
@@ -52,12 +69,20 @@ def discriminator_names(variables: PyTree, antialias: bool) -> Named:
     last = numbered(params, "conv_") - 1
     for index in range(last + 1):
         yield from layer(variables, f"model.{place}", f"conv_{index}/conv")
-        yield from batch_norm(variables, f"model.{place + 1}", f"norm_{index}/batch")
+        if index:
+            yield from _norm_names(variables, f"model.{place + 1}", f"norm_{index}")
         place += 3 if index else 2
         if antialias and index < last:
             yield blur(f"model.{place}", (1, 2, 1), params[f"conv_{index}"]["conv"]["kernel"].shape[3])
             place += 1
     yield from layer(variables, f"model.{place}", "logits/conv")
+
+
+def _norm_names(variables: PyTree, theirs: str, ours: str) -> Named:
+    """Yield the entries of a norm if it has any."""
+    if has(variables["params"], (*ours.split("/"), "scale")):
+        yield from affine(theirs, ours)
+    yield from batch_norm(variables, theirs, f"{ours}/batch")
 
 
 def patch_names(variables: PyTree) -> Named:
@@ -85,14 +110,15 @@ def binomial(taps: tuple[int, ...], gain: float = 1.0) -> np.ndarray:
 def read_generator(tensors: Tensors) -> dict:
     """Return width, blocks, antialias, antialias_up, norm and the channels of inputs and outputs."""
     convs = places(tensors, r"model\.(\d+)\.weight")
-    width, channels = tensors["model.1.weight"].shape[:2]
+    pad = convs[0]
+    width, channels = tensors[f"model.{pad}.weight"].shape[:2]
     return {
         "width": width,
-        "blocks": len(places(tensors, r"model\.(\d+)\.conv_block\.1\.weight")),
+        "blocks": len(places(tensors, rf"model\.(\d+)\.conv_block\.{pad}\.weight")),
         # A layer that changes the size comes between two of the convolutions where it is not part of one of them.
         "antialias": convs[2] - convs[1] > 3,
         "antialias_up": convs[4] - convs[3] > 3,
-        "norm": _norm(tensors, "model.1", "model.2"),
+        "norm": _norm(tensors, f"model.{pad}", f"model.{pad + 1}"),
         "channels": channels,
         "target_channels": len(tensors[f"model.{convs[-1]}.weight"]),
     }
@@ -116,7 +142,6 @@ def read_discriminator(tensors: Tensors) -> dict:
 
 
 def _norm(tensors: Tensors, conv: str, norm: str) -> str:
-    # Old files have statistics of instance norms too, but no scales.
-    if f"{norm}.running_mean" in tensors and f"{norm}.weight" in tensors:
-        return "batch"
-    return "instance" if f"{conv}.bias" in tensors else "none"
+    # Old files have statistics of instance norms too.
+    scaled, biased = f"{norm}.weight" in tensors, f"{conv}.bias" in tensors
+    return ("affine" if scaled else "instance") if biased else ("batch" if scaled else "none")

@@ -60,15 +60,27 @@ def layer(variables: PyTree, theirs: str, ours: str, form: Form = CONV) -> Named
 def batch_norm(variables: PyTree, theirs: str, ours: str) -> Named:
     """Yield the entries of a batch norm if there is one."""
     path = tuple(ours.split("/"))
+    if has(variables["params"], path):
+        yield from affine(theirs, ours)
+        yield f"{theirs}.running_mean", Entry(("batch_stats", *path, "mean"), SAME)
+        yield f"{theirs}.running_var", Entry(("batch_stats", *path, "var"), SAME)
+        yield f"{theirs}.num_batches_tracked", np.zeros((), np.int64)
+
+
+def affine(theirs: str, ours: str) -> Named:
+    """Yield scale and shift of a norm."""
+    path = ("params", *ours.split("/"))
+    yield f"{theirs}.weight", Entry((*path, "scale"), SAME)
+    yield f"{theirs}.bias", Entry((*path, "bias"), SAME)
+
+
+def has(tree: Mapping, path: Iterable[str]) -> bool:
+    """Say whether anything lies at a path."""
     try:
-        at(variables["params"], path)
+        at(tree, path)
     except KeyError:
-        return
-    yield f"{theirs}.weight", Entry(("params", *path, "scale"), SAME)
-    yield f"{theirs}.bias", Entry(("params", *path, "bias"), SAME)
-    yield f"{theirs}.running_mean", Entry(("batch_stats", *path, "mean"), SAME)
-    yield f"{theirs}.running_var", Entry(("batch_stats", *path, "var"), SAME)
-    yield f"{theirs}.num_batches_tracked", np.zeros((), np.int64)
+        return False
+    return True
 
 
 def at(tree: PyTree, path: Iterable[str]) -> PyTree:
@@ -167,6 +179,11 @@ def check(network: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]])
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {some(keys)}" for kind, keys in faults.items() if keys)
         raise UserError(f"the checkpoint's {network} does not fit this model's settings; keys {listed}")
+
+
+def left_out(network: str) -> UserError:
+    """Return the error for a network that a model of these settings has not."""
+    return UserError(f"the checkpoint holds {network}, which this model's settings leave out: drop it")
 
 
 def some(keys: Iterable[str], count: int = 5) -> str:

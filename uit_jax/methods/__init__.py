@@ -9,7 +9,9 @@ from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
 from uit_jax.methods.cut import CUT, FastCUT
 from uit_jax.methods.cyclegan import CycleGAN
+from uit_jax.methods.distancegan import DistanceGAN, SelfDistance
 from uit_jax.methods.embedding import EmbeddingTranslator
+from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
 
@@ -21,6 +23,9 @@ METHODS: dict[str, type[Method]] = {
     "fastcut": FastCUT,
     "sincut": SinCUT,
     "cyclegan": CycleGAN,
+    "gcgan": GcGAN,
+    "distancegan": DistanceGAN,
+    "selfdistance": SelfDistance,
 }
 
 

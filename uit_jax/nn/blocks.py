@@ -12,16 +12,19 @@ from uit_jax.nn.convs import Conv, PooledConv, RepeatedConv
 from uit_jax.types import Array
 
 
-def normalized(x: Array, normalize: Callable[[int, Array], Array], scale: float = 1.0, **options: Any) -> Array:
-    """x + scale * (conv, norm, relu, conv, norm)(x), borders reflected: [B, H, W, C], kept (arXiv:1512.03385).
+def normalized(
+    x: Array, normalize: Callable[[int, Array], Array], scale: float = 1.0, border: str = "reflect", **options: Any
+) -> Array:
+    """x + scale * (conv, norm, relu, conv, norm)(x): [B, H, W, C], kept (arXiv:1512.03385).
 
     Args:
       normalize: (which of the two norms, maps) -> maps.
+      border: what the maps are continued by: "reflect", "zero" or "edge".
       options: of both convolutions, "conv_0" and "conv_1".
     """
     y = x
     for index in range(2):
-        conv = Conv(x.shape[-1], 3, pad=1, pad_mode="reflect", name=f"conv_{index}", **options)
+        conv = Conv(x.shape[-1], 3, pad=1, pad_mode=border, name=f"conv_{index}", **options)
         y = normalize(index, conv(y))
         y = nn.relu(y) if index == 0 else y
     return x + scale * y

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from uit_jax.nn.norms import per_channel
+from uit_jax.nn.norms import per_channel, widened
 from uit_jax.types import Array
 
 PADDING = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
@@ -219,7 +219,7 @@ class NarrowConv(nn.Module):
         conv, size = _KernelAndBias(self.features, self.kernel, self.kernel_init, name="conv"), self.kernel
         kernel, bias = conv(x.shape[-1])
         columns = kernel.transpose(0, 2, 1, 3).reshape(size, 1, x.shape[-1], size * self.features)
-        y = convolve(x.astype(self.dtype), columns.astype(self.dtype)).astype(jnp.float32)
+        y = widened(convolve(x.astype(self.dtype), columns.astype(self.dtype)))
         width = y.shape[2] - size + 1
         y = y.reshape(*y.shape[:3], size, self.features)
         y = sum(y[:, :, column : column + width, column] for column in range(size))

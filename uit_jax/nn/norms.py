@@ -1,4 +1,4 @@
-"""Normalisations, their statistics and affine terms in float32 whatever the compute `dtype` is."""
+"""Normalisations, their statistics and affine terms in float32 at least, whatever the compute `dtype` is."""
 
 import functools
 from collections.abc import Callable
@@ -31,7 +31,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        dtype, x = x.dtype, x.astype(jnp.float32)
+        dtype, x = x.dtype, widened(x)
         if train:
             mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
             # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
@@ -49,7 +49,7 @@ class BatchNorm(nn.Module):
 
 def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
     """Normalise each image's channels over H and W (biased variance, no affine terms)."""
-    dtype, x = x.dtype, x.astype(jnp.float32)
+    dtype, x = x.dtype, widened(x)
     mean = x.mean((1, 2), keepdims=True)
     centred = x - mean
     var = jnp.square(centred).mean((1, 2), keepdims=True)
@@ -59,7 +59,7 @@ def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
 def adaptive_instance_norm(x: Array, bias: Array, weight: Array) -> Array:
     """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C]."""
     dtype = x.dtype
-    y = instance_norm(x).astype(jnp.float32)
+    y = widened(instance_norm(x))
     return (y * weight[:, None, None, :] + bias[:, None, None, :]).astype(dtype)
 
 
@@ -74,9 +74,14 @@ class FilterResponseNorm(nn.Module):
         gamma = per_channel(self.param("gamma", nn.initializers.ones_init(), shape))
         beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
         tau = per_channel(self.param("tau", nn.initializers.zeros_init(), shape))
-        dtype, x = x.dtype, x.astype(jnp.float32)
+        dtype, x = x.dtype, widened(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
         return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+
+
+def widened(x: Array) -> Array:
+    """Bring numbers to float32, or leave them where they have more digits."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def per_channel(values: Array) -> Array:
@@ -84,8 +89,18 @@ def per_channel(values: Array) -> Array:
     return values[None, None, None, :]
 
 
+def leaves_bias(kind: str) -> bool:
+    """Say whether a convolution before a norm of this kind has a bias.
+
+    A norm that subtracts a mean makes it needless; the published code drops it for all but instance norms.
+    """
+    return kind in ("instance", "affine")
+
+
 class Norm(nn.Module):
-    """The norm of this kind: "instance" calls `normalize`, "batch" has statistics of its own, "none" does nothing."""
+    """The norm of this kind: "instance" calls `normalize`, "affine" also scales and shifts what comes of it, by weights
+    of its own, "batch" has statistics of its own, "none" does nothing.
+    """
 
     kind: str
     gain: float = 0.02
@@ -95,8 +110,12 @@ class Norm(nn.Module):
     def __call__(self, x: Array, normalize: Callable = instance_norm, train: bool = False) -> Array:
         if self.kind == "instance":
             return normalize(x)
+        scale = functools.partial(_around_one, deviation=self.gain)
+        if self.kind == "affine":
+            weight = self.param("scale", scale, x.shape[-1:])
+            bias = self.param("bias", nn.initializers.zeros_init(), x.shape[-1:])
+            return (widened(normalize(x)) * per_channel(weight) + per_channel(bias)).astype(x.dtype)
         if self.kind == "batch":
-            scale = functools.partial(_around_one, deviation=self.gain)
             return BatchNorm(self.axis_name, scale_init=scale, name="batch")(x, train=train)
         return x
 

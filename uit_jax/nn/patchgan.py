@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn.convs import Conv, initializer
-from uit_jax.nn.norms import Norm
+from uit_jax.nn.norms import Norm, leaves_bias, widened
 from uit_jax.nn.resampling import blur_down
 from uit_jax.types import Array
 
@@ -40,7 +40,7 @@ class PatchDiscriminator(nn.Module):
             x = self._conv(
                 self.width * min(2 ** min(index, self.layers), 8),
                 stride=2 if halves and not self.antialias else 1,
-                use_bias=index == 0 or self.norm == "instance",
+                use_bias=index == 0 or leaves_bias(self.norm),
                 name=f"conv_{index}",
             )(x)
             if index > 0:
@@ -48,7 +48,7 @@ class PatchDiscriminator(nn.Module):
                 x = norm(x, train=train)
             x = nn.leaky_relu(x, 0.2)
             x = blur_down(x) if halves and self.antialias else x
-        return self._conv(1, name="logits")(x).astype(jnp.float32)
+        return widened(self._conv(1, name="logits")(x))
 
     def _conv(self, features: int, **options) -> Conv:
         kernel_init = initializer(self.initializer, self.gain)
@@ -68,9 +68,9 @@ class PixelDiscriminator(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Array:
         options = dict(kernel_init=initializer(self.initializer, self.gain), dtype=self.dtype)
-        inner = options | dict(use_bias=self.norm == "instance")
+        inner = options | dict(use_bias=leaves_bias(self.norm))
         x = nn.leaky_relu(Conv(self.width, 1, **options, name="conv_0")(x.astype(self.dtype)), 0.2)
         x = Conv(2 * self.width, 1, **inner, name="conv_1")(x)
         x = Norm(self.norm, self.gain, self.axis_name, name="norm_1")(x, train=train)
         x = nn.leaky_relu(x, 0.2)
-        return Conv(1, 1, **inner, name="logits")(x).astype(jnp.float32)
+        return widened(Conv(1, 1, **inner, name="logits")(x))

@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn import blocks, norms
-from uit_jax.nn.convs import Conv, NarrowConv, TransposedConv, initializer
+from uit_jax.nn.convs import PADDING, Conv, NarrowConv, TransposedConv, initializer
 from uit_jax.nn.norms import Norm
 from uit_jax.nn.resampling import blur_down, blur_up
 from uit_jax.types import Array, PyTree, Stage
@@ -26,15 +26,16 @@ DOWNS = 2
 PAD = 3
 
 
-def pad_reflect(x: Array) -> Array:
-    """Continue images by `PAD` reflected pixels on every side."""
-    return jnp.pad(x, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), mode="reflect")
+def pad(x: Array, border: str = "reflect") -> Array:
+    """Continue images by `PAD` pixels on every side, as `PADDING` has them."""
+    return jnp.pad(x, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), mode=PADDING[border])
 
 
 class _ResidualBlock(nn.Module):
-    """x + (conv, norm, relu, conv, norm)(x), borders reflected."""
+    """x + (conv, norm, relu, conv, norm)(x)."""
 
     norm: str
+    border: str
     initializer: str
     gain: float
     axis_name: str | None
@@ -46,7 +47,8 @@ class _ResidualBlock(nn.Module):
             return Norm(self.norm, self.gain, self.axis_name, name=f"norm_{index}")(x, normalize, train)
 
         kernel_init = initializer(self.initializer, self.gain)
-        return blocks.normalized(x, norm, use_bias=self.norm == "instance", kernel_init=kernel_init, dtype=self.dtype)
+        options = dict(use_bias=norms.leaves_bias(self.norm), kernel_init=kernel_init, dtype=self.dtype)
+        return blocks.normalized(x, norm, border=self.border, **options)
 
 
 class ResNetGenerator(nn.Module):
@@ -56,7 +58,8 @@ class ResNetGenerator(nn.Module):
     `encode`, every residual block and `decode` are its parts; one after the other they are the whole.
 
     Attributes:
-      norm: "instance", "batch" (over the global batch with `axis_name`) or "none".
+      norm: "instance", "affine", "batch" (over the global batch with `axis_name`) or "none".
+      border: what images and maps are continued by, "reflect" or "zero".
       initializer, gain: see `initializer`.
     """
 
@@ -67,6 +70,7 @@ class ResNetGenerator(nn.Module):
     antialias: bool = True
     antialias_up: bool = True
     norm: str = "instance"
+    border: str = "reflect"
     initializer: str = "xavier"
     gain: float = 0.02
     axis_name: str | None = None
@@ -74,12 +78,11 @@ class ResNetGenerator(nn.Module):
 
     def setup(self):
         kernel_init = initializer(self.initializer, self.gain)
-        # A norm that subtracts a mean makes a bias needless; the published code drops it for all but instance norm.
-        options = dict(use_bias=self.norm == "instance", kernel_init=kernel_init, dtype=self.dtype)
+        options = dict(use_bias=norms.leaves_bias(self.norm), kernel_init=kernel_init, dtype=self.dtype)
         stride = 1 if self.antialias else 2
         self.stem = Conv(self.width, 2 * PAD + 1, **options)
         self.down = [Conv(self.width * 2 ** (i + 1), 3, stride, pad=1, **options) for i in range(DOWNS)]
-        rest = (self.norm, self.initializer, self.gain, self.axis_name, self.dtype)
+        rest = (self.norm, self.border, self.initializer, self.gain, self.axis_name, self.dtype)
         self.block = [_ResidualBlock(*rest) for _ in range(self.blocks)]
         features = [self.width * 2 ** (DOWNS - 1 - i) for i in range(DOWNS)]
         if self.antialias_up:
@@ -121,14 +124,15 @@ class ResNetGenerator(nn.Module):
         """Return the layers of the three parts in the order that numbers them."""
         options = dict(normalize=normalize, train=train)
         down = [functools.partial(norm, **options) for norm in self.norm_down]
-        encoder = [pad_reflect, self.stem, down[0], nn.relu]
+        padding = functools.partial(pad, border=self.border)
+        encoder = [padding, self.stem, down[0], nn.relu]
         for conv, norm in zip(self.down, down[1:], strict=True):
             encoder += [conv, norm, nn.relu] + [blur_down] * self.antialias
         blocks = [functools.partial(block, **options) for block in self.block]
         decoder = []
         for conv, norm in zip(self.up, self.norm_up, strict=True):
             decoder += [blur_up] * self.antialias_up + [conv, functools.partial(norm, **options), nn.relu]
-        return encoder, blocks, decoder + [pad_reflect, self.image, _squash]
+        return encoder, blocks, decoder + [padding, self.image, _squash]
 
     @nn.nowrap
     def stages(self) -> tuple[Stage, ...]:
@@ -202,4 +206,4 @@ class _Part:
 
 
 def _squash(x: Array) -> Array:
-    return jnp.tanh(x.astype(jnp.float32))
+    return jnp.tanh(norms.widened(x))
