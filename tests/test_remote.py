@@ -120,6 +120,22 @@ def test_a_network_that_fails_is_no_damaged_checkpoint(workdir, monkeypatch):
     assert {str(file) for file in workdir.files()} == before
 
 
+def test_a_network_that_fails_is_no_unreadable_image(bucket, monkeypatch):
+    write_images(images := bucket / "few", *(f"train/a/{i}.png" for i in range(8)))
+    source = data.open_source(str(images / "train"), split="train", size=16)
+
+    def fail(self, *_, **__):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(buckets.Bucket, "cat_file", fail)
+    with pytest.raises(UserError, match=f"^{images}/train/a/2.png cannot be read: timed out$"):
+        source.image(2)
+    monkeypatch.undo()
+    (images / "train" / "a" / "2.png").unlink()
+    with pytest.raises(data.Unreadable, match="no such file"):
+        source.image(2)
+
+
 def test_a_load_reads_the_arrays_of_one_checkpoint(workdir, monkeypatch):
     get, read = buckets.Bucket.get_file, []
 
