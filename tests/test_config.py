@@ -82,6 +82,13 @@ def test_overrides_take_the_type_of_what_they_replace(path):
         ("method.layers=a,b", "method.layers=a,b must be a list such as (1, 2)"),
         ("evaluators=3", "evaluators=3 must be a list of names"),
         ("sync_statistics=1", "sync_statistics=1 must be true or false"),
+        ("epochs=4", "epochs: there is no such setting; here it is steps, the iterations of the whole run"),
+        ("lr=4", "lr: there is no such setting; here it is method.adam.learning_rate"),
+        ("gpu_ids=0", "gpu_ids: there is no such setting; here it is devices"),
+        ("method.dataroot=x", "method.dataroot: there is no such setting; here it is data.source"),
+        ("data.image_size=1048576", "data.image_size=1048576 must be 1 to 16384"),
+        ("seed=1180591620717411303424", "seed=1180591620717411303424 must be 0 to 4294967295"),
+        ("steps=-5", "steps=-5 must be 1 at least"),
         ("steps", "--config.steps: write the value behind an equals sign, as in --config.steps=VALUE"),
         ("log_every=-1", "log_every=-1 must be 0 at least"),
         ("seed=-1", "seed=-1 must be 0 to 4294967295"),
@@ -91,7 +98,7 @@ def test_overrides_take_the_type_of_what_they_replace(path):
         ("keep_checkpoints=0", "keep_checkpoints=0 must be 1 at least"),
         ("parallel=threads", "parallel='threads' must be 'pmap' or 'shard_map' or 'jit'"),
         ("precision=f16", "precision='f16' must be 'float32' or 'bf16'"),
-        ("data.image_size=0", "data.image_size=0 must be 1 at least"),
+        ("data.image_size=0", "data.image_size=0 must be 1 to 16384"),
         ("data.channels=0", "data.channels=0 must be 1 at least"),
         ("data.target_channels=-1", "data.target_channels=-1 must be 0 at least"),
         ("data.depth=12", "data.depth=12 must be 8 or 16"),
@@ -144,6 +151,22 @@ def test_a_key_that_has_become_a_group_is_told_by_its_members(old):
     with pytest.raises(UserError, match=f"method.{old} is a group of settings: set method.{old}") as caught:
         config.preset(config.defaults("cut"), "old", {"old": {f"method.{old}": 16}})
     assert "\n" not in str(caught.value)
+
+
+def test_a_value_without_its_equals_sign_is_told_with_it():
+    with pytest.raises(UserError, match="^--config.batch_size: write .* as in --config.batch_size=4$"):
+        config.split(["--workdir=x", "--config.batch_size", "4", "--config.steps=3"])
+    with pytest.raises(UserError, match="as in --config.steps=VALUE$"):
+        config.split(["--config.steps", "--workdir=x"])
+    assert config.split(["--workdir=x", "--config.steps=3"]) == (["--workdir=x"], ["--config.steps=3"])
+
+
+def test_a_run_of_an_earlier_version_is_read_with_what_it_did(path, tmp_path):
+    config.save(config.resolve(path), tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["init_from"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert config.saved(tmp_path).init_from == ""
 
 
 def test_values_are_checked_wherever_they_come_from(path):
@@ -430,12 +453,28 @@ def test_a_config_that_is_none_is_one_line(tmp_path, text, words):
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("body", ["raise ValueError('no')", "1 / 0", "return None", "return config.ConfigDict()"])
-def test_whatever_a_config_file_does_is_one_line_with_its_name(tmp_path, body):
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("raise ValueError('no')", ", line 4: no"),
+        ("1 / 0", ", line 4: division by zero"),
+        ("return None", ": get_config returns NoneType, not what"),
+        ("return config.ConfigDict()", ": get_config returns ConfigDict, not what"),
+        ("import sys; sys.exit('bye')", ", line 4: it ends the program instead of returning a config"),
+        ("return get_config(preset)", ", line 4: maximum recursion depth exceeded"),
+        ("return (", ": '(' was never closed (own.py, line 4)"),
+    ],
+)
+def test_whatever_a_config_file_does_is_one_line_with_its_name(tmp_path, monkeypatch, body, told):
     file = tmp_path / "own.py"
     file.write_text(f"from uit_jax import config\n\ndef get_config(preset):\n    {body}\n")
-    with pytest.raises(UserError, match="own.py"):
-        config.resolve(str(file))
+    monkeypatch.chdir(tmp_path)
+    for name in (str(file), "own.py"):
+        with pytest.raises(UserError) as caught:
+            config.resolve(name)
+        assert str(caught.value).startswith(f"{name}{told}")
+    with pytest.raises(UserError, match=r"--config=.*: is a folder; name a Python file"):
+        config.resolve(str(tmp_path))
     (tmp_path / "readme.md").write_text("hello")
     with pytest.raises(UserError, match="is no Python file"):
         config.resolve(str(tmp_path / "readme.md"))

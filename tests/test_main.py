@@ -1,12 +1,18 @@
 """The `uit` command: verbs, one-line errors, exit statuses."""
 
 import errno
+import io
+import logging
+import os
+import signal
 import subprocess
 import sys
+import threading
 import types
 
 import pytest
 
+import uit_jax
 from uit_jax import main
 from uit_jax.errors import UserError
 
@@ -55,10 +61,88 @@ def test_a_user_error_is_one_line_and_status_2(verb, capsys):
     assert capsys.readouterr().err == "uit: data.source=x: no such folder\n"
 
 
+def test_an_error_stays_on_one_line_whatever_the_name(verb, capsys):
+    verb(fail(UserError("a\n\x1b[2Kb.png: usable.png: is no image")))
+    assert main.main(["bench"]) == 2
+    verb(fail(OSError(errno.EACCES, "Permission denied", "a\nb\udcff.png")))
+    assert main.main(["bench"]) == 2
+    assert capsys.readouterr().err == (
+        "uit: a\\n\\x1b[2Kb.png: usable.png: is no image\nuit: a\\nb\\udcff.png: Permission denied\n"
+    )
+
+
+def test_a_warning_stays_on_one_line_whatever_the_name():
+    main._make_terminals_safe()
+    record = logging.LogRecord("uit_jax.data", logging.WARNING, "", 0, "unreadable: %s", ("a\nb\x1b[2K.png",), None)
+    assert logging.lastResort.format(record) == "unreadable: a\\nb\\x1b[2K.png"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_no_name_is_too_strange_for_a_terminal(verb, monkeypatch, encoding):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding, errors="strict"))
+    verb(lambda argv: print("\udcff é", flush=True))
+    assert main.main(["bench"]) == 0
+    assert written.getvalue() == (b"\\udcff \\xe9\n" if encoding == "ascii" else "\\udcff é\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "line"),
+    [
+        (signal.SIGINT, 130, "uit: interrupted\n"),
+        (signal.SIGTERM, 143, "uit: ended by SIGTERM\n"),
+        (signal.SIGHUP, 129, "uit: ended by SIGHUP\n"),
+    ],
+)
+def test_a_signal_ends_a_verb_in_one_line(verb, capsys, number, status, line):
+    before = signal.getsignal(number)
+
+    def wait(argv):
+        os.kill(os.getpid(), number)
+        threading.Event().wait(60)
+
+    verb(wait)
+    assert main.main(["bench"]) == status
+    assert capsys.readouterr().err == line
+    assert signal.getsignal(number) == before
+
+
+def test_a_closed_terminal_is_ignored_where_it_shall_be(verb):
+    """As `nohup` asks for."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        verb(lambda argv: os.kill(os.getpid(), signal.SIGHUP))
+        assert main.main(["bench"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 def test_a_full_disk_is_one_line(verb, capsys):
     verb(fail(OSError(errno.ENOSPC, "No space left on device")))
     assert main.main(["bench"]) == 2
     assert capsys.readouterr().err == "uit: bench: No space left on device\n"
+
+
+def test_the_version_is_told(capsys):
+    assert main.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"uit_jax {uit_jax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (MemoryError(), "uit: out of memory: lower --config.batch_size or --config.data.image_size, set --config.prec"),
+        (RuntimeError("RESOURCE_EXHAUSTED: Out of memory\nwhile trying"), "uit: out of memory: lower --config.batch"),
+        (RuntimeError("Unable to initialize backend 'cuda': no"), "uit: JAX_PLATFORMS=cuda: JAX finds no such device"),
+        (UserError("no/such\n\x1b[31mname: is none"), "uit: no/such\\n\\x1b[31mname: is none"),
+    ],
+)
+def test_what_is_wrong_with_the_machine_is_one_line(verb, capsys, monkeypatch, error, told):
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    verb(fail(error))
+    assert main.main(["bench"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(told) and said.count("\n") == 1
 
 
 def test_a_mistake_of_the_program_keeps_its_traceback(verb):
@@ -68,5 +152,5 @@ def test_a_mistake_of_the_program_keeps_its_traceback(verb):
 
 
 def test_verbs_are_imported_only_when_used():
-    code = "import sys, uit_jax.main; sys.exit('jax' in sys.modules or 'tensorflow' in sys.modules)"
+    code = "import sys, uit_jax.main; sys.exit(any(n in sys.modules for n in ('jax', 'tensorflow', 'numpy')))"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

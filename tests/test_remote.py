@@ -108,6 +108,30 @@ def test_an_upload_cut_off_leaves_the_checkpoint_before(bucket, recipe, settings
     assert {file.relative_to(place).parts[1] for file in (place / "checkpoints").files()} == {"8", "12"}
 
 
+def test_a_damaged_checkpoint_is_set_aside_in_the_bucket(bucket, workdir, recipe, settings, tmp_path):
+    """And TensorBoard's curves do not fold back where the run goes on from the one before."""
+    place = bucket / "runs" / "damaged"
+    for file in workdir.files():
+        (place / str(file.relative_to(workdir))).write_bytes(file.read_bytes())
+    for file in (place / "checkpoints" / "12" / "state").files():
+        file.write_bytes(b"garbage")
+    before = {file.name: file.read_bytes() for file in (place / "checkpoints" / "12").files()}
+    loop.train(config.resolve(recipe, [*settings, "--config.tensorboard=true"]), place)
+    assert {file.name: file.read_bytes() for file in (place / "unreadable_checkpoints" / "12").files()} == before
+    assert {file.relative_to(place).parts[1] for file in (place / "checkpoints").files()} == {"8", "12"}
+    assert (place / "metrics.jsonl").read_bytes() == (workdir / "metrics.jsonl").read_bytes()
+    one, other = runs.load(place), runs.load(workdir)
+    assert one.step == 12
+    np.testing.assert_array_equal(one.variables["params"]["mix"], other.variables["params"]["mix"])
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for file in (place / "tb").files():
+        file.download(tmp_path / file.name)
+    events = EventAccumulator(str(tmp_path), size_guidance={"tensors": 0}).Reload()
+    assert [event.step for event in events.Tensors("fit")] == [2, 4, 6, 8, 10, 12]
+
+
 def test_a_network_that_fails_is_no_damaged_checkpoint(workdir, monkeypatch):
     def fail(self, source, *_, **__):
         raise TimeoutError("timed out")
@@ -161,6 +185,10 @@ def test_translate_reads_and_writes_a_bucket(workdir, images, bucket, capsys):
     translate = ["translate", f"--workdir={workdir}", reference]
     assert main.main([*translate, f"--content={images}/test/a/0.png", f"--out={one}"]) == 0
     assert paths.as_path(one).exists()
+    again = [*translate, f"--content={content}", f"--out={out}"]
+    assert main.main(again) == 2
+    assert f"{out}/a/0.png is there already, and 8 more" in capsys.readouterr().err
+    assert main.main([*again, "--overwrite"]) == 0
     assert main.main([*translate, f"--content={content}", f"--out={content}"]) == 2
     assert "lies where the images to translate are" in capsys.readouterr().err
 

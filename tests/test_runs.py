@@ -395,6 +395,7 @@ def test_errors_are_those_of_the_command(styled, unstyled, tmp_path, monkeypatch
         (unstyled, ["inspect", there, "--layer=9", picture], lambda r: r.inspect(content, layer=9)),
         (unstyled, ["inspect", there, "--points=99,0", picture], lambda r: r.inspect(content, [(99, 0)])),
     ]
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
     for run, command, ask in cases:
         state = SimpleNamespace(step=7, variables=run.variables, **toy.variables())
         monkeypatch.setattr(checkpoint, "restore_run", lambda *_, run=run, state=state: (run.config, run.method, state))
@@ -470,7 +471,7 @@ def test_a_trained_run_is_loaded(trained):
     run = uit_jax.load("runs/flowers")
     assert isinstance(run, uit_jax.Trained) and run.step == 3 and run.image_size == 16
     assert run.styled and run.clustered and run.target_channels == 3
-    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear"}
+    assert run.form == {"channels": 3, "depth": 8, "resample": "bilinear", "max_pixels": 100_000_000}
     assert repr(run) == "Trained(workdir=PosixPath('runs/flowers'), step=3)"
     assert uit_jax.load(trained / "runs" / "flowers", 3).step == 3
     with pytest.raises(UserError, match="no checkpoint is 2"):
@@ -479,6 +480,30 @@ def test_a_trained_run_is_loaded(trained):
         uit_jax.load("runs")
     with pytest.raises(UserError, match="did you mean"):
         uit_jax.train("my_config.py", "runs/other", ["stepps=3"])
+
+
+def test_larger_files_than_the_limit_are_refused_until_it_is_raised(trained, tmp_path, capsys):
+    """The run's own limit, or another: cat.jpg has 24 x 20 pixels."""
+    refusal = "24 x 20 px are more than data.max_pixels=479: raise it to read this image"
+    run = uit_jax.load("runs/horses", data_max_pixels=479)
+    for ask in (run.translate, run.inspect, uit_jax.load("runs/flowers", data_max_pixels=479).encode):
+        with pytest.raises(UserError, match=refusal):
+            ask("cat.jpg")
+    assert run.translate(Image.open("cat.jpg")).shape == (20, 24, 3)  # which someone has opened already
+    raised = uit_jax.load("runs/horses", data_max_pixels=480).translate("cat.jpg", max_pixels=100)
+    assert raised.shape == (20, 24, 3)
+    with pytest.raises(UserError, match="data.max_pixels=0 must be 1 at least"):
+        uit_jax.load("runs/horses", data_max_pixels=0)
+    asked = {
+        "translate": ["--content=cat.jpg", f"--out={tmp_path / 'a.png'}"],
+        "inspect": ["--content=cat.jpg", f"--out={tmp_path / 'b.png'}"],
+        "search": ["--query=cat.jpg", "--source=photos", "--count=1", f"--out={tmp_path / 'c.png'}"],
+    }
+    for verb, arguments in asked.items():
+        workdir = f"--workdir=runs/{'flowers' if verb == 'search' else 'horses'}"
+        assert main.main([verb, workdir, *arguments, "--data.max_pixels=479"]) == 2
+        assert refusal in capsys.readouterr().err.splitlines()[-1]
+        assert main.main([verb, workdir, *arguments, "--data.max_pixels=1200"]) == 0
 
 
 def test_a_config_that_is_resolved_trains_too(trained):
@@ -538,12 +563,33 @@ def test_arrays_of_any_byte_order_are_images(trained):
     np.testing.assert_array_equal(one, other)
 
 
-def test_training_in_another_thread_and_a_damaged_cache_of_domains(trained, tmp_path):
+def test_training_in_another_thread_and_a_damaged_cache_of_domains(trained, tmp_path, monkeypatch):
     with ThreadPoolExecutor(1) as pool:
         state = pool.submit(uit_jax.train, "my_config.py", tmp_path / "run", ["steps=2", "devices=1"]).result()
     assert int(state.step) == 2
     run = uit_jax.load(tmp_path / "run")
     whole = run.domain_styles(limit=8)
     (kept,) = (tmp_path / "run").glob("domain_styles_*.npz")
-    kept.write_bytes(b"damaged")
+    wrong = whole._asdict() | {"means": whole.means.astype(object)}
+    damaged = {
+        "garbage": b"damaged",
+        "empty": b"",
+        "cut short": kept.read_bytes()[:-30],
+        "flipped": bytes(255 - byte if at == 200 else byte for at, byte in enumerate(kept.read_bytes())),
+        "pickled": wrong,
+        "fewer": jax.tree.map(lambda array: array[1:], whole)._asdict(),
+        "other codes": whole._asdict() | {"means": whole.means[:, 1:]},
+        "wider numbers": whole._asdict() | {"means": whole.means.astype(np.float64)},
+        "NaN": whole._asdict() | {"means": whole.means * np.nan},
+        "negative counts": whole._asdict() | {"counts": -whole.counts},
+        "an array too few": {"means": whole.means},
+    }
+    for name, content in damaged.items():
+        if isinstance(content, bytes):
+            kept.write_bytes(content)
+        else:
+            np.savez_compressed(kept, **content)
+        for found, right in zip(run.domain_styles(limit=8), whole, strict=True):
+            np.testing.assert_array_equal(found, right, name)
+    monkeypatch.setattr(runs.Trained, "_domain_styles", None)
     jax.tree.map(np.testing.assert_array_equal, run.domain_styles(limit=8), whole)

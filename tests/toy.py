@@ -75,5 +75,5 @@ def variables() -> dict:
 
 def config(size: int, **data: Any) -> SimpleNamespace:
     """Return what inference asks of a run's config."""
-    known = dict(source="", test_source="", depth=8, resample="bilinear") | data
+    known = dict(source="", test_source="", depth=8, resample="bilinear", max_pixels=10**8) | data
     return SimpleNamespace(seed=0, data=SimpleNamespace(image_size=size, **known))

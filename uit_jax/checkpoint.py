@@ -5,19 +5,25 @@ and it stays valid when the device buffers are donated to the next step.
 """
 
 import contextlib
+import functools
+import itertools
+import json
 import logging
 import math
 import shutil
+import sys
 import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
-from orbax.checkpoint import checkpoint_managers as policies
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
@@ -28,41 +34,40 @@ from uit_jax.types import PyTree
 
 _log = logging.getLogger(__name__)
 
+_OTHER_RECORD = "record/metadata is not the record that was saved"
+
 
 class Checkpoints:
-    """The checkpoints of one workdir: the latest `keep` of them and the best.
+    """The checkpoints of one workdir: the latest `keep` of them and the best by `best_metric`.
 
-    Each holds the state and a record: a JSON-able mapping for everything else a run has to remember.
+    Each holds the state and a record: a JSON-able mapping for everything else a run has to remember, to which its
+    step, the scores of its weights and a digest of all of it are added. A damaged part costs that part alone: with a
+    damaged record a checkpoint has no score, and of a damaged state the run goes on from the checkpoint before.
     """
 
     def __init__(self, workdir: PathLike, *, keep: int = 2, best_metric: str = "", read_only: bool = False):
         self.directory = as_path(workdir).absolute() / "checkpoints"
         self._mirror = mirrored(self.directory, writes=not read_only and jax.process_index() == 0)
-        kept, best_fn = [policies.LatestN(max(keep, 1))], None
-        if best_metric:
-            # A run may be continued with another metric, of which earlier checkpoints have no score.
-            best_fn = lambda scores: scores.get(best_metric, -math.inf)  # noqa: E731
-            kept.append(policies.BestN(get_metric_fn=best_fn, n=1, keep_checkpoints_without_metrics=False))
         self._best_metric = best_metric
-        self._manager = ocp.CheckpointManager(
-            self._mirror.local,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy(kept),
-                # Without it Orbax writes no scores, and a reopened workdir would forget its best.
-                best_fn=best_fn,
-                cleanup_tmp_directories=not read_only,
-                create=not read_only and not is_remote(self.directory),
-                read_only=read_only,
-                **(_alone() if is_remote(self.directory) else {}),
-            ),
+        _tell_failures_once()
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_LatestAndBest(keep, self._best_of),
+            # Of scores and times Orbax has to know nothing, and where they are damaged it would stop.
+            lightweight_initialize=True,
+            cleanup_tmp_directories=not read_only,
+            create=not read_only and not is_remote(self.directory),
+            read_only=read_only,
+            **(_alone() if is_remote(self.directory) else {}),
         )
+        self._open = functools.partial(ocp.CheckpointManager, self._mirror.local, options=options)
+        self._manager = self._open()
 
     @property
     def steps(self) -> list[int]:
         return sorted(self._manager.all_steps())
 
     def save(
-        self, step: int, state: PyTree, record: Mapping[str, Any], metrics: Mapping[str, float] | None = None
+        self, step: int, state: PyTree, record: Mapping[str, Any], scores: Mapping[str, float] | None = None
     ) -> None:
         """Start writing a checkpoint and return; it becomes visible whole or not at all.
 
@@ -73,18 +78,26 @@ class Checkpoints:
         host = jax.tree.map(_to_host, state)
         if where := not_finite(host):
             raise UserError(f"step {step}: {where} is not finite; {self.last_good()}")
-        metrics = {self._best_metric: metrics[self._best_metric]} if self._best_metric in (metrics or {}) else None
+        # A copy: it is written while training goes on.
+        record = json.loads(json.dumps({**record, "step": step, "scores": dict(scores or {})}))
         items = ocp.args.Composite(
-            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave({**record, "digest": digest(host)})
+            state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(_sealed(record, digest(host)))
         )
+        self._scores[step] = record["scores"]
         self._mirror.wait()
-        self._guard(step, lambda: self._manager.save(step, args=items, metrics=metrics, force=True))
+        self._guard(step, lambda: self._manager.save(step, args=items, force=True))
         self._mirror.push()
 
-    def restore(self, abstract: PyTree, step: int | None = None) -> tuple[int, PyTree, dict[str, Any]] | None:
+    def restore(
+        self, shapes: Callable[[Mapping[str, Any]], PyTree], step: int | None = None, *, state_alone: bool = False
+    ) -> tuple[int, PyTree, dict[str, Any]] | None:
         """Read the checkpoint of `step`, or else the latest that is whole: (step, state, record).
 
         Damaged ones are passed over with a warning. None where nothing was saved yet.
+
+        Args:
+          shapes: returns the shapes of the state that belongs to a record, or raises where none does.
+          state_alone: take also a whole state whose record is damaged; the record is {} then.
 
         Raises:
           UserError: there are checkpoints, but none can be read.
@@ -95,26 +108,45 @@ class Checkpoints:
             # Not in the block below: a network that fails is no damage.
             self._mirror.fetch(candidate)
             try:
-                return candidate, *self._read(candidate, abstract)
-            # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
+                return candidate, *self._read(candidate, shapes, state_alone)
+            # The record of an older checkpoint is not covered by its digest, and may say anything.
             except Exception as error:
-                reason = reason or _reason(error)
-                _log.warning("checkpoint %d in %s cannot be read and is passed over", candidate, self.directory)
+                why = _reason(error)
+                reason = reason or why
+                _log.warning("checkpoint %d in %s is passed over: %s", candidate, self.directory, why)
         if chosen:
             raise UserError(f"{self.directory}: none of the checkpoints {chosen} can be read: {reason}")
         return None
 
-    def drop_after(self, step: int) -> None:
-        """Delete the checkpoints beyond `step`, so that a run that fell back to it can write them again."""
-        for later in [s for s in self.steps if s > step]:
-            self._manager.delete(later)
-        self._mirror.push()
+    def record(self, step: int) -> dict[str, Any]:
+        """Read a checkpoint's record. Raises ValueError or OSError where it is not the one that was saved."""
+        record = _read_record(self._mirror.local / str(step))
+        if not _is_whole(record):
+            raise ValueError(_OTHER_RECORD)
+        return record
 
-    def best_step(self) -> int | None:
-        """Return the step of the best checkpoint, the latest of equals; None if none was evaluated."""
-        found = ((self._manager.metrics(s) or {}).get(self._best_metric) for s in self.steps)
-        scores = [(score, s) for score, s in zip(found, self.steps, strict=True) if score is not None]
-        return max(scores)[1] if scores else None
+    def set_aside_after(self, step: int) -> None:
+        """Move the checkpoints beyond `step`, which could not be read, to a folder of their own beside the others.
+
+        So a run that fell back to `step` can write theirs again, and nothing is lost to whoever can mend them.
+        """
+        later = [s for s in self.steps if s > step]
+        if not later:
+            return
+        for each in later:
+            aside = _unused(self.directory.parent / "unreadable_checkpoints" / str(each))
+            self._mirror.move(each, aside)
+            _log.warning("checkpoint %d is kept as %s", each, aside)
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("unreadable checkpoints are set aside")
+        self._mirror.push()
+        self._manager.close()
+        self._manager = self._open()
+        self.__dict__.pop("_scores", None)
+
+    def best_step(self, metric: str = "") -> int | None:
+        """Return the step with the best score, the latest of equals; None if none was scored."""
+        return self._best_of(self.steps, metric)
 
     def last_good(self) -> str:
         """Say which checkpoint a stopped run falls back to."""
@@ -129,22 +161,54 @@ class Checkpoints:
         self._mirror.wait()
 
     def close(self) -> None:
-        self._manager.close()
+        # What a write in the background failed with comes once more.
+        self._guard(None, self._manager.close)
         self._mirror.close()
 
-    def _read(self, step: int, abstract: PyTree) -> tuple[PyTree, dict[str, Any]]:
+    def _read(self, step: int, shapes, state_alone: bool) -> tuple[PyTree, dict[str, Any]]:
+        record = _read_record(self._mirror.local / str(step))
+        saved = _state_digest(record)
+        if not (_is_whole(record) and record.get("step", step) == step):
+            if not state_alone:
+                raise ValueError(_OTHER_RECORD)
+            record = {}
+        abstract = shapes(record)
         shape = jax.tree.map(_host_shape, abstract)
         target = jax.tree.map(lambda s: np.empty(s.shape, s.dtype), shape)
-        items = self._manager.restore(
-            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target), record=ocp.args.JsonRestore())
-        )
-        found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), items.state)
+        try:
+            state = self._manager.restore(step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target))).state
+        # Damage shows as almost any error: of tensorstore, of JSON, of missing files.
+        except Exception as error:
+            raise ValueError(f"its state cannot be read: {_reason(error)}") from error
+        found = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), state)
         if found != shape:
             raise ValueError("its arrays have other shapes than this config's networks")
-        record = dict(items.record)
-        if record.pop("digest") != digest(items.state):
+        if saved != digest(state):
             raise ValueError("its arrays are not those that were saved")
-        return jax.tree.map(_from_host, items.state, abstract), record
+        return jax.tree.map(_from_host, state, abstract), record
+
+    @functools.cached_property
+    def _scores(self) -> dict[int, Mapping[str, float]]:
+        """The scores of each checkpoint, {} of one that has none; what is damaged is said once."""
+        scores, steps = {}, self.steps
+        for step in steps:
+            try:
+                record = self.record(step)
+                scores[step] = record["scores"] if "scores" in record else _old_scores(self._mirror.local / str(step))
+            except (ValueError, OSError) as error:
+                _log.warning("checkpoint %d in %s has no score: %s", step, self.directory, _reason(error))
+                scores.setdefault(step, {})
+                continue
+            # The best one's score also stands in the records behind it, where its own is damaged.
+            best = record.get("best") or {}
+            if best.get("step") in steps and not scores.get(best["step"]):
+                scores[best["step"]] = {best["metric"]: best["value"]}
+        return scores
+
+    def _best_of(self, steps: Sequence[int], metric: str = "") -> int | None:
+        scores = [(self._scores.get(s, {}).get(metric or self._best_metric), s) for s in steps]
+        found = [(score, s) for score, s in scores if isinstance(score, int | float) and math.isfinite(score)]
+        return max(found)[1] if found else None
 
     def _guard(self, step: int | None, action) -> None:
         try:
@@ -153,6 +217,24 @@ class Checkpoints:
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step} or one before it"
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
+
+
+class _LatestAndBest:
+    """What Orbax is to keep: the latest checkpoints and the best."""
+
+    def __init__(self, keep: int, best_of: Callable[[Sequence[int]], int | None]):
+        self._keep, self._best_of = keep, best_of
+
+    def should_preserve(self, checkpoints, *, context) -> list[bool]:
+        steps = [each.step for each in checkpoints]
+        kept = {*steps[-self._keep :], self._best_of(steps)}
+        return [step in kept for step in steps]
+
+
+def steps(workdir: PathLike) -> list[int]:
+    """Return the steps of a workdir's checkpoints, ascending; [] where a run has saved none, or nothing is there."""
+    folder = as_path(workdir) / "checkpoints"
+    return sorted(int(each.name) for each in folder.iterdir() if each.name.isdecimal()) if folder.is_dir() else []
 
 
 def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree]:
@@ -165,7 +247,7 @@ def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Me
     Raises:
       UserError: there is no such run or checkpoint.
     """
-    config = config_module.saved(workdir)
+    config = begun_with(workdir)
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     method = config_module.method_of(config)
@@ -179,12 +261,51 @@ def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Me
             raise UserError(f"--workdir={workdir}: no checkpoint was scored, so none is the best (evaluate_every)")
         if which != "latest" and step not in checkpoints.steps:
             raise UserError(f"--workdir={workdir}: no checkpoint is {which!r}; there are: {checkpoints.steps}")
-        restored = checkpoints.restore(jax.eval_shape(lambda: config_module.initial_state(config, method)), step)
+        shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
+        restored = checkpoints.restore(lambda record: of_run(record, config, shapes), step, state_alone=True)
     finally:
         checkpoints.close()
     if restored is None:
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     return config, method, restored[1]
+
+
+def begun_with(workdir: PathLike) -> ConfigDict | None:
+    """Return the settings of the run in a workdir; None if there is none.
+
+    They are those of config.json. Where the record of the latest checkpoint that has a whole one differs, or
+    config.json is damaged, the record holds, which is said.
+
+    Raises:
+      UserError: config.json is not the config of a run, and no record tells its settings.
+    """
+    record = _newest_record(as_path(workdir) / "checkpoints")
+    try:
+        config = config_module.saved(workdir)
+        if record is None:
+            return config
+        missing = "" if config else f"{workdir} has no config.json"
+    except UserError as error:
+        if record is None:
+            raise
+        config, missing = None, str(error)
+    where = f"the record of checkpoint {record['step']}"
+    if config is None:
+        _log.warning("%s; the settings are those in %s", missing, where)
+        return config_module.read(record["config"], f"{workdir}: {where}")
+    if found := config_module.differing(config, record["config"]):
+        path = as_path(workdir) / "config.json"
+        _log.warning("%s differs from %s, which holds: %s", path, where, ", ".join(found.values()))
+        config = config_module.corrected(config, record["config"], f"{workdir}: {where}")
+    return config
+
+
+def of_run(record: Mapping[str, Any], config: ConfigDict, shapes: PyTree) -> PyTree:
+    """Return the shapes of a run's state, if a checkpoint's record says that it is of this run. Raises UserError."""
+    found = config_module.differing(config, record["config"]) if _covers(record) and "config" in record else {}
+    if found:
+        raise UserError(f"it is of another run: {', '.join(found.values())}")
+    return shapes
 
 
 def _alone() -> dict[str, Any]:
@@ -231,6 +352,91 @@ def digest(tree: PyTree) -> int:
     for leaf in jax.tree.leaves(tree):
         crc = zlib.crc32(leaf.tobytes(), crc)
     return crc
+
+
+def _json_digest(value: Any) -> int:
+    """Return a checksum of what a JSON value says, in whatever order its keys stand."""
+    return zlib.crc32(json.dumps(value, sort_keys=True).encode())
+
+
+def _sealed(record: Mapping[str, Any], state: int) -> dict[str, Any]:
+    """Add the digests of a state and of the record itself."""
+    return {**record, "digest": {"state": state, "record": _json_digest([record, state])}}
+
+
+def _covers(record: Mapping[str, Any]) -> bool:
+    """Say whether a record's digest covers the record itself; that of older checkpoints is of the state alone."""
+    return isinstance(record.get("digest"), dict)
+
+
+def _state_digest(record: Mapping[str, Any]) -> int:
+    return record["digest"].get("state") if _covers(record) else record["digest"]
+
+
+def _is_whole(record: Mapping[str, Any]) -> bool:
+    """Say whether a record is the one that was saved, as far as its digest can tell."""
+    own = {key: value for key, value in record.items() if key != "digest"}
+    return not _covers(record) or record["digest"] == _sealed(own, _state_digest(record))["digest"]
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of the checkpoint in `folder`, whole or not. Raises ValueError or OSError."""
+    record = _json(path := folder / "record" / "metadata")
+    if not isinstance(record, dict) or "digest" not in record:
+        raise ValueError(f"{path} is not the record that was saved")
+    return record
+
+
+def _json(path: Path) -> Any:
+    """Read a file of JSON. Raises ValueError, which names it, or OSError."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from error
+
+
+def _old_scores(folder: Path) -> dict[str, float]:
+    """Read the scores of a checkpoint of version 0.2, which lay in a file of Orbax's. Raises ValueError or OSError."""
+    path = folder / "metrics" / "metrics"
+    if not path.exists():
+        return {}
+    scores = _json(path)
+    if not isinstance(scores, dict):
+        raise ValueError(f"{path} holds no scores")
+    return scores
+
+
+def _newest_record(folder: Path) -> dict[str, Any] | None:
+    """Return the whole record of the latest checkpoint that has one and whose digest covers it; None if none has."""
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    for step in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+        with contextlib.suppress(Exception):
+            record = _read_record(folder / str(step))
+            if _covers(record) and _is_whole(record) and record["step"] == step and "config" in record:
+                return record
+    return None
+
+
+def _unused(path: Path) -> Path:
+    """Return a path, or the first with a number behind it, where nothing lies yet."""
+    numbered = (path.with_name(f"{path.name}_{n}") for n in itertools.count(2))
+    return next(each for each in itertools.chain([path], numbered) if not each.exists())
+
+
+def _tell_failures_once() -> None:
+    """Keep Python from printing a traceback for every array that tensorstore gives up behind the first that failed.
+
+    The failure itself is raised. The others come later, each as an exception that nobody can catch.
+    """
+    before = sys.unraisablehook
+    if isinstance(before, functools.partial):
+        return
+
+    def tell(before, unraisable):
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = functools.partial(tell, before)
 
 
 @contextlib.contextmanager

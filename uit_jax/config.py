@@ -6,8 +6,10 @@ method's class. A misspelt key fails, and the failure names the nearest known on
 
 import ast
 import dataclasses
+import functools
 import importlib.util
 import json
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +20,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
@@ -39,6 +42,7 @@ class Data:
     depth: int = setting(8, "bits of a pixel's channel that reach the network", choices=(8, 16))
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
+    max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +64,7 @@ class Top:
     keep_checkpoints: int = setting(2, "the latest checkpoints that are kept; the best stands beside them", low=1)
     best_metric: str = setting("", "the score by which a checkpoint is the best, the larger the better; none if empty")
     tensorboard: bool = setting(True, "whether metrics are also written for TensorBoard")
+    init_from: str = setting("", "whose weights to begin with: WORKDIR, WORKDIR:STEP or a file of published ones")
     data: Data = Data()
 
 
@@ -74,8 +79,38 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share".split()
+    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
+    " data.max_pixels".split()
 )
+
+
+# What other programs call a setting, and what it is here, where likeness would lead elsewhere.
+_LENGTH = "steps, the iterations of the whole run: epochs * images / batch_size"
+_SOURCE = "data.source, and of a pair data.target"
+_SCHEDULE = "method.schedule.constant_steps and method.schedule.decay_steps, in iterations"
+_SIDE = "data.image_size, the side of the training images in pixels"
+FOREIGN = {
+    **dict.fromkeys("epochs epoch n_epochs num_epochs max_epochs iterations iters niter max_iter".split(), _LENGTH),
+    **dict.fromkeys("total_iters max_steps num_steps".split(), _LENGTH),
+    **dict.fromkeys("n_epochs_decay niter_decay".split(), _SCHEDULE),
+    "lr": "method.adam.learning_rate",
+    **dict.fromkeys("beta1 beta2".split(), "method.adam.b1 and method.adam.b2"),
+    **dict.fromkeys("batch bs batchsize minibatch".split(), "batch_size"),
+    **dict.fromkeys("size resolution img_size imsize imgsize crop_size".split(), _SIDE),
+    **dict.fromkeys("gpu gpus gpu_id gpu_ids ngpu num_gpus".split(), "devices, how many take part; 0: all there are"),
+    **dict.fromkeys("dataroot data_path data_dir datadir dataset train_dir root path".split(), _SOURCE),
+    **dict.fromkeys("name output out out_dir output_dir save_dir logdir log_dir checkpoints_dir".split(), "--workdir"),
+    **dict.fromkeys("resume continue_train load_iter".split(), "the same command again: it continues what it began"),
+    **dict.fromkeys("amp fp16 bf16 half mixed_precision".split(), "precision=bf16"),
+    **dict.fromkeys("workers num_workers num_threads".split(), "nothing to set: images are read by all cores"),
+    **dict.fromkeys("save_freq save_every save_epoch_freq".split(), "checkpoint_every, in iterations"),
+    **dict.fromkeys("print_freq display_freq".split(), "log_every and image_every, in iterations"),
+    **dict.fromkeys("eval_freq val_freq".split(), "evaluate_every, in iterations"),
+    **dict.fromkeys("input_nc in_channels".split(), "data.channels"),
+    **dict.fromkeys("output_nc out_channels".split(), "data.target_channels"),
+    **dict.fromkeys("classes num_classes num_domains k".split(), "method.domains, of TUNIT"),
+    **dict.fromkeys("ngf ndf".split(), "the width of the generator or the discriminator: `uit config` lists them"),
+}
 
 
 def defaults(method: str) -> ConfigDict:
@@ -160,8 +195,12 @@ def preset(config: ConfigDict, names: str, table: Mapping[str, Mapping[str, Any]
 
 
 def split(argv: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Separate a command line into its other arguments and its `--config.key=value` overrides."""
+    """Separate a command line into its other arguments and its `--config.key=value` overrides. Raises UserError."""
     argv = list(argv)
+    for argument, following in zip(argv, [*argv[1:], "-"], strict=True):
+        if argument.startswith("--config.") and "=" not in argument:
+            value = "VALUE" if following.startswith("-") else following
+            raise UserError(f"{argument}: write the value behind an equals sign, as in {argument}={value}")
     return [a for a in argv if not a.startswith("--config.")], [a for a in argv if a.startswith("--config.")]
 
 
@@ -205,24 +244,54 @@ def saved(workdir: PathLike) -> ConfigDict | None:
     if not path.exists():
         return None
     try:
-        values = dict(_tuples(json.loads(path.read_text())))
-        version = values.pop("version", None)
-        if not isinstance(values["method"], dict) or not isinstance(version, str | None):
-            raise TypeError("it names no method")
-    except (ValueError, TypeError, KeyError, RecursionError, OSError) as error:
-        raise UserError(f"{path} is not the config of a run: {error}") from error
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError, OSError) as error:
+        raise UserError(f"{path} is not the config of a run: {getattr(error, 'strerror', None) or error}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"{path} is not the config of a run: it holds no settings")
+    if not isinstance(values.get("method"), dict) or "name" not in values["method"]:
+        raise UserError(f"{path} is not the config of a run: it names no method")
+    version = values.pop("version", None)
+    if not isinstance(version, str | None):
+        raise UserError(f"{path} is not the config of a run: its version is {version!r}")
     if version is None:
         raise UserError(
             f"{path} was written by uit_jax 0.1.0, whose settings have other names: this version cannot read it;"
             " check out version 0.1.0 (commit 288f2e2) to use or continue that run"
         )
+    return read(values, f"{path}, written by uit_jax {version}")
+
+
+def read(values: Mapping[str, Any], where: str) -> ConfigDict:
+    """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
-        config = ConfigDict(values).lock()
+        # Runs of version 0.2.0 had no such settings, and did this.
+        values = {"init_from": Top.init_from, **values}
+        values["data"] = {"max_pixels": Data.max_pixels, **values["data"]}
+        config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.
     except Exception as error:
-        raise UserError(f"{path}, written by uit_jax {version}: {error}") from error
+        raise UserError(f"{where}: {' '.join(str(error).split()) or type(error).__name__}") from error
     return config
+
+
+def differing(config: ConfigDict, told: Mapping[str, Any]) -> dict[str, str]:
+    """Return which settings make a checkpoint's record another run's, each with a message; {} if it is the same."""
+    old, new = flatten(config), flatten(_tuples(told))
+    keys = [key for key in new if key in old and key not in FREE and old[key] != new[key]]
+    return {key: f"{key}={new[key]!r}, not {old[key]!r}" for key in keys}
+
+
+def corrected(config: ConfigDict, told: Mapping[str, Any], where: str) -> ConfigDict:
+    """Give a run's settings the values of a checkpoint's record, but where they may differ. Raises UserError."""
+    if config.method.name != told["method"]["name"]:
+        return read(told, where)
+    values, new = config.to_dict(), flatten(_tuples(told))
+    for key in differing(config, told):
+        *groups, name = key.split(".")
+        functools.reduce(lambda place, group: place[group], groups, values)[name] = new[key]
+    return read(values, where)
 
 
 def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -> None:
@@ -252,15 +321,31 @@ def _load(spec: str) -> ConfigDict:
     except UserError:
         raise
     # It is the user's own code.
-    except Exception as error:
-        raise UserError(f"{path}: {' '.join(str(error).split()) or type(error).__name__}") from error
+    except (Exception, SystemExit) as error:
+        raise UserError(f"{path}{_line(error, path)}: {_told(error)}") from error
     if not isinstance(config, ConfigDict) or "method" not in config:
         raise UserError(f"{path}: get_config returns {type(config).__name__}, not what config.defaults(METHOD) gives")
     return config.lock()
 
 
+def _line(error: BaseException, path: Path) -> str:
+    """Say which line of a file an error comes from, "" where it is none of its."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
+    return f", line {own[-1]}" if own else ""
+
+
+def _told(error: BaseException) -> str:
+    """Say in one line what went wrong in code of the user's."""
+    if isinstance(error, SystemExit):
+        return "it ends the program instead of returning a config"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
 def _file(name: str) -> Path:
     """Find a config file: as given, else among those shipped beside the package or, when installed, inside it."""
+    if Path(name).is_dir():
+        raise UserError(f"--config={name}: is a folder; name a Python file, such as configs/tunit.py")
     package = Path(__file__).resolve().parent
     shipped = Path("configs") / Path(name).name
     for path in (as_path(name), package.parent / shipped, package / shipped):
@@ -276,6 +361,8 @@ def _find(config: ConfigDict, key: str) -> Described:
         return told[key]
     if members := [each for each in told if each.startswith(f"{key}.")]:
         raise UserError(f"{key} is a group of settings: set {', '.join(members[:8] + ['...'] * (len(members) > 8))}")
+    if meant := FOREIGN.get(key.rpartition(".")[2]):
+        raise UserError(f"{key}: there is no such setting; here it is {meant}")
     raise UserError(f"{key}: there is no such setting{settings.nearest(key, told)}")
 
 

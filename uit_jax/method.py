@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,9 +13,13 @@ import optax
 
 from uit_jax import settings
 from uit_jax.errors import UserError
+from uit_jax.optimizers import Optimizer
 from uit_jax.settings import setting
 from uit_jax.state import Learner, TrainState
 from uit_jax.types import Array, Batch, Metrics, PyTree, Stage
+
+LARGEST_SIDE = 2**14
+"""The largest side of training images, pixels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +43,7 @@ class Phase:
       name: for people: progress, metrics, benchmarks.
       stream: the part of the data that the batches come from.
       batch_size: of the global batch; 0 for the run's own.
+      batch_key: the setting that its own batch size comes from, for messages.
       load_size: the side to which images are resized when they are read, 0 for their own size; None for that of the
         training images.
       translates: whether what translates learns in it.
@@ -46,6 +52,7 @@ class Phase:
     name: str
     stream: Stream = Stream()
     batch_size: int = 0
+    batch_key: str = "batch_size"
     load_size: int | None = None
     translates: bool = True
 
@@ -94,14 +101,16 @@ class Method:
       batch_multiple: a device's share of a batch must be a multiple of this.
       followed: names of the evaluators worth running during training.
       best_metric: the score of theirs by which the best checkpoint is chosen, the larger the better; "" for none.
+      inherited: names of what of the memory belongs to the weights, and goes with them into another run.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
     batch_multiple: ClassVar[int] = 1
     followed: ClassVar[tuple[str, ...]] = ()
     best_metric: ClassVar[str] = ""
+    inherited: ClassVar[tuple[str, ...]] = ()
 
-    image_size: int = setting(128, "side of the square training images, pixels", low=1, owner="data")
+    image_size: int = setting(128, "side of the square training images, pixels", low=1, high=LARGEST_SIDE, owner="data")
     channels: int = setting(3, "channels of the images: 1, 3, or any number that the files have", low=1, owner="data")
     precision: str = setting(
         "float32", "of activations; weights, norms and losses stay float32", choices=("float32", "bf16"), owner=""
@@ -125,8 +134,8 @@ class Method:
         """How many classes a label may name; 1 where no label is read."""
         return 1
 
-    def check_classes(self, name: str, classes: tuple[str, ...]) -> None:
-        """Raise a UserError that begins with `name` where a source with these classes cannot be learned from."""
+    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
+        """Raise a UserError that begins with `name` where so many images of these classes cannot be learned from."""
 
     def phase(self, step: int) -> Phase:
         """Return what a step is, counted from 0."""
@@ -157,6 +166,11 @@ class Method:
     def optimizers(self) -> dict[str, optax.GradientTransformation]:
         """How each network moves."""
         return {name: network.optimizer for name, network in self.networks.items()}
+
+    def rates(self, step: int) -> dict[str, float]:
+        """Return the step sizes of an iteration, counted from 0, by the learners whose optimisers tell them."""
+        told = {name: each for name, each in self.optimizers.items() if isinstance(each, Optimizer)}
+        return {name: each.rate_at(step) for name, each in told.items()}
 
     def memory(self, key: Array, batch_size: int) -> PyTree:
         """Return what the state remembers besides its learners: queues, pools; `batch_size` is that of a global batch.
@@ -224,7 +238,9 @@ class PairMethod(Method):
 
     image_size: int = settings.changed(Method, "image_size", 256)
     target_channels: int = setting(0, "channels of domain B; 0: as many as A", low=0, owner="data")
-    load_size: int = setting(286, "side to which images are resized before cropping; 0: their own size", low=0)
+    load_size: int = setting(
+        286, "side to which images are resized before cropping; 0: their own size", low=0, high=LARGEST_SIDE
+    )
     flip: float = setting(0.5, "probability of mirroring", low=0, high=1)
 
     def rules(self):
@@ -258,9 +274,24 @@ def training_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
     return step
 
 
+def phases(method: Method, steps: int) -> tuple[Phase, ...]:
+    """Return the phases of a run of so many steps, in their order.
+
+    Of a very long run every step at its two ends and very many between them are looked at, not all.
+    """
+    some = 20_000
+    looked = [range(min(some, steps)), range(max(0, steps - some), steps), range(0, steps, max(1, steps // some))]
+    return tuple(dict.fromkeys(map(method.phase, sorted({*itertools.chain(*looked)}))))
+
+
 def phase_size(phase: Phase, batch_size: int) -> int:
     """Return the size of a phase's global batch, given the run's."""
     return phase.batch_size or batch_size
+
+
+def phase_key(phase: Phase) -> str:
+    """Return the setting that the size of a phase's global batch comes from."""
+    return phase.batch_key if phase.batch_size else "batch_size"
 
 
 def load_size(method: Method, phase: Phase) -> int:

@@ -6,6 +6,7 @@ bucket a checkpoint counts once its file `LAST` is there: it is copied last, and
 """
 
 import contextlib
+import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -62,6 +63,15 @@ class Mirror:
         if self._writes:
             self.wait()
             self._upload = self._uploader.submit(self._push)
+
+    def move(self, step: int, target: Remote) -> None:
+        """Copy a checkpoint that was fetched to another remote folder; `push` then deletes it. Raises UserError."""
+        paths = [path for path in (self.local / str(step)).rglob("*") if path.is_file()]
+        if self._writes:
+            with self._told("could not be moved"):
+                for path in paths:
+                    (target / path.relative_to(self.local / str(step)).as_posix()).upload(path)
+        shutil.rmtree(self.local / str(step))
 
     def wait(self) -> None:
         """Wait for what was begun. Raises UserError where it failed."""
@@ -131,11 +141,16 @@ class Mirror:
 class Itself:
     """A folder of checkpoints on this machine, which needs no copy."""
 
-    def __init__(self, local: Path):
-        self.local = local
+    def __init__(self, local: Path, *, writes: bool):
+        self.local, self._writes = local, writes
 
     def fetch(self, step: int) -> None:
         pass
+
+    def move(self, step: int, target: Path) -> None:
+        if self._writes:
+            target.parent.mkdir(exist_ok=True)
+            (self.local / str(step)).rename(target)
 
     def push(self) -> None:
         pass
@@ -149,7 +164,7 @@ class Itself:
 
 def mirrored(folder: Path, *, writes: bool) -> Mirror | Itself:
     """Return what stands between a folder of checkpoints and this machine. Raises UserError."""
-    return Mirror(folder, writes=writes) if is_remote(folder) else Itself(folder)
+    return Mirror(folder, writes=writes) if is_remote(folder) else Itself(folder, writes=writes)
 
 
 def _is_small(file: str) -> bool:

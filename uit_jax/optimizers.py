@@ -1,6 +1,7 @@
 """The optimisers of the papers' reference code: weight decay is added to the gradient (coupled L2), biases included."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import optax
@@ -8,24 +9,38 @@ import optax
 from uit_jax.types import Array
 
 
+class Optimizer(NamedTuple):
+    """An optax transformation that also tells its step size: a number, or a function of the steps done."""
+
+    init: Callable
+    update: Callable
+    rate: optax.ScalarOrSchedule
+
+    def rate_at(self, step: int) -> float:
+        """Return the step size of a step, counted from 0."""
+        return float(self.rate(step) if callable(self.rate) else self.rate)
+
+
 def adam(
     learning_rate: optax.ScalarOrSchedule, *, b1: float = 0.9, b2: float = 0.999, weight_decay: float = 0.0
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """Return Adam with coupled L2, eps 1e-8 after the root."""
-    return optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1, b2, eps=1e-8))
+    moved = optax.chain(optax.add_decayed_weights(weight_decay), optax.adam(learning_rate, b1, b2, eps=1e-8))
+    return Optimizer(*moved, learning_rate)
 
 
 def rmsprop(
     learning_rate: optax.ScalarOrSchedule, *, decay: float = 0.99, weight_decay: float = 0.0
-) -> optax.GradientTransformation:
+) -> Optimizer:
     """Return RMSprop with coupled L2; eps 1e-8 is added after the root and the average starts at 0."""
-    return optax.chain(
+    moved = optax.chain(
         optax.add_decayed_weights(weight_decay),
         optax.rmsprop(learning_rate, decay=decay, eps=1e-8, eps_in_sqrt=False, initial_scale=0.0),
     )
+    return Optimizer(*moved, learning_rate)
 
 
-def build(name: str, learning_rate: float, *, b1: float, b2: float, weight_decay: float):
+def build(name: str, learning_rate: float, *, b1: float, b2: float, weight_decay: float) -> Optimizer:
     """Return the named optimiser ("adam", or "rmsprop", whose decay is `b2`); unknown names are a ValueError."""
     if name == "adam":
         return adam(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)

@@ -18,6 +18,7 @@ import jax
 import numpy as np
 
 from uit_jax import checkpoint as checkpoints
+from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.files import pick_evenly, picked, write_whole
@@ -31,12 +32,16 @@ from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 
-def load(workdir: PathLike, checkpoint: str | int = "latest") -> "Trained":
+def load(
+    workdir: PathLike, checkpoint: str | int = "latest", *, data_max_pixels: int | None = None
+) -> "Trained":
     """Read a trained run back.
 
     Args:
       workdir: the folder that training wrote.
       checkpoint: "latest", "best", or a step.
+      data_max_pixels: in the place of the run's own `data.max_pixels`: pixels of an image file, of which a larger one
+        is not read. (The `max_pixels` of `translate` are those from which on an image is drawn in tiles.)
 
     Raises:
       UserError: there is no such run or checkpoint.
@@ -45,8 +50,22 @@ def load(workdir: PathLike, checkpoint: str | int = "latest") -> "Trained":
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
     workdir = as_path(workdir)
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    if data_max_pixels is not None:
+        configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
     # Onto the device once, and not with every batch.
     return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
+
+
+def drawn_form(workdir: PathLike) -> tuple[int, int]:
+    """Return channels and bits of a run's translations, from its settings, without its weights.
+
+    Raises:
+      UserError: there is no such run.
+    """
+    config = configs.saved(as_path(workdir))
+    if config is None:
+        raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
+    return configs.method_of(config).sides[-1].channels, config.data.depth
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -69,9 +88,10 @@ class Trained(Model):
 
     @property
     def form(self) -> dict[str, Any]:
-        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         wanted = self.config.data
-        return {"channels": self.method.sides[0].channels, "depth": wanted.depth, "resample": wanted.resample}
+        channels = self.method.sides[0].channels
+        return dict(channels=channels, depth=wanted.depth, resample=wanted.resample, max_pixels=wanted.max_pixels)
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
         """Return what the pseudo domains look like: mean styles, counts and portraits.
@@ -91,8 +111,8 @@ class Trained(Model):
         source = self.config.data.source
         path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
         # One that is damaged, or not there, is made anew.
-        with contextlib.suppress(Exception), path.open("rb") as file, np.load(file) as kept:
-            return DomainStyles(**kept)
+        with contextlib.suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            return styles.checked(DomainStyles(**kept), self._entries("cluster"), self._entries("style"))
         data.check_there("data.source", source, "--references")
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
@@ -104,7 +124,7 @@ class Trained(Model):
         self,
         query: Images | None = None,
         images: Images | None = None,
-        count: int = 8,
+        count: int | None = None,
         *,
         queries: int = 8,
         limit: int | None = None,
@@ -115,7 +135,7 @@ class Trained(Model):
           query: images, of which at most `queries` are asked for, evenly spread; None for some of those searched.
           images: what is searched: the text of a source, as `data.source` has it, of one with a test split that; or
             images in a list or an array. By default the run's test source, else its training source.
-          count: neighbours of each query, itself not among them.
+          count: neighbours of each query, itself not among them; by default 8, or as many as there are.
           limit: search at most so many images, evenly spread.
 
         Raises:
@@ -126,7 +146,8 @@ class Trained(Model):
         asked = None if query is None else inputs.gather(query, "query")
         source = self._searched(images)
         chosen = pick_evenly(len(source), limit)
-        search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
+        if count is not None:
+            search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
         if asked is not None:
             asked, pixels = self._readable(asked._replace(items=picked(asked.items, queries)), "query")
         gallery = search.encode(self.method, self.variables, source, chosen)
@@ -134,6 +155,11 @@ class Trained(Model):
             return search.nearest(search.from_gallery(gallery, queries), gallery, count)
         codes = batched.read(self.method, "style", self.variables, pixels)
         return search.nearest(search.from_images(asked, pixels, codes, gallery), gallery, count)
+
+    def _entries(self, name: str) -> int:
+        """Return how many numbers a read-out gives of an image."""
+        image = jax.ShapeDtypeStruct((1, self.image_size, self.image_size, self.method.sides[0].channels), np.float32)
+        return jax.eval_shape(self.method.readouts[name], self.variables, image).shape[-1]
 
     def _domain_styles(self, spec: str, limit: int) -> DomainStyles:
         source = data.open_source(spec, split="train", size=self.image_size, seed=self.config.seed, **self.form)

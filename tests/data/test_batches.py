@@ -1,5 +1,6 @@
 """Row i of step t is a function of (seed, t, i): whatever the pipeline, the processes, and where one begins."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -61,6 +62,15 @@ def test_both_pipelines_give_the_decoded_images_and_their_labels(class_folders):
         found = _take(source, range(7), pipeline=pipeline)
         _equal(found, expected)
         assert found[0]["image"].dtype == np.uint8 and found[0]["label"].dtype == np.int32
+
+
+def test_both_pipelines_read_files_whose_names_are_not_utf8(tmp_path):
+    for seed, name in enumerate((b"\xff.png", b"a\nb.png", b"\x1b[2K.png", b"n" * 251 + b".png")):
+        (tmp_path / os.fsdecode(name)).write_bytes(encode(Image.fromarray(picture(seed)), "PNG"))
+    source = open_source(str(tmp_path), size=16)
+    by_tf, by_threads = (_take(source, range(2), batch_size=4, pipeline=pipeline) for pipeline in PIPELINES)
+    _equal(by_tf, by_threads)
+    assert len(np.unique(by_tf[0]["image"], axis=0)) == 4
 
 
 def test_both_pipelines_agree_on_every_format(tmp_path):
@@ -279,3 +289,23 @@ else:
 def test_importing_the_package_does_not_import_tensorflow():
     program = "import sys, uit_jax.data, uit_jax.verbs.data; assert 'tensorflow' not in sys.modules"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0
+
+
+def test_no_pixel_depends_on_whether_tensorflow_is_installed(tmp_path):
+    """Of damaged JPEGs TensorFlow accepts some that Pillow refuses, and reads some otherwise."""
+    folder = Path(__file__).parent / "damaged"
+    files, draw = [path.read_bytes() for path in sorted(folder.iterdir())], np.random.default_rng(0)
+    for number in range(300):
+        image = Image.fromarray(picture(number, 32, 32)).convert("RGB" if number % 5 else "L")
+        data = bytearray(encode(image, "JPEG", quality=80, progressive=number % 3 == 0))
+        for _ in range(number % 4):
+            data[draw.integers(len(data))] ^= 1 << draw.integers(8)
+        files.append(bytes(data[: len(data) - draw.integers(3) * draw.integers(40)]))
+    for number, data in enumerate(files):
+        (tmp_path / f"{number:03d}.jpg").write_bytes(data)
+    steps = range(3 * len(files) // 8)  # three times all: seen, and then perhaps left to TensorFlow
+    by_tf, by_threads = (
+        _take(open_source(str(tmp_path), size=32), steps, pipeline=pipeline, max_unreadable_share=1.0)
+        for pipeline in PIPELINES
+    )
+    _equal(by_tf, by_threads)

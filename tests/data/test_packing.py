@@ -1,7 +1,13 @@
 """Packing keeps every pixel, leaves nothing half-written, and `check` tells what is wrong before anyone trains."""
 
+import io
 import json
+import os
 import shutil
+import signal
+import sys
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +18,9 @@ from uit_jax.data import batches, open_source, splits
 from uit_jax.data.check import check, dhash
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
+from uit_jax.files import partial_of
+from uit_jax.images import decode as decoding
+from uit_jax.main import main as uit
 from uit_jax.verbs.data import main
 
 
@@ -86,10 +95,58 @@ def test_nothing_is_left_of_a_failed_packing(class_folders, tmp_path, monkeypatc
         pack(str(class_folders / "dog"), home / "out" / "meta.json" / "below", size=16)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_pack_that_is_ended_leaves_nothing(class_folders, tmp_path, monkeypatch, capsys, number):
+    decode, main_thread, met = decoding.decode, threading.main_thread().ident, []
+
+    def slow(*arguments, **form):
+        met.append(1)
+        if len(met) == 5:
+            signal.pthread_kill(main_thread, number)
+        time.sleep(0.02 if len(met) > 5 else 0)
+        return decode(*arguments, **form)
+
+    monkeypatch.setattr(decoding, "decode", slow)
+    assert uit(["data", "pack", str(class_folders), str(tmp_path / "out"), "--size=16"]) == 128 + number
+    assert capsys.readouterr().err.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["pets"]
+    for thread in threading.enumerate():
+        if thread.name.startswith("ThreadPoolExecutor"):
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_what_a_killed_pack_left_is_cleared_by_the_next(class_folders, tmp_path):
+    left = partial_of(tmp_path / "out")
+    left.mkdir()
+    (left / "images.npy").write_bytes(b"half")
+    pack(str(class_folders), tmp_path / "out", size=16)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "pets"]
+
+
+def test_names_that_are_not_utf8_are_kept_and_printed_with_escapes(tmp_path, monkeypatch):
+    for name, seed in ((b"\xff.png", 1), (b"a\n\x1b[2Kb.png", 1), (b"c.png", 2), (b"torn\xfe.png", None)):
+        path = tmp_path / "in" / os.fsdecode(name)
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"" if seed is None else encode(Image.fromarray(picture(seed)), "PNG"))
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="ascii", errors="strict"))
+    assert main(["check", str(tmp_path / "in"), "--max_unreadable_share=0.5"]) == 0
+    assert main(["pack", str(tmp_path / "in"), str(tmp_path / "out"), "--size=0", "--max_unreadable_share=0.5"]) == 0
+    sys.stdout.flush()
+    report = written.getvalue()
+    assert b"/a\\n\\x1b[2Kb.png = " in report and b"/\\udcff.png\n" in report and b"/torn\\udcfe.png (empty" in report
+    assert {os.fsencode(name).rpartition(b"/")[2] for name in open_source(str(tmp_path / "out"), size=16).names} == {
+        b"\xff.png",
+        b"a\n\x1b[2Kb.png",
+        b"c.png",
+    }
+
+
 def test_the_packed_format(class_folders, tmp_path):
     pack(str(class_folders), tmp_path / "out", size=16)
     meta = json.loads((tmp_path / "out" / "meta.json").read_text())
-    assert set(meta) == {"format", "size", "channels", "classes", "labels", "names"}
+    assert set(meta) == {"format", "size", "channels", "classes", "labels", "names", "checksum", "checksums"}
     array = np.load(tmp_path / "out" / "images.npy", mmap_mode="r")
     assert array.shape == (24, 16, 16, 3) and array.dtype == np.uint8
 

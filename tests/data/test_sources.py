@@ -9,6 +9,7 @@ from PIL import Image
 
 from tests.data.image_files import encode, picture
 from uit_jax.data import Unreadable, examples, open_source, open_test, rooted, splits
+from uit_jax.data.opening import parts
 from uit_jax.errors import UserError
 
 
@@ -58,6 +59,47 @@ def test_split_trees(tmp_path, held_out):
     test = open_source(spec, split="test", size=16)
     assert test.classes == ("cat", "dog") and test.labels.tolist() == [1, 1]
     np.testing.assert_array_equal(test.image(0), picture(10))
+
+
+@pytest.mark.parametrize(
+    "names", [("Train", "Test"), ("TRAIN", "VAL"), ("training", "testing"), ("train", "Validation")]
+)
+def test_splits_however_they_are_spelt(tmp_path, names):
+    for name, count in zip(names, (3, 2), strict=True):
+        for each in ("cat", "dog"):
+            _fill(tmp_path / name / each, count)
+    assert splits(str(tmp_path)) == ("train", "test")
+    train, test = (open_source(str(tmp_path), split=split, size=16) for split in ("train", "test"))
+    assert train.classes == test.classes == ("cat", "dog") and (len(train), len(test)) == (6, 4)
+
+
+def test_pairs_however_they_are_spelt(tmp_path):
+    for name in ("TrainA", "TRAINB", "testa"):
+        _fill(tmp_path / name, 1)
+    assert parts(str(tmp_path)) == ("trainA", "trainB", "testA")
+
+
+def test_a_split_that_is_there_twice_is_refused(tmp_path):
+    for name in ("Train", "train", "test"):
+        _fill(tmp_path / name, 1)
+    with pytest.raises(UserError, match="has Train and train, which mean the same split; rename one"):
+        open_source(str(tmp_path), size=16)
+
+
+def test_one_class_that_holds_the_classes_is_warned_of_once(tmp_path, caplog):
+    for name in ("cat", "dog"):
+        _fill(tmp_path / "data" / "flowers" / name, 1)
+    for _ in range(2):
+        assert open_source(str(tmp_path), size=16).classes == ("data",)
+    assert caplog.messages == [
+        f"{tmp_path}: is read as one class; if the folders in {tmp_path}/data/flowers are the classes, name that"
+    ]
+    caplog.clear()
+    assert open_source(str(tmp_path / "data" / "flowers"), size=16).classes == ("cat", "dog")
+    _fill(tmp_path / "more" / "cat" / "2019", 1)
+    _fill(tmp_path / "more" / "cat", 1)
+    assert open_source(str(tmp_path / "more"), size=16).classes == ("cat",)
+    assert not caplog.messages
 
 
 def test_flat_split_trees(tmp_path):
@@ -164,8 +206,9 @@ def test_a_damaged_packed_set_is_refused(tmp_path):
         with pytest.raises(UserError, match=line):
             open_source(str(tmp_path), size=16)
 
-    fails("do not belong together", names=["x"])
-    fails("outside its classes", labels=[0, 1])
+    fails("meta.json: not readable .2 labels of 1 names", names=["x"])
+    fails("images.npy: not readable .uint8 .2, 16, 16, 3., and meta.json has .2, 8, 8, 3.", size=8)
+    fails("its labels cannot be so", labels=[0, 1])
     fails("not of format", format=99)
     (tmp_path / "meta.json").write_text("{")
     with pytest.raises(UserError, match="meta.json: not readable"):

@@ -13,9 +13,9 @@ from uit_jax.data import batches, describe, examples, open_source, side_batches
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
-from uit_jax.images.decode import Unreadable, WrongChannels, decode, dimensions, resize, to_channels, to_depth
+from uit_jax.images.decode import Unreadable, WrongChannels, decode, resize, to_channels, to_depth
 from uit_jax.images.encode import write
-from uit_jax.images.rasters import file_dimensions
+from uit_jax.images.rasters import dimensions, file_dimensions
 
 WHITE = 65535
 

@@ -4,11 +4,12 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from tests.data.image_files import encode, picture
 from uit_jax.images import decode as decoding
-from uit_jax.images.decode import Unreadable, decode, is_plain, to_channels
+from uit_jax.images import opening
+from uit_jax.images.decode import Unreadable, decode, to_channels
 
 RGB = picture(0)
 GRAY = np.asarray(Image.fromarray(RGB).convert("L"))
@@ -87,7 +88,6 @@ def test_transparent_palette_entries_and_colours_become_white():
         data = encode(image, format, transparency=7)
         np.testing.assert_array_equal(decode(data, size=None, channels=3), expected, format)
     data = encode(Image.fromarray(GRAY), "PNG", transparency=int(GRAY[3, 4]))
-    assert not is_plain(data, size=16, channels=3)
     np.testing.assert_array_equal(decode(data, size=None, channels=1)[..., 0], np.where(GRAY == GRAY[3, 4], 255, GRAY))
 
 
@@ -102,7 +102,6 @@ def test_sixteen_bits_keep_their_high_byte():
 def test_sixteen_bit_colour_png_keeps_its_high_byte():
     deep = (RGB.astype(">u2") << 8) | 0x37
     data = _png(bit_depth=16, colour_type=2, rows=[row.astype(">u2").tobytes() for row in deep])
-    assert not is_plain(data, size=16, channels=3)
     np.testing.assert_array_equal(decode(data, size=None, channels=3), RGB)
 
 
@@ -111,7 +110,6 @@ def test_cmyk_jpeg_and_tiff_become_rgb():
     decoded = decode(encode(image, "TIFF"), size=None, channels=3)
     np.testing.assert_array_equal(decoded, np.asarray(image.convert("RGB")))
     data = encode(image, "JPEG", quality=100, subsampling=0)
-    assert not is_plain(data, size=16, channels=3)
     assert np.abs(decode(data, size=None, channels=3).astype(int) - RGB).mean() < 3
 
 
@@ -128,7 +126,6 @@ def test_exif_orientation_is_undone(orientation):
     image = Image.fromarray(np.ascontiguousarray(stored))
     for format, options in [("PNG", {}), ("WebP", {"lossless": True}), ("JPEG", {"quality": 100, "subsampling": 0})]:
         data = encode(image, format, exif=exif, **options)
-        assert not is_plain(data, size=16, channels=3)
         off = np.abs(decode(data, size=None, channels=3).astype(int) - upright)
         assert off.max() <= (8 if format == "JPEG" else 0), format
 
@@ -167,30 +164,11 @@ def test_a_broken_exif_block_does_not_spoil_the_pixels():
     )
 
 
-def test_plain_files_are_recognised_and_others_are_not():
-    colour, gray = Image.fromarray(RGB), Image.fromarray(GRAY)
-    plain = [encode(colour, "JPEG"), encode(colour, "PNG"), encode(colour, "JPEG", progressive=True)]
-    assert all(is_plain(data, size=16, channels=3) for data in plain)
-    assert not any(is_plain(data, size=16, channels=1) for data in plain)  # luma is Pillow's to compute
-    assert not any(is_plain(data, size=17, channels=3) for data in plain)
-    assert all(is_plain(encode(gray, format), size=16, channels=c) for format in ("JPEG", "PNG") for c in (1, 3))
-    text = PngImagePlugin.PngInfo()
-    text.add_itxt("XML:com.adobe.xmp", '<x tiff:Orientation="6"/>')
-    others = [
-        encode(colour.quantize(16), "PNG"), encode(colour, "PNG", pnginfo=text), encode(colour.convert("RGBA"), "PNG"),
-        encode(colour, "WebP"), encode(colour, "GIF"), encode(colour, "BMP"), encode(colour, "TIFF"), b"", b"\xff\xd8",
-    ]  # fmt: skip
-    assert not any(is_plain(data, size=16, channels=3) for data in others)
-    whole = encode(colour, "JPEG")
-    for cut in range(len(whole)):
-        is_plain(whole[:cut], size=16, channels=3)  # never raises
-
-
 def test_facts_are_the_files_own():
     exif = Image.Exif()
     exif[0x0112] = 6
-    image = decoding.open_image(encode(Image.fromarray(RGB[:8]), "JPEG", exif=exif))
-    assert decoding.facts(image) == ("JPEG", "RGB", (16, 8), True)
+    image = opening.opened(encode(Image.fromarray(RGB[:8]), "JPEG", exif=exif))
+    assert decoding.facts(image) == ("JPEG", "RGB", (16, 8), True, False, False, "")
 
 
 def _png(*, bit_depth: int, colour_type: int, rows: list[bytes]) -> bytes:

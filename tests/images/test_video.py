@@ -68,6 +68,13 @@ def test_frames_are_read_as_they_are_asked_for(tmp_path, monkeypatch):
     frames.close()
 
 
+def test_frames_of_too_many_pixels_are_refused(tmp_path):
+    write(tmp_path / "clip.mp4", clip(3))
+    with pytest.raises(UserError, match=r"clip.mp4: 64 x 48 px are more than data.max_pixels=3071"):
+        next(video.frames(tmp_path / "clip.mp4", 3071))
+    assert next(video.frames(tmp_path / "clip.mp4", 3072)).shape == (48, 64, 3)
+
+
 def test_a_video_that_phones_turn_is_upright(tmp_path):
     path = tmp_path / "turned.mp4"
     frames = clip(3)

@@ -339,9 +339,9 @@ def test_a_bottleneck_larger_than_the_images_is_refused():
 
 
 def test_a_source_without_labels_is_refused_where_they_are_asked_for():
-    table.build("embedding").check_classes("data.source=x", ())
+    table.build("embedding").check_images("data.source=x", 99, ())
     with pytest.raises(UserError, match="^data.source=x has no labels, but method.labelled_share is above 0$"):
-        table.build("embedding", "labels").check_classes("data.source=x", ())
+        table.build("embedding", "labels").check_images("data.source=x", 99, ())
 
 
 def test_a_batch_that_the_queue_cannot_hold_is_refused():

@@ -135,13 +135,13 @@ def test_a_setting_out_of_range_is_named(key, values):
 
 def test_a_source_whose_classes_cannot_be_learned_is_refused():
     some = methods.build("tunit", domains=2, labels={"share": 0.1})
-    some.check_classes("data.source=x", ("cat", "dog"))
+    some.check_images("data.source=x", 99, ("cat", "dog"))
     with pytest.raises(UserError, match="^data.source=x has no labels, but method.labels.share is above 0"):
-        some.check_classes("data.source=x", ())
+        some.check_images("data.source=x", 99, ())
     with pytest.raises(UserError, match="^data.source=x has 3 classes: set method.domains to as many"):
-        some.check_classes("data.source=x", ("cat", "dog", "fox"))
+        some.check_images("data.source=x", 99, ("cat", "dog", "fox"))
     for classes in ((), ("cat", "dog", "fox")):
-        methods.build("tunit", domains=2).check_classes("data.source=x", classes)
+        methods.build("tunit", domains=2).check_images("data.source=x", 99, classes)
 
 
 def test_clusters_are_read_unless_all_labels_are_given():

@@ -5,6 +5,8 @@ import numpy as np
 
 from tests import toy
 from tests.images.test_pictures import at, colors, flat
+from uit_jax import data
+from uit_jax.images import pictures
 from uit_jax.training import grids
 
 
@@ -17,6 +19,18 @@ def test_style_grids_show_what_the_method_draws():
             # The toy gives the content the reference's mean colour; these contents have nothing else.
             assert np.abs(at(drawn["translations"], row, column).astype(int) - reference).max() <= 1
     assert colors(drawn["domains"]) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
+
+
+def test_a_picture_says_of_how_many_images_it_shows_how_many(monkeypatch):
+    told, table = [], pictures.table
+    monkeypatch.setattr(pictures, "table", lambda *rows, title="", **how: told.append(title) or table(*rows, **how))
+    source = data.open_source("procedural:count=70", size=16)
+    grids.render(toy.method(), toy.variables(), {"image": source}, 400)
+    assert told[0] == f"step 400: 8 of {len(source)} images, each in the styles of those above"
+    assert told[1] == f"step 400: 64 of {len(source)} images by pseudo domain"
+    few = data.open_source("procedural:count=6#0", size=16)
+    grids.render(painter(), toy.variables(), {"a": source, "b": few}, 3)
+    assert told[2] == f"step 3: 8 of {len(source)} images of A, {len(few)} of {len(few)} images of B"
 
 
 def painter(traced=None):

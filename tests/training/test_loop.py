@@ -1,14 +1,19 @@
 """The real loop: what it writes, how it stops, and that a run which was stopped is the run that was not."""
 
+import contextlib
+import errno
 import json
 import os
+import pty
 import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jax
@@ -21,7 +26,10 @@ from tests import tiny_method
 from uit_jax import checkpoint, config, data, evaluation, methods, runs, settings
 from uit_jax.errors import UserError
 from uit_jax.metrics import clusters
+from uit_jax.training import lock as lock_module
 from uit_jax.training import loop
+from uit_jax.training.lock import Lock
+from uit_jax.training.writers import Writers
 from uit_jax.verbs import train
 
 ROOT = Path(__file__).parents[2]
@@ -182,14 +190,151 @@ def test_tensorboard_events_hold_scalars_and_pictures(recipe, tmp_path):
     assert [e.step for e in events.Tensors("fit")] == [2, 4, 6, 8, 10, 12]
 
 
-@pytest.mark.parametrize("stop_at", [5, 8, 11])
-def test_continuing_equals_never_stopping(recipe, whole, tmp_path, stop_at, monkeypatch):
-    """Stopped by SIGTERM at a step where no checkpoint is due, in the middle of a window of metrics."""
+def test_tensorboards_curves_do_not_fold_back_after_a_kill(tmp_path):
+    pytest.importorskip("tensorflow")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    # Each goes on from before the step at which the one before was killed.
+    for first, last in ((0, 9), (6, 10), (8, 12)):
+        writers = Writers(tmp_path)
+        assert writers.resume(first) == []
+        for step in range(first + 1, last + 1):
+            writers.metrics(step, {"fit": first})
+            writers.pictures(step, {"grid": np.zeros((4, 4, 3), np.uint8)})
+        writers.close()
+        torn = max((tmp_path / "tb").iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        torn.write_bytes(torn.read_bytes() + b"\x18\0\0")
+    events = EventAccumulator(str(tmp_path / "tb"), size_guidance={"tensors": 0}).Reload()
+    for tag in ("fit", "grid"):
+        assert [e.step for e in events.Tensors(tag)] == list(range(1, 13)), tag
+    assert [int(tf_value(e)) for e in events.Tensors("fit")] == [0] * 6 + [6] * 2 + [8] * 4
+
+
+def tf_value(event) -> float:
+    from tensorboard.util.tensor_util import make_ndarray
+
+    return make_ndarray(event.tensor_proto).item()
+
+
+LINES = [b'{"step": 2, "fit": 0.5}\n', b'{"step": 4, "fit": 0.4}\n', b'{"step": 6, "fit": 0.3}\n']
+BEYOND = b'{"step": 8, "fit": 0.2}\n'
+ODD = {
+    "a flipped byte": b'{"step": 4, \x00fit": 0.4}\n',
+    "no UTF-8": b'{"step": 4, "\xfft": 0.4}\n',
+    "a carriage return": b'{"step": 4,\r "fi\rt": 0.4}\n',
+    "a blank line": b"\n",
+    "no object": b"[4, 0.4]\n",
+    "no step": b'{"fit": 0.4}\n',
+    "a step that is no number": b'{"step": "4"}\n',
+    "a step beyond": b'{"step": 94, "fit": 0.4}\n',
+    "nested too deep": b"[" * 100_000 + b"\n",
+}
+
+
+@pytest.mark.parametrize("line", ODD.values(), ids=ODD)
+def test_a_damaged_line_of_metrics_stays_and_costs_no_other(tmp_path, line):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(LINES[0] + line + LINES[2] + BEYOND)
+    told = Writers(tmp_path, tensorboard=False).resume(6)
+    assert path.read_bytes() == LINES[0] + line + LINES[2]
+    assert len(told) == 1 and told[0].endswith("line 2") and str(path) in told[0] and "\n" not in told[0]
+
+
+@pytest.mark.parametrize(
+    ("tail", "kept"),
+    [
+        (b'{"step": 8, "fi', b""),
+        (b"\0" * 40, b""),
+        (BEYOND + b"\n" + BEYOND, b""),
+        (BEYOND[:-1], b""),
+        (b'{"step": 6, "more": 1}', b'{"step": 6, "more": 1}\n'),
+        (b'{"step": 6, fit": 0.3}\n', b'{"step": 6, fit": 0.3}\n'),
+        (b'{"step": 7, fit": 0.3}\n' + BEYOND, b'{"step": 7, fit": 0.3}\n'),
+    ],
+    ids=["cut short", "zeros", "beyond", "beyond, cut", "whole but for its newline", "damaged", "damaged, then beyond"],
+)
+def test_only_what_lies_behind_the_last_record_is_cut(tmp_path, tail, kept):
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b"".join(LINES) + tail)
+    Writers(tmp_path, tensorboard=False).resume(6)
+    assert path.read_bytes() == b"".join(LINES) + kept
+
+
+def test_a_second_training_in_a_workdir_is_refused(recipe, tmp_path):
+    with Lock(tmp_path) as lock:
+        assert not lock.left_by
+        with pytest.raises(UserError) as caught:
+            run(recipe, tmp_path)
+        said = str(caught.value)
+        assert f"process {os.getpid()} on {socket.gethostname()}, since 20" in said and "\n" not in said
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".training"]
+    assert not list(tmp_path.iterdir())
+    # A process that was killed leaves its file, but not its lock.
+    (tmp_path / ".training").write_text('{"process": 7, "host": "gpu3", "since": "2026-01-01"}')
+    with Lock(tmp_path) as lock:
+        assert "process 7 on gpu3" in lock.left_by
+        with Lock(tmp_path, active=False):
+            pass
+        assert list(tmp_path.iterdir())
+
+
+def test_the_lock_is_given_back_however_a_training_ends(recipe, tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.feed, "Streams", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            run(recipe, tmp_path / "run")
+    assert not (tmp_path / "run" / ".training").exists()
+    run(recipe, tmp_path / "run", "steps=2")
+    assert not (tmp_path / "run" / ".training").exists()
+    with pytest.raises(UserError, match="step 2"):
+        run(recipe, tmp_path / "nan", "log_every=1", "method.poison=2")
+    assert not (tmp_path / "nan" / ".training").exists()
+
+
+def test_where_there_are_no_locks_training_goes_on_without(tmp_path, monkeypatch):
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(lock_module.fcntl, "flock", none)
+    with Lock(tmp_path), Lock(tmp_path):
+        pass
+    monkeypatch.setattr(lock_module, "fcntl", None)
+    with Lock(tmp_path), Lock(tmp_path):
+        pass
+
+
+def test_a_thread_trains_without_handlers(recipe, whole, tmp_path):
+    """As in a notebook's or a server's worker, where Python lets nobody listen to signals."""
+    before = [signal.getsignal(number) for number in loop._SIGNALS]
+    with ThreadPoolExecutor(1) as pool:
+        state = pool.submit(run, recipe, tmp_path / "run").result()
+    assert int(state.step) == 12
+    assert before == [signal.getsignal(number) for number in loop._SIGNALS]
+    assert_same_run(whole(), tmp_path / "run")
+
+
+def test_signals_that_the_shell_ignores_stay_ignored(monkeypatch):
+    """`nohup uit train` goes on when its terminal is closed."""
+    with _ignored(signal.SIGHUP), loop._Stop() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert not stop.requested(1)
+
+
+@contextlib.contextmanager
+def _ignored(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    yield
+    signal.signal(number, before)
+
+
+@pytest.mark.parametrize(("stop_at", "number"), [(5, signal.SIGTERM), (8, signal.SIGHUP), (11, signal.SIGUSR1)])
+def test_continuing_equals_never_stopping(recipe, whole, tmp_path, stop_at, number, monkeypatch, capfd):
+    """Stopped by a signal at a step where no checkpoint is due, in the middle of a window of metrics."""
     advance = loop.Run.advance
 
     def interrupted(self, state, step):
         if step == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
         return advance(self, state, step)
 
     with monkeypatch.context() as patch:
@@ -197,7 +342,8 @@ def test_continuing_equals_never_stopping(recipe, whole, tmp_path, stop_at, monk
         state = run(recipe, tmp_path / "parts", "log_every=3", "evaluate_every=6")
     assert int(state.step) == stop_at
     assert int(checkpoint.restore_run(tmp_path / "parts")[2].step) == stop_at
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(number) == signal.SIG_DFL
+    assert capfd.readouterr().err.count("stopping behind the steps under way") == 1
     run(recipe, tmp_path / "parts", "log_every=3", "evaluate_every=6")
     assert_same_run(whole("log_every=3", "evaluate_every=6"), tmp_path / "parts")
 
@@ -220,23 +366,22 @@ def test_kill_9_then_the_same_command_equals_never_stopping(recipe, whole, tmp_p
 
 
 @pytest.mark.slow
-def test_kill_9_at_any_moment(recipe, whole, tmp_path):
-    """Killed from outside again and again while it saves at every third step."""
-    overrides = ("steps=150", "log_every=1", "checkpoint_every=3")
-    pick = random.Random(0)
-    kills = 0
-    for _ in range(3):
-        process = command(recipe, tmp_path / "parts", *overrides)
-        path = tmp_path / "parts" / "metrics.jsonl"
-        before = path.stat().st_mtime_ns if path.exists() else 0
-        while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        time.sleep(pick.uniform(0, 0.5))
-        process.kill()
-        kills += finish_any(process) == -signal.SIGKILL
-    assert kills
-    finish(command(recipe, tmp_path / "parts", *overrides))
-    assert_same_run(whole(*overrides), tmp_path / "parts")
+def test_a_closed_terminal_stops_with_a_checkpoint(recipe, tmp_path):
+    """A real one, with its bar: to it nothing can be written any more, and the next command goes on."""
+    environment = {**os.environ, "UIT_TEST_PACE": "0.2", "PYTHONPATH": str(ROOT)}
+    arguments = ["-m", "tests.tiny_method", "train", f"--config={recipe}", f"--workdir={tmp_path / 'run'}"]
+    process, terminal = pty.fork()
+    if process == 0:
+        os.chdir(ROOT)
+        os.execve(sys.executable, [sys.executable, *arguments, "--config.log_every=1"], environment)
+    termios.tcsetwinsize(terminal, (24, 100))
+    shown = b""
+    while b" 1/12 " not in shown:
+        shown += os.read(terminal, 10_000)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+    assert 1 <= int(checkpoint.restore_run(tmp_path / "run")[2].step) < 12
+    assert int(run(recipe, tmp_path / "run", "log_every=1").step) == 12
 
 
 @pytest.mark.slow
@@ -344,9 +489,49 @@ def test_a_method_killed_by_kill_9_equals_never_stopping(tmp_path, name):
         assert set(np.asarray(state.memory["labels"].keys).tolist()) == {-1, 0, 1}
 
 
-def finish_any(process) -> int:
-    process.communicate(timeout=300)
-    return process.returncode
+# By default two processes of the tiny method and one of another are killed; UIT_KILLS=N kills N of four methods.
+KILLS = int(os.environ.get("UIT_KILLS", "0"))
+KILLED = {name: -(-KILLS // 4) for name in ("tunit", "cluit", "cut", "cyclegan")} if KILLS else {"tiny": 2, "cut": 1}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", KILLED)
+def test_kill_9_at_any_moment(recipe, tmp_path, name, capsys):
+    """Killed from outside again and again, wherever it is: reading, compiling, training, saving, deleting."""
+    pick, parts = random.Random(name), tmp_path / "parts"
+    overrides = ("log_every=1", "checkpoint_every=2", "steps=40")
+    if name == "tiny":
+        overrides = ("log_every=1", "checkpoint_every=3", "steps=150")
+    else:
+        recipe = method_recipe(name, tmp_path)
+        if "method.schedule.constant_steps" in config.known(name):
+            overrides += ("method.schedule.constant_steps=20", "method.schedule.decay_steps=20")
+    kills = 0
+    for nth in range(KILLED[name]):
+        process = command(recipe, parts, *overrides)
+        # Most in the middle of training, every fourth whenever it is.
+        if nth % 4 == 3:
+            time.sleep(pick.uniform(0, 12))
+        else:
+            wait_for_a_step(process, parts / "metrics.jsonl")
+            time.sleep(pick.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=300)
+        kills += process.returncode == -signal.SIGKILL
+    assert kills
+    if KILLS:
+        with capsys.disabled():
+            print(f"\n{name}: {kills} killed, the last at step {records(parts)[-1]['step']}")
+    finish(command(recipe, parts, *overrides))
+    run(recipe, tmp_path / "whole", *overrides)
+    assert_same_run(tmp_path / "whole", parts)
+
+
+def wait_for_a_step(process: subprocess.Popen, path: Path) -> None:
+    """Wait until a run has written metrics of a further step, or ends."""
+    before = path.stat().st_mtime_ns if path.exists() else 0
+    while process.poll() is None and (not path.exists() or path.stat().st_mtime_ns == before):
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize(
@@ -354,7 +539,7 @@ def finish_any(process) -> int:
     [("method.poison=7", "step 7: fit is nan"), ("method.poison_weights=7", "learners/model")],
 )
 @pytest.mark.parametrize("how", ["log", "save"])
-def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt, words, how):
+def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt, words, how, capsys):
     cadence = ("log_every=1", "checkpoint_every=4") if how == "log" else ("log_every=100", "checkpoint_every=1")
     if how == "log" and "weights" in spoilt:
         words = "step 8:"  # its first effect on a term
@@ -365,6 +550,10 @@ def test_nan_stops_and_leaves_the_last_good_checkpoint(recipe, tmp_path, spoilt,
     assert words in message and f"last good checkpoint is step {good}" in message and "\n" not in message
     state = checkpoint.restore_run(tmp_path / "run")[2]
     assert int(state.step) == good and all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state))
+    # The same command goes on from it, and comes to the same.
+    with pytest.raises(UserError) as again:
+        run(recipe, tmp_path / "run", *cadence, spoilt)
+    assert str(again.value) == message and f"from step {good}" in capsys.readouterr().err
 
 
 def test_nan_exits_not_0_with_one_line(recipe, tmp_path):
@@ -406,6 +595,16 @@ def test_other_settings_or_other_images_do_not_continue_a_run(recipe, tmp_path):
     assert config.saved(tmp_path / "run").data.source == "procedural:count=24"
 
 
+def test_another_runs_checkpoint_in_a_workdir_stops_it_and_is_left_alone(recipe, tmp_path):
+    """With networks of the same shapes: another method, or the same with other settings."""
+    run(recipe, tmp_path / "run", "steps=4")
+    run(recipe, tmp_path / "other", "steps=8", "method.rate=0.2")
+    shutil.copytree(tmp_path / "other" / "checkpoints" / "8", tmp_path / "run" / "checkpoints" / "8")
+    with pytest.raises(UserError, match=r"was begun with method\.rate=0\.2, not 0\.1"):
+        run(recipe, tmp_path / "run")
+    assert {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()} == {"4", "8"}
+
+
 def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
     few = image_folder(tmp_path / "few", count=1)
     for overrides, words in (
@@ -413,6 +612,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(recipe, tmp_path):
         ((f"data.source={few}",), "2 images are fewer than batch_size=4"),
         (("batch_size=5",), "batch_size=5"),
         (("devices=99",), "devices=99"),
+        (("keep_checkpoints=0",), "keep_checkpoints=0 must be 1 at least"),
         (("parallel=threads",), "parallel='threads'"),
         (("method.name=tiny2",), "tiny2"),
         (("method.domains=0",), "method.domains=0 must be 1 at least"),

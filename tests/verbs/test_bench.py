@@ -56,6 +56,8 @@ def test_the_reading_of_a_source_is_measured(tmp_path, capsys):
     assert json.loads(out.read_text()) == found and found["windows"] == 2
     assert found["images_per_second"] > 0 and found["source"].startswith("procedural:count=24: 24 images, 16 px")
     assert "images/s on" in shown and "images per CPU second   (median of 2)" in shown
+    with pytest.raises(UserError, match="bench.json is there already: name another place, or replace by --overwrite"):
+        bench.main(["--data=procedural:count=24", *how, f"--out={out}"])
     bench.main(["--data=procedural:count=24#0", "--target=procedural:count=24#1", *how])
     assert "A procedural" in capsys.readouterr().err
 

@@ -1,6 +1,7 @@
 """`uit config`: every setting in a table, what set it, and what differs between two."""
 
 import json
+import re
 
 import pytest
 
@@ -39,6 +40,16 @@ def test_the_shipped_recipes_are_told(name, capsys):
     text = told(capsys, f"configs/{name}.py")
     assert max(map(len, text.splitlines())) <= 100
     assert all(f" {key} " in text for key in config_module.known(name))
+
+
+def test_the_help_of_training_lists_the_settings_of_a_config(path, capsys):
+    for argv, width in (["--help"], "4"), (["--config.method.width=5", "-h"], "5"):
+        assert main.main(["train", *argv, f"--config={path}"]) == 0
+        text = capsys.readouterr().out
+        assert text.startswith("usage: uit train") and re.search(rf"method\.width +{width} ", text)
+    with pytest.raises(SystemExit):
+        main.main(["train", "--help"])
+    assert "`uit config configs/NAME.py`" in " ".join(capsys.readouterr().out.split())
 
 
 def test_only_what_differs_is_told_of_two(path, tmp_path, capsys):
@@ -82,6 +93,9 @@ def test_programs_get_json(path, capsys):
         (["configs/cluit.py", "--config.log_every=-1"], "log_every=-1 must be 0 at least"),
         (["configs/cluit.py", "--diff=no-such.py"], "no-such.py"),
         (["{folder}"], "no run was trained there"),
+        (["configs/tunit.py", "--config.evaluators=cluster"], "'cluster'; did you mean clusters?"),
+        (["configs/tunit.py", "--config.best_metric=fid"], "best_metric='fid' is no score of evaluators=('clusters',)"),
+        (["configs/tunit.py", "--config.steps", "4"], "as in --config.steps=4"),
     ],
 )
 def test_a_mistake_is_one_line(argv, message, tmp_path, capsys):

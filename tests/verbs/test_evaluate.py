@@ -38,6 +38,18 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdi
 
     assert main.main(["evaluate", f"--workdir={workdir}", f"--out={tmp_path / 'set'}"]) == 2
     assert "is a folder" in capsys.readouterr().err
+    named = ["evaluate", f"--workdir={workdir}", f"--out={tmp_path / 'scores.json'}"]
+    (tmp_path / "scores.json").write_text("someone's")
+    assert main.main(named) == 2 and (tmp_path / "scores.json").read_text() == "someone's"
+    assert "scores.json is there already: name another place, or replace by --overwrite" in capsys.readouterr().err
+    assert main.main([*named, "--overwrite"]) == 0 and json.loads((tmp_path / "scores.json").read_text())["scores"]
+    # What lies in the run's own folder is written anew.
+    assert main.main(named[:2]) == 0
+    capsys.readouterr()
+    # Before any work.
+    (tmp_path / "file").write_text("")
+    assert main.main(["evaluate", "--workdir=nowhere", f"--out={tmp_path / 'file' / 'y.json'}"]) == 2
+    assert f"{tmp_path / 'file'} is a file" in capsys.readouterr().err
     assert main.main(["evaluate", f"--workdir={workdir}", f"--source={tmp_path / 'none'}"]) == 2
     assert "none: no such folder" in capsys.readouterr().err
 

@@ -149,6 +149,8 @@ def test_errors_are_one_line(tmp_path, uit, capsys):
         ([f"--content={tmp_path}", out], "give one image, not a folder"),
         ([f"--content={tmp_path / 'torn.png'}", out], "torn.png cannot be read: not an image"),
         ([content, f"--out={tmp_path / 'o.xyz'}"], "give the name of a picture"),
+        ([content, f"--out={tmp_path / 'c.png'}"], "c.png is one of the files that are read"),
+        ([content, f"--out={tmp_path / 'torn.png'}"], "torn.png is there already"),
         ([content, out, "--layer=2"], "--layer=2: the method compares layers 0, 3"),
         ([content, out, "--points=60,1"], "60,1 lies outside the image of 60 x 40 px"),
     ]

@@ -50,7 +50,7 @@ def paint_set(root, count=6, seed=0):
 def uit(tmp_path, *arguments):
     named = [f"--workdir={tmp_path / 'run'}", f"--out={tmp_path / 'search.png'}", f"--json={tmp_path / 'found.json'}"]
     # The last of two equal options counts.
-    return main.main(["search", *named, *(str(a) for a in arguments)])
+    return main.main(["search", *named, "--overwrite", *(str(a) for a in arguments)])
 
 
 def found(tmp_path):
@@ -213,13 +213,15 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
         ([query, few, f"--source={tmp_path / 'empty'}"], "empty: no images found"),
         ([query, few, f"--source={tmp_path / 'torn'}"], "torn: none of its 1 images can be read .*0.png: not an"),
         ([query, few, f"--source={tmp_path / 'pair'}"], "holds image pairs"),
-        ([query], r"--count=8 is more than the 4 images of .*set/test that are searched"),
+        ([query, "--count=8"], r"--count=8 is more than the 4 images of .*set/test that are searched"),
         ([query, "--count=3", "--images=2"], "--count=3 is more than the 2 images of"),
         ([own, "--count=4"], "--count=4 is more than the 3 other images of"),
         (["--count=4"], "--count=4 is more than the 3 other images of"),
         ([query, few, f"--out={tmp_path / 'x.txt'}"], "--out=.*x.txt: give the name of a picture"),
         ([query, few, f"--out={tmp_path / 'file' / 'x.png'}"], "is a file"),
         ([query, few, f"--json={tmp_path / 'empty'}"], "--json=.*empty is a folder"),
+        ([query, few, f"--json={tmp_path / 'search.png'}"], "--out and --json would both be written to .*search.png"),
+        ([query, few, query.replace("--query", "--out")], ".png is one of the files that are read"),
     ]
     for arguments, message in cases:
         before = sorted(tmp_path.rglob("*"))
@@ -230,6 +232,22 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, opened, capsys):
     opened.method = toy_translator.method()
     assert uit(tmp_path, query) == 2
     assert "the method of this run has no style codes to search by" in capsys.readouterr().err
+
+
+def test_files_that_are_there_are_replaced_only_when_asked_to(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    paint(tmp_path / "search.png", (1, 2, 3))
+    assert main.main(["search", f"--workdir={tmp_path / 'run'}"]) == 2
+    line = "uit: search.png is there already: name another place, or replace by --overwrite\n"
+    assert capsys.readouterr().err == line
+
+
+def test_of_fewer_images_than_are_found_by_default_all_are(tmp_path, opened):
+    paint_set(tmp_path / "set", count=2)
+    assert uit(tmp_path, f"--query={paint(tmp_path / 'q.png', (200, 30, 60))}") == 0
+    assert [len(each["neighbours"]) for each in found(tmp_path)["queries"]] == [4]
+    assert uit(tmp_path) == 0
+    assert {len(each["neighbours"]) for each in found(tmp_path)["queries"]} == {3}
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path, opened, monkeypatch, capsys):

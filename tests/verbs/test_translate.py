@@ -1,5 +1,7 @@
 import json
+import os
 import re
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,6 +31,7 @@ def run(tmp_path, monkeypatch, traced):
     state = SimpleNamespace(step=7, **toy.variables())
     method = toy.method(multiple=8, traced=traced, image_size=SIZE)
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
     (tmp_path / "run").mkdir()
     return runs.Trained(tmp_path / "run", config, method, toy.variables(), 7)
 
@@ -144,7 +147,7 @@ def test_a_pseudo_domain_gives_the_mean_style_of_its_training_images(tmp_path, m
 
     # The second call takes them from the workdir.
     monkeypatch.setattr(data, "open_source", None)
-    assert uit(tmp_path, f"--content={content}", "--domain=2", f"--out={tmp_path / 'out'}") == 0
+    assert uit(tmp_path, f"--content={content}", "--domain=2", f"--out={tmp_path / 'out'}", "--overwrite") == 0
     np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), (60, 60, 190), atol=2)
     assert not list((tmp_path / "run").glob(".*"))
 
@@ -209,7 +212,7 @@ def test_a_file_called_own_is_named_by_its_folder(tmp_path, monkeypatch):
     paint(tmp_path / "red.png", (200, 80, 60)).rename(tmp_path / "own")
     monkeypatch.chdir(tmp_path)
     for spelt, first in (("own", content), ("./own", tmp_path / "own")):
-        arguments = [f"--interpolate={spelt},z.png", "--frames=2", "--out=out"]
+        arguments = [f"--interpolate={spelt},z.png", "--frames=2", "--out=out", "--overwrite"]
         assert uit(tmp_path, "--content=c.png", *arguments) == 0
         np.testing.assert_allclose(frame_means(tmp_path / "out" / "c.png", 2), [mean(first), mean(reference)], atol=1)
 
@@ -315,9 +318,11 @@ def test_errors_are_one_line_and_leave_nothing(tmp_path, capsys):
         ([there, f"--interpolate={tmp_path / 'no.png'},own", out], "no.png'"),
         ([there, f"--interpolate=own,{tmp_path / 'torn.png'}", out], "torn.png cannot be read"),
         ([there, "--interpolate=own", out], "two image files, or own and one, with a comma"),
+        ([there, "--domain=0", f"--out={tmp_path / 'x.gif'}"], "x.gif: no .gif can be written of "),
+        ([there, "--domain=0", f"--out={tmp_path / 'x.mp4'}"], "x.mp4: no .mp4 can be written of "),
         ([there, "--domain=0", f"--out={tmp_path / 'file'}"], "is a file"),
         ([there, "--domain=0", f"--out={tmp_path / 'file' / 'below'}"], "is a file"),
-        ([there, "--domain=0", f"--out={tmp_path}"], "lies where the images"),
+        ([there, "--domain=0", f"--out={tmp_path}"], "c.png is one of the files that are read"),
         ([f"--content={tmp_path / 'train'}", "--domain=0", f"--out={tmp_path / 'train' / 'out'}"], "lies where"),
         ([there, "--domain=0", out, f"--grid={tmp_path / 'grid.xyz'}"], "the name of a picture"),
         ([there, "--domain=0", out, f"--grid={tmp_path / 'out' / 'c.png'}"], "--grid=PATH"),
@@ -349,6 +354,106 @@ def test_a_folder_that_may_not_be_written_is_told_before_any_work(tmp_path, monk
     with pytest.raises(UserError, match="nothing can be written to .*: name another --out or --grid"):
         files.check_writable(tmp_path / "a" / "b", "--out or --grid")
     assert not (tmp_path / "a").exists()
+
+
+def everything(tmp_path):
+    return {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+
+def test_nothing_that_is_read_or_there_is_written_over(tmp_path, capsys, monkeypatch):
+    """And it is refused before the run is looked at."""
+    monkeypatch.setattr(checkpoint, "restore_run", None)
+    content, reference = paint(tmp_path / "c.png", (9, 9, 9)), paint(tmp_path / "red.png", (200, 60, 50))
+    paint(tmp_path / "more" / "blue.png", (60, 50, 200))
+    paint(tmp_path / "two" / "x.gif", (1, 2, 3))
+    paint(tmp_path / "two" / "x.gif.png", (1, 2, 3))
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "c.png").symlink_to("../c.png")
+    (tmp_path / "same").symlink_to(".")
+    paint(tmp_path / "old" / "c.png", (7, 7, 7))
+    (tmp_path / "folder" / "c.png").mkdir(parents=True)
+    os.mkfifo(tmp_path / "pipe.png")
+    there, styled = f"--content={content}", f"--reference={reference}"
+    out, both = f"--out={tmp_path / 'out'}", f"--reference={tmp_path / 'more'}"
+    cases = [
+        ([f"--content={tmp_path / 'links'}", styled, f"--out={tmp_path}"], "c.png is one of the files that are read"),
+        ([f"--content={tmp_path / 'links'}", styled, f"--out={tmp_path / 'same'}"], "c.png is one of the files"),
+        ([there, styled, out, f"--grid={content}"], "c.png is one of the files that are read"),
+        ([there, styled, f"--out={reference}"], "red.png is one of the files that are read"),
+        ([there, styled, both, f"--out={tmp_path / 'more' / 'blue.png'}"], "blue.png is one of the files"),
+        ([there, f"--interpolate=own,{reference}", f"--out={reference}"], "red.png is one of the files"),
+        ([there, "--domain=0", f"--references={tmp_path / 'more'}", f"--out={tmp_path / 'more' / 'blue.png'}"], "blue"),
+        ([f"--content={tmp_path / 'two'}", styled, out], "x.gif.png would both be written to"),
+        ([f"--content={tmp_path / 'pipe.png'}", styled, out], "pipe.png: is a pipe, a socket or a device"),
+        ([there, styled, f"--out={tmp_path / 'pipe.png'}"], "pipe.png is there already and no file"),
+        ([there, styled, f"--out={tmp_path / 'folder'}"], "c.png is there already and no file"),
+        ([f"--content={tmp_path / 'more'}", styled, f"--video={tmp_path / 'more' / 'c.mp4'}"], None),
+    ]
+    (tmp_path / "more" / "c.mp4").write_bytes(b"someone's")
+    before = everything(tmp_path)
+    for arguments, message in cases:
+        overwrite = ["--overwrite"] * (message is not None)
+        assert uit(tmp_path, *arguments, *overwrite) == 2, arguments
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and (message or "c.mp4 is there already: name another place") in error, error
+    old = [there, styled, f"--out={tmp_path / 'old'}"]
+    assert uit(tmp_path, *old) == 2
+    assert "c.png is there already: name another place, or replace by --overwrite" in capsys.readouterr().err
+    assert everything(tmp_path) == before
+
+
+def test_files_that_are_there_are_replaced_when_asked_to(tmp_path, capsys):
+    content, reference = paint(tmp_path / "c.png", (9, 9, 9)), paint(tmp_path / "red.png", (200, 60, 50))
+    arguments = [f"--content={content}", f"--reference={reference}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, *arguments) == 0
+    paint(tmp_path / "out" / "c.png", (7, 7, 7))
+    assert uit(tmp_path, *arguments) == 2
+    assert "c.png is there already, and 1 more" in capsys.readouterr().err
+    assert uit(tmp_path, *arguments, "--overwrite") == 0
+    np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), mean(reference), atol=1)
+
+
+def test_a_name_that_cannot_be_written_costs_that_image_alone(tmp_path, capsys):
+    long, longer = "n" * 251 + ".png", "n" * 251 + ".gif"  # the second becomes .gif.png, of more than 255 bytes
+    strange = os.fsdecode(b"\xff\n.png")
+    for name in ("a.png", long, longer, strange):
+        paint(tmp_path / "content" / name, (40, 80, 120))
+    reference = paint(tmp_path / "red.png", (200, 60, 50))
+    arguments = [f"--content={tmp_path / 'content'}", f"--reference={reference}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, *arguments) == 1
+    said = capsys.readouterr()
+    assert "could not write 1\n" in said.out and "translated 3 of 4 images" in said.out
+    assert f"{longer}.png cannot be written: File name too long\n" in said.err
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(["a.png", "grid.png", long, strange])
+
+
+def test_capitals_are_no_other_file_where_a_disk_knows_none(tmp_path, monkeypatch):
+    targets = {"A.png": tmp_path / "A.png", "a.png": tmp_path / "a.png"}
+    files.check_places(targets)
+    monkeypatch.setattr(files, "_place", lambda folder: (str(folder), True))
+    with pytest.raises(UserError, match="A.png and a.png would both be written to"):
+        files.check_places(targets)
+    with pytest.raises(UserError, match="A.png is one of the files that are read"):
+        files.check_places({"A.png": tmp_path / "A.png"}, [tmp_path / "a.png"])
+
+
+def test_a_translation_that_is_told_to_end_leaves_no_half_file(tmp_path, monkeypatch, capsys):
+    for name in "abc":
+        paint(tmp_path / "content" / f"{name}.png", (40, 80, 120))
+    reference = paint(tmp_path / "red.png", (200, 60, 50))
+    write = Path.write_bytes
+
+    def halfway(path, data):
+        if len(list(path.parent.glob("*.png"))) == 1:
+            write(path, data[:10])
+            os.kill(os.getpid(), signal.SIGTERM)
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", halfway)
+    arguments = [f"--content={tmp_path / 'content'}", f"--reference={reference}", f"--out={tmp_path / 'out'}"]
+    assert uit(tmp_path, *arguments) == 143
+    assert capsys.readouterr().err.endswith("uit: ended by SIGTERM\n")
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_a_run_that_was_really_trained_can_be_asked(tiny, tmp_path, monkeypatch, capsys):

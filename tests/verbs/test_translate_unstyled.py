@@ -48,6 +48,8 @@ def run(tmp_path, monkeypatch, traced, settings):
         return config, method, SimpleNamespace(step=7, variables=variables)
 
     monkeypatch.setattr(checkpoint, "restore_run", open_run)
+    drawn = lambda workdir: (settings["target_channels"] or settings["channels"], settings["depth"])  # noqa: E731
+    monkeypatch.setattr(runs, "drawn_form", drawn)
     (tmp_path / "run").mkdir()
 
 
@@ -130,7 +132,7 @@ def test_a_method_that_cannot_draw_in_tiles_says_so(tmp_path, monkeypatch, capsy
     assert not (tmp_path / "out" / "large.png").exists() and (tmp_path / "out" / "small.png").exists()
     # Nobody set a limit: it is tried.
     monkeypatch.setattr(batched, "MAX_PIXELS", 100)
-    assert uit(tmp_path, *common) == 0 and (tmp_path / "out" / "large.png").exists()
+    assert uit(tmp_path, *common, "--overwrite") == 0 and (tmp_path / "out" / "large.png").exists()
 
 
 def test_sixteen_bits_are_kept(tmp_path, settings):
@@ -259,7 +261,7 @@ def test_errors_about_videos_are_one_line_and_leave_nothing(tmp_path, settings, 
         ([film, f"--video={tmp_path / 'o.mp4'}"], "is for a folder of frames"),
         ([folder, out, f"--video={tmp_path / 'o.mp4'}"], "give one of the two"),
         ([folder, f"--video={tmp_path / 'o.png'}"], "o.png: give the name of a video"),
-        ([film, f"--out={tmp_path / 'in.mp4'}"], "is the video to translate"),
+        ([film, f"--out={tmp_path / 'in.mp4'}"], "in.mp4 is one of the files that are read"),
         ([film, f"--out={tmp_path / 'file'}"], "is a file; give a folder, or a name.mp4"),
         ([film, out, f"--grid={tmp_path / 'g.png'}"], "a video has no grid"),
         ([f"--content={tmp_path / 'mixed'}", f"--video={tmp_path / 'o.mp4'}"], "frame 2 has 18 x 16 px"),

@@ -5,6 +5,9 @@ Tensors travel as flat dicts of numpy arrays; nested names are joined by dots.
 
 import functools
 import json
+import pickle
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,6 +16,8 @@ import numpy as np
 from uit_jax import files
 from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, on_disk
+
+_LARGEST = 2**35  # bytes
 
 SAFETENSORS_TYPES = {
     "F64": np.float64,
@@ -30,8 +35,10 @@ SAFETENSORS_TYPES = {
 def read(path: PathLike) -> dict[str, np.ndarray]:
     """Read the tensors of a .pth, .pt (needs torch), .npz or .safetensors file; what is not a tensor is left out.
 
+    Nothing in a file is ever run.
+
     Raises:
-      UserError: the file is missing, damaged or of another kind, or torch is.
+      UserError: the file is missing, damaged or of another kind, torch is missing, or a tensor holds what no weight is.
     """
     path = as_path(path)
     reader = _choose(READERS, path)
@@ -39,12 +46,34 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
         raise UserError(f"{path}: no such file")
     try:
         with on_disk(path) as file:
-            return reader(file)
-    except UserError:
-        raise
+            _check_size(file)
+            found = reader(file)
+        check_weights(found)
+        return found
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     except Exception as error:
         # Each format fails with its own exceptions (zip, pickle, json, struct); to a user they mean one thing.
-        raise UserError(f"{path}: cannot be read as a {path.suffix} file ({error}): copy or export it again") from error
+        why = " ".join(str(error).split())[:120] or type(error).__name__
+        raise UserError(f"{path}: cannot be read as a {path.suffix} file ({why}): copy or export it again") from error
+
+
+def check_weights(tensors: Mapping[str, np.ndarray]) -> None:
+    """Raise a UserError that names the first tensor that holds what no weight is: no numbers, NaN or infinity."""
+    for name, value in tensors.items():
+        if value.dtype.kind not in "biuf":
+            raise UserError(f"{name} holds {value.dtype}, not real numbers: weights are these")
+        if not np.isfinite(value).all():
+            raise UserError(f"{name} holds NaN or infinity: such weights are damaged; take an earlier checkpoint")
+
+
+def _check_size(path: Path) -> None:
+    """Raise a UserError where a zip file, as .npz and .pth are, unpacks to more than any network is."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as file:
+            unpacked = sum(each.file_size for each in file.infolist())
+        if unpacked > _LARGEST:
+            raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
 
 
 def write(path: PathLike, tensors: Mapping) -> None:
@@ -66,7 +95,12 @@ def flatten(tensors: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")
         elif hasattr(value, "shape"):
-            flat[f"{prefix}{name}"] = np.asarray(value)
+            try:
+                flat[f"{prefix}{name}"] = np.asarray(value.detach() if hasattr(value, "detach") else value)
+            # Of torch's types numpy does not have all.
+            except (TypeError, RuntimeError) as error:
+                kind = getattr(value, "dtype", type(value).__name__)
+                raise UserError(f"{prefix}{name} holds {kind}, not what numpy can: convert it to float32") from error
     return flat
 
 
@@ -80,13 +114,25 @@ def _torch(path: Path):
     try:
         import torch
     except ImportError as error:
-        raise UserError(f"{path}: {path.suffix} files need torch; pip install torch, or convert to .npz") from error
+        raise UserError(f"{path.suffix} files need torch; pip install torch, or convert to .npz") from error
     return torch
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    # weights_only: a checkpoint is data, and loading it must not run code.
-    return flatten(_torch(path).load(path, map_location="cpu", weights_only=True))
+    torch = _torch(path)
+    try:
+        # weights_only: a checkpoint is data, and loading it must not run code.
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # Torch goes on to say how to load it all the same; of its words the name alone is kept.
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        what = f"objects of {named[1]}" if named else "other objects, or is damaged"
+        raise UserError(
+            f"holds {what}, not tensors alone: it is not read, for such a file can run code; save the state_dict alone"
+        ) from error
+    if not isinstance(loaded, Mapping):
+        raise UserError(f"holds one {type(loaded).__name__}, not tensors by their names: save a state_dict")
+    return flatten(loaded)
 
 
 def _write_torch(tensors: Mapping, path: Path) -> None:
@@ -117,8 +163,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
     tensors = {}
     for name, entry in header.items():
         if entry["dtype"] not in SAFETENSORS_TYPES:
-            raise UserError(f"{path}: {name} is of type {entry['dtype']}; known: {', '.join(SAFETENSORS_TYPES)}")
+            raise UserError(f"{name} is of type {entry['dtype']}; known: {', '.join(SAFETENSORS_TYPES)}")
         first, last = entry["data_offsets"]
+        if not 0 <= first <= last <= len(data) - start or min(entry["shape"], default=0) < 0:
+            raise ValueError(f"{name} lies outside the file")
         values = np.frombuffer(data[start + first : start + last], SAFETENSORS_TYPES[entry["dtype"]])
         tensors[name] = values.reshape(entry["shape"])
     return tensors

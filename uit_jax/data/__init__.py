@@ -13,6 +13,7 @@ from uit_jax.data.sides import (
     fingerprint,
     open_sides,
     open_test_sides,
+    repeated,
     side_batches,
 )
 from uit_jax.data.sources.base import Form, Source
@@ -38,6 +39,7 @@ __all__ = [
     "open_source",
     "open_test",
     "open_test_sides",
+    "repeated",
     "rooted",
     "side_batches",
     "splits",

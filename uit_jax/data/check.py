@@ -4,6 +4,7 @@ import collections
 import dataclasses
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ from PIL import Image
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
 from uit_jax.data.sources.base import EncodedSource, Form, Source
 from uit_jax.data.sources.folders import pair_folders
+from uit_jax.files import shown, told_endings
 from uit_jax.images import decode as decoding
-from uit_jax.images import rasters
-from uit_jax.images.decode import Unreadable
+from uit_jax.images import opening, rasters
+from uit_jax.images.opening import MAX_PIXELS, Unreadable
 from uit_jax.paths import as_path
 
 _BLOCK = 256
@@ -24,13 +26,14 @@ _NAMED = 5  # examples named for each finding
 
 
 class _Finding(NamedTuple):
-    """One image: its kind, (width, height), digest of its bytes and dHash; or why it is unreadable."""
+    """One image: its kind, (width, height), digest of its bytes, dHash, what it loses; or why it is unreadable."""
 
     kind: str = ""
     size: tuple[int, int] = (0, 0)
     digest: bytes = b""
     dhash: int = 0
     reason: str = ""
+    lost: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass
@@ -43,6 +46,8 @@ class SplitReport:
       kinds: images by "FORMAT mode".
       sizes: images by (width, height), before any resizing and as EXIF turns them.
       classes: images by class name.
+      lost: images by what is lost when they are read, or done to them: see `images.decode`.
+      passed: files that are no images, by ending.
       unreadable: (name, reason) of each unreadable image.
       duplicates: groups of names of byte-identical images.
       lookalikes: groups of names of images with equal 64-bit dHash, at least two of them not byte-identical.
@@ -53,6 +58,8 @@ class SplitReport:
     kinds: dict[str, int]
     sizes: dict[tuple[int, int], int]
     classes: dict[str, int]
+    lost: dict[str, int]
+    passed: dict[str, int]
     unreadable: list[tuple[str, str]]
     duplicates: list[list[str]]
     lookalikes: list[list[str]]
@@ -72,13 +79,14 @@ class Report:
         return not self.problems
 
     def __str__(self) -> str:
-        lines = [self.spec]
+        lines = [shown(self.spec)]
         for part in self.splits:
             lines += ["", *_table(part)]
         if self.shared:
             title = "in train and test" if len(self.splits) == 2 else "in two splits"
-            lines += ["", f"{title:<18}  {len(self.shared)}", *(f"  {a} = {b}" for a, b in self.shared[:_NAMED])]
-        lines += ["", *(f"problem: {text}" for text in self.problems)] if self.problems else ["", "usable"]
+            named = (f"  {shown(a)} = {shown(b)}" for a, b in self.shared[:_NAMED])
+            lines += ["", f"{title:<18}  {len(self.shared)}", *named]
+        lines += ["", *(f"problem: {shown(text)}" for text in self.problems)] if self.problems else ["", "usable"]
         return "\n".join(lines)
 
 
@@ -86,19 +94,22 @@ def check(
     spec: str,
     *,
     max_unreadable_share: float = 0.01,
+    max_pixels: int = MAX_PIXELS,
     progress: Callable[..., Iterable[Any]] = lambda blocks, **_: blocks,
 ) -> Report:
     """Read every image of every split of a source and report on them.
 
-    A source is unusable where more of a split's images are unreadable than the share.
+    A source is unusable where more of a split's images are unreadable than the share, as are those of
+    more than `max_pixels` pixels.
     `progress` wraps a list of blocks of images, as tqdm does, and takes `desc`.
     Raises UserError where the source cannot be opened at all.
     """
     found_parts, reports, digests, problems = parts(spec), [], {}, _missing_side(spec)
     for split in found_parts or ("train",):
         # Arrays as they are stored, the procedural world as it is usually drawn; the form of files is not looked at.
-        source = find_part(spec, split, stored_form(spec, split) or Form(128))
+        source = find_part(spec, split, stored_form(spec, split) or Form(128, max_pixels=max_pixels))
         found = _findings(source, lambda blocks, split=split: progress(blocks, desc=split))
+        problems += source.damage()
         part = _summary(split if found_parts else "all", source, found)
         reports.append(part)
         digests[split] = {f.digest: source.names[i] for i, f in enumerate(found) if not f.reason}
@@ -125,21 +136,29 @@ def dhash(gray: Image.Image) -> int:
 def _findings(source: Source, progress: Callable[[list[range]], Iterable[range]]) -> list[_Finding]:
     look = _look_encoded if isinstance(source, EncodedSource) else _look_array
     blocks = [range(i, min(i + _BLOCK, len(source))) for i in range(0, len(source), _BLOCK)]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return [found for block in progress(blocks) for found in pool.map(lambda i: look(source, i), block)]
 
 
 def _look_encoded(source: EncodedSource, index: int) -> _Finding:
     try:
-        data = source.encoded(index)
-        if (odd := rasters.odd(data)) is not None:
-            name, raster = odd
-            return _finding(f"{name} {_stored(raster.pixels)}", raster.pixels, data)
-        image = rasters.open_image(data)
-        facts, gray = decoding.facts(image), decoding.pixels(image, size=None, channels=1)
+        with opening.decoding():
+            return _looked_at(source.encoded(index), source.form.max_pixels)
     except Unreadable as error:
         return _Finding(reason=str(error))
-    return _finding(f"{facts.format} {facts.mode}" + (" EXIF-turned" if facts.turned else ""), gray, data)
+
+
+def _looked_at(data: bytes, max_pixels: int) -> _Finding:
+    """Describe the image of a file. Raises Unreadable."""
+    if (odd := rasters.odd(data, max_pixels)) is not None:
+        name, raster = odd
+        return _finding(f"{name} {_stored(raster.pixels)}", raster.pixels, data)
+    facts = decoding.facts(image := opening.opened(data, max_pixels))
+    turned = " EXIF-turned" if facts.turned else ""
+    found = _finding(f"{facts.format} {facts.mode}{turned}", decoding.pixels(image, size=None, channels=1), data)
+    profile = {"converted": "profile to sRGB", "unusable": "unusable profile"}.get(facts.profile)
+    lost = {"alpha": facts.alpha, "further pages or frames": facts.more, profile: profile is not None}
+    return found._replace(lost=tuple(what for what, is_so in lost.items() if is_so))
 
 
 def _look_array(source: Source, index: int) -> _Finding:
@@ -179,7 +198,9 @@ def _summary(split: str, source: Source, found: list[_Finding]) -> SplitReport:
         count=len(source),
         kinds=dict(collections.Counter(f.kind for _, f in readable).most_common()),
         sizes=dict(collections.Counter(f.size for _, f in readable).most_common()),
+        lost=dict(collections.Counter(what for _, f in readable for what in f.lost).most_common()),
         classes={name: int(count) for name, count in zip(source.classes, counts, strict=True)},
+        passed=source.passed,
         unreadable=[(source.names[i], f.reason) for i, f in enumerate(found) if f.reason],
         duplicates=[names for names in same.values() if len(names) > 1],
         lookalikes=[list(names.values()) for names in alike.values() if len(names) > 1],
@@ -196,7 +217,9 @@ def _table(part: SplitReport) -> list[str]:
         ("images", str(part.count)),
         ("formats and modes", ", ".join(f"{kind}: {count}" for kind, count in part.kinds.items()) or "none"),
         ("sizes", ", ".join(sizes) or "none"),
-        ("classes", ", ".join(f"{name}: {count}" for name, count in part.classes.items()) or "unlabelled"),
+        ("classes", ", ".join(f"{shown(name)}: {count}" for name, count in part.classes.items()) or "unlabelled"),
+        ("lost in reading", ", ".join(f"{what}: {count}" for what, count in part.lost.items()) or "nothing"),
+        *([("passed over", told_endings(part.passed))] if part.passed else []),
         ("unreadable", str(len(part.unreadable))),
         ("exact duplicates", _groups(part.duplicates)),
         ("equal dHash", _groups(part.lookalikes)),
@@ -205,9 +228,9 @@ def _table(part: SplitReport) -> list[str]:
     for title, text in rows:
         lines.append(f"{title:<18}  {text}")
         if title == "unreadable":
-            lines += [f"  {name} ({reason})" for name, reason in part.unreadable]
+            lines += [f"  {shown(name)} ({shown(reason)})" for name, reason in part.unreadable]
         groups = {"exact duplicates": part.duplicates, "equal dHash": part.lookalikes}.get(title, [])
-        lines += [f"  {' = '.join(names[:_NAMED])}" for names in groups[:_NAMED]]
+        lines += [f"  {' = '.join(map(shown, names[:_NAMED]))}" for names in groups[:_NAMED]]
     return lines
 
 

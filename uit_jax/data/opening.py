@@ -15,7 +15,7 @@ from uit_jax.data.sources.folders import folder_splits, list_images, list_split,
 from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, PICTURES
+from uit_jax.files import ARRAYS, PICTURES, check_readable
 from uit_jax.paths import as_path
 
 Place = tuple[str, str]  # a spec and the part of it
@@ -73,6 +73,7 @@ def single(spec: str, split: str) -> Place:
     if split not in ("train", "test"):
         raise UserError(f"unknown split {split!r}; there are 'train' and 'test'")
     if _kind(spec) == "folder" and as_path(spec).is_file():
+        check_readable(as_path(spec))
         raise UserError(f"{spec}: is a file; a data source is a folder")
     splits(spec)
     return spec, split
@@ -145,6 +146,7 @@ def check_there(key: str, spec: str, option: str) -> None:
 
 def _open_path(root: Path, part: str, form: Form) -> Source:
     if root.is_file():
+        check_readable(root)
         if root.suffix.lower() not in PICTURES | ARRAYS:
             raise UserError(f"{root}: is not an image file ({', '.join(sorted(PICTURES | ARRAYS))})")
         if part != "train":
@@ -158,7 +160,9 @@ def _open_path(root: Path, part: str, form: Form) -> Source:
     if is_packed(folder):
         return PackedSource(folder, form)
     listing = list_split(root, folder) if part == "test" else list_images(folder)
-    return FileSource(str(folder), form, names=listing.paths, labels=listing.labels, classes=listing.classes)
+    source = FileSource(str(folder), form, names=listing.paths, labels=listing.labels, classes=listing.classes)
+    source.passed = listing.passed
+    return source
 
 
 def is_procedural(spec: str) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 
 from uit_jax.data.sources.base import EncodedSource, Source
 from uit_jax.errors import UserError
+from uit_jax.files import shown
 from uit_jax.images.decode import Unreadable
 
 
@@ -34,7 +35,7 @@ class Reader:
                     self.source.mark_unreadable(candidate, str(error))
             check_unreadable(self.source, self.max_unreadable_share)
         name = self.source.names[index]
-        raise UserError(f"{self.source.spec}: none of the images that could replace {name} is readable")
+        raise UserError(f"{self.source.spec}: none of the images that could replace {shown(name)} is readable")
 
     def _candidates(self, index: int):
         yield index
@@ -50,7 +51,7 @@ def check_unreadable(source: Source, max_unreadable_share: float) -> None:
         index, reason = next(iter(source.unreadable.items()))
         raise UserError(
             f"{source.spec}: {bad} of {total} images met so far are unreadable, more than the share of "
-            f"{max_unreadable_share:g} that data.max_unreadable_share allows; one is {source.names[index]} "
+            f"{max_unreadable_share:g} that data.max_unreadable_share allows; one is {shown(source.names[index])} "
             f"({reason}); `uit data check` names them all"
         )
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from uit_jax.data.batches import Batches, HostBatch, batches
 from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class
-from uit_jax.data.order import ALL
+from uit_jax.data.order import ALL, stream_members
 from uit_jax.data.sources.base import DOMAINS, Form, Source
 from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import Side, Stream
 from uit_jax.paths import as_path
 
@@ -31,7 +32,7 @@ class Wanted(NamedTuple):
       target: domain B.
       direction: "AtoB", or "BtoA", which exchanges the two: what would be B is the first side.
       test_source, test_target: held-out images, where they are not the test splits of the former.
-      depth, resample: see `Form`.
+      depth, resample, max_pixels: see `Form`.
     """
 
     source: str
@@ -41,6 +42,7 @@ class Wanted(NamedTuple):
     test_target: str = ""
     depth: int = 8
     resample: str = "bilinear"
+    max_pixels: int = MAX_PIXELS
 
 
 def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", size: int, seed: int = 0) -> Sources:
@@ -93,14 +95,23 @@ def check_same(record: Mapping[str, Any], sources: Sources) -> None:
             )
 
 
-def check_enough(name: str, sources: Sources, batch_size: int) -> None:
-    """Raise a UserError that begins with `name` where one side alone has fewer images than a batch.
+def check_enough(
+    name: str, sources: Sources, batch_size: int, stream: Stream = ALL, *, key: str = "batch_size"
+) -> None:
+    """Raise a UserError that begins with `name` where a stream is empty, or of one side has fewer images than a batch.
 
-    Of several, a batch may hold images twice.
+    Of several sides, and of the labelled images, a batch may hold some twice. `key` is the setting of its size.
     """
-    count = max(map(len, sources.values()))
-    if len(sources) == 1 and count < batch_size:
-        raise UserError(f"{name}: {count} images are fewer than batch_size={batch_size}")
+    counts = [len(stream_members(source, stream)[0]) for source in sources.values()]
+    if len(sources) == 1 and counts[0] < batch_size and stream.kind != "labelled":
+        kind = "unlabelled images" if stream.kind == "unlabelled" else "images"
+        raise UserError(f"{name}: {counts[0]} {kind} are fewer than {key}={batch_size}")
+
+
+def repeated(sources: Sources, batch_size: int) -> str:
+    """Say which side a batch holds images of more than once, "" where it need not."""
+    few = [f"{len(each)} of {name.upper()}" for name, each in sources.items() if len(each) < batch_size]
+    return f"there are {' and '.join(few)}: a batch of {batch_size} holds images of it more than once" if few else ""
 
 
 class SideBatches(contextlib.AbstractContextManager):
@@ -185,7 +196,7 @@ def _open(sides: Sequence[Side], wanted: Wanted, found: Sequence[Place | None], 
     sources = {}
     for index, (side, place) in enumerate(zip(sides, found, strict=True)):
         key = "data.target_channels" if index else "data.channels"
-        form = Form(size, side.channels, wanted.depth, wanted.resample, key)
+        form = Form(size, side.channels, wanted.depth, wanted.resample, key, wanted.max_pixels)
         if place is not None:
             sources[side.name] = open_part(*place, form, seed=seed)
     return sources

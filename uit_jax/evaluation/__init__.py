@@ -5,7 +5,7 @@ from uit_jax.evaluation.context import Context, Evaluator, Scores
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
 from uit_jax.evaluation.oracle import Oracle
-from uit_jax.evaluation.report import EVALUATORS, USUAL, choose, evaluate, table
+from uit_jax.evaluation.report import EVALUATORS, USUAL, choose, evaluate, followed, table
 from uit_jax.evaluation.retrieval import Retrieval
 
 __all__ = [
@@ -21,5 +21,6 @@ __all__ = [
     "Scores",
     "choose",
     "evaluate",
+    "followed",
     "table",
 ]

@@ -38,6 +38,18 @@ def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
     return tuple(chosen)
 
 
+def followed(names: Iterable[str], best_metric: str) -> tuple[Evaluator, ...]:
+    """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
+    evaluators = choose(names)
+    scores = [name for each in evaluators for name in each.scores]
+    if best_metric and best_metric not in scores:
+        raise UserError(
+            f"best_metric={best_metric!r} is no score of evaluators={tuple(names)}"
+            f"{settings.nearest(best_metric, scores)}; leave it empty to keep no best checkpoint"
+        )
+    return evaluators
+
+
 def evaluate(
     trained: Trained | PathLike,
     evaluators: Sequence[str | Evaluator] | None = None,

@@ -2,8 +2,13 @@
 
 What arrives, whatever the file:
 
-* JPEG, PNG, WebP, BMP, TIFF (first page), GIF, animated WebP and PNG (first frame), and `.npy` arrays.
-* EXIF orientation is applied. Embedded colour profiles are not.
+* JPEG, PNG, WebP, BMP, TIFF (first page), GIF, animated WebP, PNG and AVIF (first frame), PPM and its kin, TGA,
+  JPEG 2000, AVIF where Pillow has it, and `.npy` arrays; nothing else is opened, whatever its name (`images.opening`).
+* Larger images than a number of pixels are unreadable, by their header, before anything of them is decoded.
+* EXIF orientation is applied.
+* Colours with an embedded profile (RGB, gray or CMYK) are converted to sRGB, where they are not that; a profile that
+  is broken, or of another kind of colours, is ignored. At depth 16, and of any other number of channels than 1 and 3,
+  pixels are kept as they are stored.
 * Transparency (an alpha channel or a transparent palette entry) is composited on white, before resizing.
 * At depth 8, 16 bits a channel keep their high byte; at depth 16, they are kept, and 8 bits are scaled by 257.
   Floating-point pixels are unreadable: their range is not agreed on.
@@ -13,23 +18,20 @@ What arrives, whatever the file:
   TIFF of that many gray pages, or the four of RGBA and CMYK.
 * Resizing ignores the aspect and is Pillow's bilinear or bicubic filter, which are antialiased (torchvision's
   `Resize` on PIL images).
+
+What files lose in this (opacity, further pages and frames, profiles) is said once, and counted by `uit data check`.
 """
 
-import struct
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageCms
 
 from uit_jax.errors import UserError
-from uit_jax.images import rasters
-from uit_jax.images.rasters import Unreadable, open_image, upright
+from uit_jax.images import profiles, rasters
+from uit_jax.images.opening import MAX_PIXELS, Unreadable, decoding, has_more, loaded, opened, tell_once, upright
 
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-_PNG_PLAIN_CHUNKS = frozenset(b"IHDR IDAT IEND sRGB gAMA cHRM pHYs tEXt iCCP tIME bKGD".split())
-_JPEG_SIZES = (0xC0, 0xC1, 0xC2)  # baseline, extended and progressive frames, Huffman coded
-_JPEG_SCAN, _JPEG_APP1 = 0xDA, 0xE1
 
 
 class WrongChannels(UserError):
@@ -45,57 +47,107 @@ class WrongChannels(UserError):
 
 
 class Facts(NamedTuple):
-    """What one file is before any conversion: Pillow's format and mode, (width, height), whether EXIF turns it."""
+    """What one file is before any conversion.
+
+    Attributes:
+      format, mode: as Pillow calls them.
+      size: (width, height).
+      turned: whether EXIF turns it.
+      alpha: whether it has opacity, as a channel or a colour.
+      more: whether there are further pages or frames.
+      profile: "sRGB", "converted" to that, or "unusable"; "" without one.
+    """
 
     format: str
     mode: str
     size: tuple[int, int]
     turned: bool
+    alpha: bool = False
+    more: bool = False
+    profile: str = ""
 
 
 def decode(
-    data: bytes, *, size: int | None = None, channels: int, depth: int = 8, resample: str = "bilinear"
+    data: bytes,
+    *,
+    size: int | None = None,
+    channels: int,
+    depth: int = 8,
+    resample: str = "bilinear",
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Decode one image to uint8 (depth 8) or uint16 (depth 16) [S, S, C], [H, W, C] of its own size without a size.
 
     Raises Unreadable, and WrongChannels, a UserError, where the image has other channels than could be brought to C.
     """
-    raster = rasters.read(data, channels=channels, depth=depth)
-    if raster is None and depth == 8:
-        return pixels(open_image(data), size=size, channels=channels, resample=resample)
-    if raster is None:
-        image = _gray_or_colour(open_image(data), channels)
-        raster = rasters.Raster(np.asarray(image).reshape(image.height, image.width, -1))
-    image = to_depth(raster.pixels, depth)
-    if raster.alpha and channels != image.shape[-1]:
-        image = _on_white(image)
-    image = to_channels(image, channels)
-    return image if size is None else resize(image, (size, size), resample)
+    with decoding():
+        raster = rasters.read(data, channels=channels, depth=depth, max_pixels=max_pixels)
+        if raster is None:
+            image = opened(data, max_pixels)
+            if has_more(image):
+                tell_once("of files with several pages or frames the first is read")
+            if depth == 8:
+                return pixels(loaded(image), size=size, channels=channels, resample=resample)
+            image = _gray_or_colour(loaded(image), channels, as_stored=True)
+            raster = rasters.Raster(np.asarray(image).reshape(image.height, image.width, -1))
+        image = to_depth(raster.pixels, depth)
+        if raster.alpha and channels != image.shape[-1]:
+            image = _on_white(image)
+        image = to_channels(image, channels)
+        return image if size is None else resize(image, (size, size), resample)
+
+
+def is_plain(data: bytes, size: tuple[int, int], max_pixels: int = MAX_PIXELS) -> bool:
+    """Tell by its header whether an image is a JPEG or PNG of a height and width. Raises Unreadable."""
+    image = opened(data, max_pixels)
+    return image.format in ("JPEG", "PNG") and image.size == size[::-1]
 
 
 def facts(image: Image.Image) -> Facts:
-    """Describe an opened image as its file has it."""
-    return Facts(image.format or "?", image.mode, image.size, upright(image) is not image)
+    """Describe an image that was just opened, as its file has it, and decode it. Raises Unreadable."""
+    with decoding():
+        more = has_more(image)
+        found = profiles.conversion(loaded(image))
+        turned, state = upright(image) is not image, "" if found is None else found.state
+        return Facts(image.format or "?", image.mode, image.size, turned, _has_alpha(image), more, state)
 
 
 def pixels(image: Image.Image, *, size: int | None, channels: int, resample: str = "bilinear") -> np.ndarray:
-    """Convert an opened image to upright uint8 [S, S, C] by the rules above. Raises Unreadable, WrongChannels."""
-    image = _gray_or_colour(image, channels)
-    if size is not None and image.size != (size, size):
-        image = image.resize((size, size), FILTERS[resample])
-    return np.asarray(image).reshape(image.height, image.width, channels)
+    """Convert a decoded image to upright uint8 [S, S, C] by the rules above. Raises Unreadable, WrongChannels."""
+    with decoding():
+        image = _gray_or_colour(image, channels)
+        if size is not None and image.size != (size, size):
+            image = image.resize((size, size), FILTERS[resample])
+        return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def _gray_or_colour(image: Image.Image, channels: int) -> Image.Image:
-    try:
-        image = _plain(upright(image))
-        if channels not in (1, 3):
-            raise WrongChannels(len(image.getbands()), channels)
-        return image.convert("L" if channels == 1 else "RGB")
-    except UserError:
-        raise
-    except (ValueError, OSError) as error:
-        raise Unreadable(str(error)) from None
+def _gray_or_colour(image: Image.Image, channels: int, *, as_stored: bool = False) -> Image.Image:
+    """Bring an image to 8-bit gray or colour, upright, its colours to sRGB but `as_stored`."""
+    if channels not in (1, 3):
+        raise WrongChannels(len(image.getbands()), channels)
+    found = profiles.conversion(image)
+    transform = None if found is None else _transform(found, as_stored)
+    image = upright(image)
+    if transform is None or image.mode != "CMYK":
+        image = _plain(image)
+    if transform is not None:
+        image = ImageCms.applyTransform(image, transform)
+    wanted = "L" if channels == 1 else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
+
+
+def _transform(found: profiles.Conversion, as_stored: bool) -> ImageCms.ImageCmsTransform | None:
+    """Return how colours are converted, None where they are not, and say it once."""
+    if found.state == "unusable":
+        tell_once("embedded colour profiles that cannot be used are ignored")
+    elif found.state == "converted":
+        done = "are not applied at depth 16" if as_stored else "are applied: colours are converted to sRGB"
+        tell_once(f"embedded colour profiles {done}")
+    return None if as_stored else found.transform
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode[-1] in "Aa" or "transparency" in image.info
 
 
 def _plain(image: Image.Image) -> Image.Image:
@@ -106,10 +158,12 @@ def _plain(image: Image.Image) -> Image.Image:
         return Image.fromarray((rasters.whole_numbers(np.asarray(image)) >> 8).astype(np.uint8))
     if image.mode in ("La", "RGBa"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
-    if image.mode.endswith("A") or "transparency" in image.info:
+    if _has_alpha(image):
         image = image.convert("RGBA")
+        if image.getextrema()[-1] != (255, 255):
+            tell_once("images with opacity (an alpha channel) are read as they look on white")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image if image.mode == "L" else image.convert("RGB")
+    return image if image.mode in ("L", "RGB") else image.convert("RGB")
 
 
 def to_channels(images: np.ndarray, channels: int) -> np.ndarray:
@@ -152,64 +206,3 @@ def _on_white(image: np.ndarray) -> np.ndarray:
     most = int(np.iinfo(image.dtype).max)
     colours, alpha = image[..., :-1].astype(np.int64), image[..., -1:].astype(np.int64)
     return ((colours * alpha + most * (most - alpha) + most // 2) // most).astype(image.dtype)
-
-
-def is_plain(data: bytes, *, size: int | tuple[int, int], channels: int) -> bool:
-    """Tell from the headers whether a bare JPEG or PNG decoder gives exactly what `decode` gives.
-
-    True for 8-bit gray or RGB files of `size` (a side, or height and width) with nothing that turns, hides or
-    converts pixels. Never raises: whatever cannot be understood is not plain.
-    """
-    height, width = size if isinstance(size, tuple) else (size, size)
-    header = _plain_header(data)
-    fits = header is not None and header[:2] == (width, height)
-    return fits and (channels == 3 or channels == header[2] == 1)
-
-
-def dimensions(data: bytes) -> tuple[int, int]:
-    """Return (height, width) of an image as `decode` gives it at its own size. Raises Unreadable."""
-    header = _plain_header(data)
-    return header[1::-1] if header is not None else rasters.dimensions(data)
-
-
-def _plain_header(data: bytes) -> tuple[int, int, int] | None:
-    try:
-        return _jpeg_header(data) if data[:2] == b"\xff\xd8" else _png_header(data)
-    except (struct.error, IndexError):
-        return None
-
-
-def _jpeg_header(data: bytes) -> tuple[int, int, int] | None:
-    """Return (width, height, components) of a plain JPEG; EXIF and XMP live in APP1, which makes it not plain."""
-    position, header = 2, None
-    while True:
-        if data[position] != 0xFF:
-            return None
-        marker = data[position + 1]
-        if marker == _JPEG_SCAN:
-            return header
-        if marker == _JPEG_APP1:
-            return None
-        if marker in _JPEG_SIZES:
-            precision, height, width, components = struct.unpack_from(">BHHB", data, position + 4)
-            if precision != 8 or components not in (1, 3):
-                return None
-            header = width, height, components
-        position += 2 + struct.unpack_from(">H", data, position + 2)[0]
-
-
-def _png_header(data: bytes) -> tuple[int, int, int] | None:
-    """Return (width, height, components) of a plain PNG; transparency, EXIF or animation chunks make it not plain."""
-    if data[:8] != rasters.PNG:
-        return None
-    width, height, depth, colour = struct.unpack_from(">IIBB", data, 16)
-    components = {0: 1, 2: 3}.get(colour)
-    if depth != 8 or components is None:
-        return None
-    position = 8
-    while position < len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind not in _PNG_PLAIN_CHUNKS:
-            return None
-        position += 12 + length
-    return width, height, components

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.files import being_written
+from uit_jax.files import being_written, shown
+from uit_jax.images.opening import MAX_PIXELS, Unreadable, check_size
 from uit_jax.paths import on_disk
 
 _log = logging.getLogger(__name__)
@@ -47,16 +48,20 @@ def facts(path: Path) -> Facts:
         return Facts(Fraction(rate), stream.frames or round(length * rate))
 
 
-def frames(path: Path) -> Iterator[np.ndarray]:
+def frames(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[np.ndarray]:
     """Yield the frames of a video, upright: uint8 [H, W, 3].
 
     A video that cannot be read to its end stops there, with a warning.
 
     Raises:
-      UserError: no frame can be read.
+      UserError: no frame can be read, or they have more than `max_pixels` pixels.
     """
     count = 0
     with _opened(path) as (container, stream):
+        try:
+            check_size(stream.height, stream.width, 3, max_pixels)
+        except Unreadable as error:
+            raise UserError(f"{shown(path)}: {error}") from None
         stream.thread_type = "AUTO"
         try:
             for frame in container.decode(stream):

@@ -8,6 +8,7 @@ import numpy as np
 
 from uit_jax.errors import UserError
 from uit_jax.images import decode, pictures
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
 from uit_jax.inference.styles import Look
@@ -239,7 +240,8 @@ def _by_size(job: Job, given: Given) -> tuple[dict[tuple[int, int], list[int]], 
     bad: dict[int, Exception] = {}
     for index, item in enumerate(given.items):
         try:
-            size = batched.drawn_size(*inputs.own_size(item), job.method.multiple)
+            own = inputs.own_size(item, job.form.get("max_pixels", MAX_PIXELS))
+            size = batched.drawn_size(*own, job.method.multiple)
             batched.check_fits(job.method, size, job.max_pixels)
             groups.setdefault(size, []).append(index)
         except inputs.UNREADABLE as error:

@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from uit_jax.errors import UserError
-from uit_jax.files import find_images
+from uit_jax.files import find_images, shown
 from uit_jax.images import decode, rasters
-from uit_jax.images.rasters import Unreadable
+from uit_jax.images.opening import MAX_PIXELS, Unreadable, decoding, loaded, upright, upright_size
 from uit_jax.paths import PathLike, as_path
 
 ACCEPTED = "images are file names, PIL images, or arrays [H, W, C], [H, W] or [n, H, W, C] of uint8, uint16 or floats"
@@ -46,7 +46,7 @@ class Given(NamedTuple):
     def called(self, index: int) -> str:
         """Say in a few words which image it is: its file's name, or its number."""
         item = self.items[index]
-        return item.name if isinstance(item, PurePath) else str(getattr(item, "filename", "") or f"image {index}")
+        return shown(item.name if isinstance(item, PurePath) else getattr(item, "filename", "") or f"image {index}")
 
     def returned(self, found: list[Any]) -> Any:
         """Return what was made of each as they were handed in: one, an array of many, or a list."""
@@ -57,7 +57,7 @@ class Given(NamedTuple):
     def told(self, index: int) -> str:
         """Say where an image is to be found: its path, or its number among those that were handed in."""
         item = self.items[index]
-        return str(item) if isinstance(item, PurePath) else self.called(index)
+        return shown(item) if isinstance(item, PurePath) else self.called(index)
 
 
 def gather(images: Images, name: str) -> Given:
@@ -89,9 +89,17 @@ def gather(images: Images, name: str) -> Given:
 
 
 def pixels(
-    item: Path | Image.Image | np.ndarray, *, size: int | None = None, channels: int, depth: int, resample: str
+    item: Path | Image.Image | np.ndarray,
+    *,
+    size: int | None = None,
+    channels: int,
+    depth: int,
+    resample: str,
+    max_pixels: int = MAX_PIXELS,
 ) -> np.ndarray:
     """Read one image: uint8 (depth 8) or uint16 (depth 16) [S, S, C], [H, W, C] of its own size without a size.
+
+    `max_pixels` is the limit of a file's image.
 
     Raises:
       Unreadable, OSError: a file that cannot be read.
@@ -99,13 +107,14 @@ def pixels(
     """
     form = dict(size=size, channels=channels, resample=resample)
     if isinstance(item, PurePath):
-        return decode.decode(item.read_bytes(), depth=depth, **form)
+        return decode.decode(item.read_bytes(), depth=depth, max_pixels=max_pixels, **form)
     if isinstance(item, Image.Image):
         deep = item.mode.startswith("I") and depth == 16
         if channels in (1, 3) and not deep:
-            return decode.to_depth(decode.pixels(rasters.loaded(item), **form), depth)
-        item = np.asarray(rasters.upright(rasters.loaded(item)))
-        item = rasters.whole_numbers(item).reshape(*item.shape[:2], -1)
+            return decode.to_depth(decode.pixels(loaded(item), **form), depth)
+        with decoding():
+            item = np.asarray(upright(loaded(item)))
+            item = rasters.whole_numbers(item).reshape(*item.shape[:2], -1)
     image = decode.to_channels(decode.to_depth(_whole(item, depth), depth), channels)
     return image if size is None else decode.resize(image, (size, size), resample)
 
@@ -145,11 +154,11 @@ def to_pil(image: np.ndarray) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[-1] == 1 else image))
 
 
-def own_size(item: Path | Image.Image | np.ndarray) -> tuple[int, int]:
+def own_size(item: Path | Image.Image | np.ndarray, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Return height and width of an upright image; of a file from its header, if Pillow knows it. Raises Unreadable."""
     if isinstance(item, np.ndarray):
         return item.shape[:2]
-    return rasters.upright_size(item) if isinstance(item, Image.Image) else rasters.file_dimensions(item)
+    return upright_size(item) if isinstance(item, Image.Image) else rasters.file_dimensions(item, max_pixels)
 
 
 def _checked(array: np.ndarray, name: str) -> np.ndarray:

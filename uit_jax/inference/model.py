@@ -35,7 +35,7 @@ class Model:
 
     @property
     def form(self) -> dict[str, Any]:
-        """What its images are brought to: channels, depth (8 or 16 bits) and resample, as `images.decode` has them."""
+        """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         raise NotImplementedError
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:

@@ -14,7 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
+from uit_jax.files import pick_evenly, shown
 from uit_jax.images import pictures
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
@@ -26,6 +26,7 @@ from uit_jax.types import PyTree
 PROTOCOL = "largest cosine of the style codes, by the weights kept for inference, images resized to the model's size"
 _CHUNK = 256
 _READERS = 4
+_COUNT = 8
 
 
 class Searched(Protocol):
@@ -154,7 +155,7 @@ class Found(NamedTuple):
             for near in query["neighbours"]:
                 known = f"{near.get('class', ''):<{width}}  " if width else ""
                 lines.append(f"  {near['cosine']:7.4f}  {known}{near['image']}")
-        return "\n".join(lines)
+        return "\n".join(map(shown, lines))
 
 
 def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence[int]) -> Gallery:
@@ -176,7 +177,7 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     kept.append(index)
                     images.append(image)
                 else:
-                    bar.write(f"skipped {source.names[index]}: {error}", file=sys.stderr)
+                    bar.write(shown(f"skipped {source.names[index]}: {error}"), file=sys.stderr)
                     why = why or f" ({source.names[index]}: {error})"
                 bar.update()
             if images:
@@ -204,9 +205,13 @@ def from_gallery(gallery: Gallery, count: int) -> Queries:
     return Queries(names, [gallery.image(row) for row in rows], gallery.codes[rows], itself)
 
 
-def nearest(queries: Queries, gallery: Gallery, count: int) -> Found:
-    """Find the `count` nearest images of each query. Raises UserError where there are not so many."""
+def nearest(queries: Queries, gallery: Gallery, count: int | None = None) -> Found:
+    """Find the `count` nearest images of each query, by default 8 or as many as there are.
+
+    Raises UserError where there are not so many, or none.
+    """
     others = int((~queries.itself).sum(1).min())
+    count = min(_COUNT, max(others, 1)) if count is None else count
     check_count(count, others, gallery.source, beside=bool(queries.itself.any()))
     return Found(queries, gallery, *retrieval.nearest(queries.codes, gallery.codes, count, barred=queries.itself))
 
@@ -222,7 +227,7 @@ def check_count(count: int, there: int, source: Searched, *, beside: bool) -> No
 
 def _told(image: dict[str, Any]) -> str:
     """Name an image in a caption: by its class where that is known, else by its file's name."""
-    return image.get("class") or PurePath(image["image"]).name
+    return shown(image.get("class") or PurePath(image["image"]).name)
 
 
 def _identity(path: PathLike) -> Any:

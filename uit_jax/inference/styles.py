@@ -149,6 +149,20 @@ def domain_styles(
     return DomainStyles(means, counts.astype(np.int64), portraits)
 
 
+def checked(found: DomainStyles, domains: int, width: int) -> DomainStyles:
+    """Return what was read of a file, if it is of so many pseudo domains and codes. Raises ValueError."""
+    like = DomainStyles(
+        np.zeros((domains, width), np.float32),
+        np.zeros(domains, np.int64),
+        np.zeros((domains, _PORTRAIT, _PORTRAIT, 3), np.uint8),
+    )
+    if any(one.shape != other.shape or one.dtype != other.dtype for one, other in zip(found, like, strict=True)):
+        raise ValueError("other arrays than those of the pseudo domains")
+    if not (np.isfinite(found.means).all() and found.counts.min() >= 0 and found.counts.any()):
+        raise ValueError("no images, or no finite codes")
+    return found
+
+
 def _project(codes: np.ndarray, like: np.ndarray) -> np.ndarray:
     """Move codes [..., D] to the unit sphere where a method keeps all its codes, such as `like` [..., D], there."""
     if not np.allclose(np.linalg.norm(like, axis=-1), 1, atol=1e-3):

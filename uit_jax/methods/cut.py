@@ -39,7 +39,7 @@ class Discriminator:
 
     kind: str = setting("patch", "whether a logit sees a patch or a pixel's colour", choices=("patch", "pixel"))
     width: int = setting(64, "first width", low=1)
-    layers: int = setting(3, "halvings of the patch one", low=0)
+    layers: int = setting(3, "halvings of the patch one", low=0, high=12)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

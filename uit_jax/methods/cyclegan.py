@@ -36,7 +36,7 @@ class PatchGAN:
     """The discriminator of both domains."""
 
     width: int = setting(64, "first width", low=1)
-    layers: int = setting(3, "halvings", low=1)
+    layers: int = setting(3, "halvings", low=1, high=12)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -75,7 +75,7 @@ class EmbeddingTranslator(Method):
     def sides(self) -> tuple[Side, ...]:
         return (Side("image", self.channels, labelled=self.labelled_share > 0),)
 
-    def check_classes(self, name: str, classes: tuple[str, ...]) -> None:
+    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
         known = classes or not self.labelled_share
         require(known, f"{name} has no labels, but method.labelled_share is above 0")
 

@@ -27,7 +27,7 @@ class GuideShape:
     """The size of the guiding network."""
 
     width: int = setting(64, "first width", low=1)
-    stages: tuple[int, ...] = setting((1, 1, 2, 2, 2), "convolutions before each of its poolings", low=1)
+    stages: tuple[int, ...] = setting((1, 1, 2, 2, 2), "convolutions before each of its poolings", low=1, high=1000)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +58,7 @@ class GuidedPhase(Phase):
       labelled: whether the domains are the images' labels.
     """
 
+    batch_key: str = "method.guide_batch_size"
     translates: bool = False
     labelled: bool = False
 
@@ -68,6 +69,7 @@ class Guided(Method):
 
     followed: ClassVar[tuple[str, ...]] = ("clusters",)
     best_metric: ClassVar[str] = "cluster_accuracy"
+    inherited: ClassVar[tuple[str, ...]] = ("head", "head_scores", "domains")
 
     image_size: int = changed(Method, "image_size", 128, low=8, power_of_two=True)
     domains: int = setting(10, "pseudo domains", low=1, high=1000)
@@ -118,7 +120,9 @@ class Guided(Method):
     def classes(self) -> int:
         return self.domains
 
-    def check_classes(self, name: str, classes: tuple[str, ...]) -> None:
+    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
+        sorted_into = f"method.domains={self.domains} pseudo domains: set it to {count} at most"
+        require(self.domains <= count, f"{name}: {count} images cannot be sorted into {sorted_into}")
         if self.labels.share > 0:
             require(len(classes) > 0, f"{name} has no labels, but method.labels.share is above 0")
             require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")

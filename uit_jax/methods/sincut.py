@@ -50,7 +50,7 @@ class SinCUT(PatchMethod):
     adam: Adam = Adam(2e-3, b1=0.0, b2=0.99)
     schedule: LinearDecay = LinearDecay(50_000, 50_000)
     load_size: int = changed(PairMethod, "load_size", 0)
-    crops: int = setting(16, "crops from each image", low=1)
+    crops: int = setting(16, "crops from each image", low=1, high=4096)
     zoom: tuple[float, ...] = setting(
         (1 / 3, 1.0), "factors by which a crop's image is shrunk, of each axis", above=0, high=1, length=2, rising=True
     )

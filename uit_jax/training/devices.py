@@ -1,6 +1,8 @@
 """The one lift of a training step to many devices; the only file that knows how they are driven."""
 
 import functools
+import math
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -49,14 +51,50 @@ def devices_for(count: int = 0) -> list[jax.Device]:
     return devices[:count]
 
 
-def check_batch(batch_size: int, devices: list[jax.Device], multiple: int = 1) -> None:
-    """Raise where the global batch cannot be divided among the devices, each share a multiple of a number."""
+def told(devices: list[jax.Device]) -> str:
+    """Say what devices there are: "2 x cpu", "1 x NVIDIA H100 (gpu)"."""
+    kind, platform = devices[0].device_kind, devices[0].platform
+    return f"{len(devices)} x {kind}" + (f" ({platform})" if kind.lower() != platform else "")
+
+
+def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device]) -> None:
+    """Raise where a state and a device's share of a global batch, of which the shapes are given, fit no device.
+
+    More is needed than these: what passes may still be too large, what does not pass cannot be run.
+    """
+    weights = sum(map(_bytes, jax.tree.leaves(state)))
+    # Images reach the networks as float32.
+    images = sum(4 * leaf.size for leaf in jax.tree.leaves(batch)) // len(devices)
+    there = _memory(devices[0])
+    if weights + images > there:
+        raise UserError(
+            f"the networks with their optimisers and queues take {weights / 1e9:.1f} GB and the images of a batch"
+            f" {images / 1e9:.1f} GB, but {told(devices[:1])} has {there / 1e9:.1f} GB: lower widths in method.*,"
+            " data.image_size or batch_size"
+        )
+
+
+def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
+    return leaf.size * getattr(leaf.dtype, "itemsize", 8)
+
+
+def _memory(device: jax.Device) -> float:
+    """Return the memory of a device in bytes, of a processor the computer's; infinity where it is not told."""
+    if device.platform == "cpu" and hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return (device.memory_stats() or {}).get("bytes_limit", math.inf)
+
+
+def check_batch(
+    batch_size: int, devices: list[jax.Device], multiple: int = 1, *, key: str = "batch_size"
+) -> None:
+    """Raise where the global batch, of that setting, cannot be divided among the devices in multiples of a number."""
     if batch_size % len(devices):
-        raise UserError(f"batch_size={batch_size} is global and must be a multiple of the {len(devices)} devices")
+        raise UserError(f"{key}={batch_size} is global and must be a multiple of the {len(devices)} devices")
     share = batch_size // len(devices)
     if share % multiple:
         raise UserError(
-            f"batch_size={batch_size} gives each of the {len(devices)} devices {share} images, which this method cannot"
+            f"{key}={batch_size} gives each of the {len(devices)} devices {share} images, which this method cannot"
             f" divide by {multiple}: use a multiple of {multiple * len(devices)}"
         )
 

@@ -1,14 +1,16 @@
 """What a run is fed with: its sources, and for each step the batch of the stream that the step's phase draws from."""
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import data
 from uit_jax.data import Sources
 from uit_jax.errors import UserError
-from uit_jax.method import Method, Phase, Stream, load_size, phase_size
+from uit_jax.method import Method, Phase, Stream, load_size, phase_key, phase_size
 from uit_jax.types import Batch
 
 
@@ -23,13 +25,17 @@ class _Kind(NamedTuple):
 class Streams:
     """The loaders of a run, one for each kind of batch that its phases draw."""
 
-    def __init__(self, config: ConfigDict, method: Method, sources: Sources):
+    def __init__(self, config: ConfigDict, method: Method, sources: Sources, drawing: Iterable[Phase]):
+        """Open the sources for these phases. Raises UserError for whatever one of their batches cannot be made of."""
         self._config, self._method = config, method
         self._sources = {load_size(method, method.phase(0)): sources}
-        # So that a size which cannot be read is known at the start.
-        self._of_size(load_size(method, method.phase(config.steps - 1)))
         self._loaders = {}
         self._begun = 0
+        seen = set()
+        for phase in drawing:
+            if (kind := self._kind(phase)) not in seen:
+                seen.add(kind)
+                self._check(kind, phase_key(phase))
 
     def begin(self, step: int) -> None:
         self._begun = step
@@ -44,6 +50,14 @@ class Streams:
     def close(self) -> None:
         for loader in self._loaders.values():
             loader.close()
+
+    def _check(self, kind: _Kind, key: str) -> None:
+        """Make sure that there are images enough, and that they are large enough for what is cut out of them."""
+        sources, size = self._of_size(kind.size), kind.batch_size
+        data.check_enough(_name(self._config), sources, size, kind.stream, key=key)
+        batch = {name: jax.ShapeDtypeStruct((size, *each.shape), each.dtype) for name, each in sources.items()}
+        batch["label"] = jax.ShapeDtypeStruct((size,), np.int32)
+        jax.eval_shape(self._method.views, jax.random.PRNGKey(0), batch)
 
     def _kind(self, phase: Phase) -> _Kind:
         size = phase_size(phase, self._config.batch_size)
@@ -76,12 +90,13 @@ def open_sources(config: ConfigDict, method: Method) -> tuple[Sources, Sources]:
       UserError: sources that cannot be opened, or that the method cannot learn from.
     """
     sources = _open_train(config, method, load_size(method, method.phase(0)))
-    name = f"data.source={config.data.source}"
-    data.check_enough(name, sources, config.batch_size)
-    for side in method.sides:
-        if side.labelled:
-            method.check_classes(name, sources[side.name].classes)
+    for source in sources.values():
+        method.check_images(_name(config), len(source), source.classes)
     return sources, _open_test(config, method)
+
+
+def _name(config: ConfigDict) -> str:
+    return f"data.source={config.data.source}"
 
 
 def _open_train(config: ConfigDict, method: Method, size: int) -> Sources:

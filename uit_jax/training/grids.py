@@ -17,22 +17,32 @@ _PICTURED = 8
 _MEMBERS = 64
 
 
-def render(method: Method, variables: PyTree, sources: Mapping[str, Source]) -> dict[str, np.ndarray]:
-    """Draw some images of a method's sides and their translations: name -> uint8 [H, W, 3]."""
+def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int) -> dict[str, np.ndarray]:
+    """Draw some images of a method's sides and their translations after a step: name -> uint8 [H, W, 3]."""
     source = next(iter(sources.values()))
     if "style" not in method.readouts:
         # A side with other channels than the first is no input of the translator.
         shown = {name: each for name, each in sources.items() if each.channels == source.channels}
         sides = {name: data.examples(each, pick_evenly(len(each), _PICTURED)) for name, each in shown.items()}
-        return side_grids(method, variables, sides)
+        shares = [f"{len(images)} of {len(shown[name])} images of {name.upper()}" for name, images in sides.items()]
+        return side_grids(method, variables, sides, f"step {step}: {', '.join(shares)}")
     members = data.examples(source, pick_evenly(len(source), _MEMBERS))
     # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
     rows, columns = (members[pick_evenly(len(members), _PICTURED + more)] for more in (0, 1))
-    return style_grids(method, variables, rows, columns, members)
+    titles = (
+        f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above",
+        f"step {step}: {len(members)} of {len(source)} images by pseudo domain",
+    )
+    return style_grids(method, variables, rows, columns, members, titles)
 
 
 def style_grids(
-    method: Method, variables: PyTree, contents: np.ndarray, references: np.ndarray, members: np.ndarray
+    method: Method,
+    variables: PyTree,
+    contents: np.ndarray,
+    references: np.ndarray,
+    members: np.ndarray,
+    titles: tuple[str, str] = ("", ""),
 ) -> dict[str, np.ndarray]:
     """Draw contents in the styles of references, and members of the pseudo domains if there are any.
 
@@ -40,18 +50,23 @@ def style_grids(
       variables: of `method`, on any devices.
       contents, references: uint8 or uint16 [m, S, S, C] and [n, S, S, C].
       members: [k, S, S, C], sorted into pseudo domains.
+      titles: of the picture of translations, and of that of the domains.
     """
     variables = batched.local(variables)
     styles = batched.read(method, "style", variables, references)
     translations = batched.translate_all(method, variables, contents, styles)
-    grids = {"translations": pictures.reference_grid(contents, references, translations)}
+    grids = {"translations": pictures.reference_grid(contents, references, translations, title=titles[0])}
     if "cluster" in method.readouts:
         probabilities = batched.read(method, "cluster", variables, members)
-        grids["domains"] = pictures.domain_grid(members, probabilities.argmax(-1), probabilities.shape[-1])
+        grids["domains"] = pictures.domain_grid(
+            members, probabilities.argmax(-1), probabilities.shape[-1], title=titles[1]
+        )
     return grids
 
 
-def side_grids(method: Method, variables: PyTree, sides: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def side_grids(
+    method: Method, variables: PyTree, sides: Mapping[str, np.ndarray], title: str = ""
+) -> dict[str, np.ndarray]:
     """Draw a table of images and their translations, in each row one of every side.
 
     Those of the side that a method translates to should stay themselves.
@@ -59,6 +74,7 @@ def side_grids(method: Method, variables: PyTree, sides: Mapping[str, np.ndarray
     Args:
       variables: of `method`, on any devices.
       sides: [n, H, W, C] by the method's sides, of any size, uint8 or uint16, as many of each or not.
+      title: one line above the picture.
     """
     variables = batched.local(variables)
     columns, labels = [], []
@@ -66,4 +82,4 @@ def side_grids(method: Method, variables: PyTree, sides: Mapping[str, np.ndarray
         columns += [images, batched.translate_any(method, variables, images)]
         labels += [name.upper(), f"translation of {name.upper()}"]
     rows = itertools.zip_longest(*columns)
-    return {"translations": pictures.table(list(rows), column_labels=labels)}
+    return {"translations": pictures.table(list(rows), title=title, column_labels=labels)}

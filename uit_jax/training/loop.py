@@ -1,12 +1,14 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import contextlib
 import copy
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,12 +21,15 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
 from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
-from uit_jax.method import Phase, phase_size, training_step
-from uit_jax.paths import PathLike, as_path
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
+from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
-from uit_jax.settings import nearest
 from uit_jax.training import devices, feed, grids
+from uit_jax.training import origin as origins
+from uit_jax.training.lock import Lock
+from uit_jax.training.origin import Origin
 from uit_jax.training.progress import Progress
+from uit_jax.training.signals import acknowledged
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
@@ -32,6 +37,7 @@ from uit_jax.types import PyTree
 # Steps the host may run ahead of the devices: enough to keep them busy, few enough to stop soon.
 _AHEAD = 4
 _EVALUATED = 2_000
+_STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
 def train(config: ConfigDict, workdir: PathLike) -> PyTree:
@@ -40,13 +46,14 @@ def train(config: ConfigDict, workdir: PathLike) -> PyTree:
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with _Stop() as stop, Run(config, as_path(workdir)) as run:
+    with acknowledged(_STOPPING), _Stop() as stop, Run(config, as_path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1
             state = run.advance(state, step)
             last = step == config.steps
-            stopped = stop.requested(step)
+            # Behind the last step nothing is left to agree on, and the other hosts may be on their way out.
+            stopped = not last and stop.requested(step)
             improved = run.report(state, step, last=last)
             if last or stopped or improved or due(config.checkpoint_every, step):
                 run.save(state, step)
@@ -71,71 +78,103 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path):
         self.config, self.workdir = (config := _rooted(config)), workdir
-        used = devices.devices_for(config.devices)
-        self.method = config_module.method_of(config)
-        for phase in {self.method.phase(step) for step in (0, config.steps - 1)}:
-            devices.check_batch(phase_size(phase, config.batch_size), used, self.method.batch_multiple)
-        evaluators = _chosen(config)
-        self.sources, self.test = feed.open_sources(config, self.method)
-        self.lifted = devices.lift(training_step(self.method), config.parallel, used)
-        self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, self.method))
-        _prepare(workdir, config, self.shapes)
+        self.devices = devices.devices_for(config.devices)
+        self.method = method = config_module.method_of(config)
+        drawing = phases(method, config.steps)
+        for phase in drawing:
+            size, key = phase_size(phase, config.batch_size), phase_key(phase)
+            devices.check_batch(size, self.devices, method.batch_multiple, key=key)
+        evaluators = evaluation.followed(config.evaluators, config.best_metric)
+        self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
+        self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
+        for phase in drawing:
+            devices.check_memory(self.shapes, batch_shapes(method, phase, config.batch_size), self.devices)
+        self.sources, self.test = feed.open_sources(config, method)
+        self.streams = feed.Streams(config, method, self.sources, drawing)
+        self.origin = _prepare(workdir, config, method, self.shapes)
         first = jax.process_index() == 0
-        self.streams = feed.Streams(config, self.method, self.sources)
-        self.evaluators = self._able(evaluators)
-        self.window = Window()
-        self.best: dict[str, float] = {}
-        self.scores: dict[str, float] = {}
-        self.compiled: set[Phase] = set()
-        self.progress = Progress(config.steps, active=first)
-        self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
-        self.checkpoints = checkpoint.Checkpoints(
-            workdir, keep=config.keep_checkpoints, best_metric=config.best_metric
-        )
+        # All of it is closed again, the last first; at once if a later part cannot be opened.
+        with contextlib.ExitStack() as opened:
+            opened.callback(self.streams.close)
+            self.lock = opened.enter_context(Lock(workdir, active=first and not is_remote(workdir)))
+            kept = dict(keep=config.keep_checkpoints)
+            checkpoint.check_room(workdir, self.shapes, **kept, best=bool(config.best_metric))
+            self.checkpoints = checkpoint.Checkpoints(workdir, **kept, best_metric=config.best_metric)
+            opened.callback(self.checkpoints.close)
+            self.writers = Writers(workdir, active=first, tensorboard=config.tensorboard)
+            opened.callback(self.writers.close)
+            self.progress = Progress(config.steps, active=first)
+            opened.callback(self.progress.close)
+            self.evaluators = self._able(evaluators)
+            self.window = Window()
+            self.best: dict[str, float] = {}
+            self.scores: dict[str, float] = {}
+            self.compiled: set[Phase] = set()
+            self._opened = opened.pop_all()
 
     def __enter__(self) -> "Run":
         return self
 
     def __exit__(self, *_) -> None:
-        self.progress.close()
-        self.streams.close()
-        self.writers.close()
-        self.checkpoints.close()
+        self._opened.close()
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
-        self.progress.note(data.describe(self.sources))
-        if not self.method.phase(self.config.steps - 1).translates:
-            self.progress.note(f"steps={self.config.steps} end before the translator begins to learn: raise them")
-        if self.config.tensorboard and not self.writers.tensorboard:
-            self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
-        restored = self.checkpoints.restore(self.shapes)
+        for line in self._notes():
+            self.progress.note(line)
+        restored = self.checkpoints.restore(self._shapes_for)
         if restored is None:
             step, state = 0, config_module.initial_state(self.config, self.method)
+            if self.origin is not None:
+                state = self.origin.begin(state)
+                self.progress.note(self.origin.describe(state))
         else:
             step, state, record = restored
             data.check_same(record["data"], self.sources)
-            self.checkpoints.drop_after(step)
+            self.checkpoints.set_aside_after(step)
             self.window.restore(record["window"])
             # The score of another metric is nothing to beat.
             self.best = record["best"] if record["best"].get("metric") == self.config.best_metric else {}
             self.progress.note(f"continuing {self.workdir} from step {step}")
         if jax.process_index() == 0:
             config_module.save(self.config, self.workdir)
-        self.writers.resume(step)
+        for line in self.writers.resume(step):
+            self.progress.note(line)
         self.streams.begin(step)
         self.progress.begin(step)
         return self.lifted.put_state(state), step
+
+    def _notes(self) -> Iterator[str]:
+        """Yield what a person who begins this run should know."""
+        config, last = self.config, self.config.steps - 1
+        if self.lock.left_by:
+            yield f"{self.lock.left_by} was stopped in the middle of its work"
+        yield f"{data.describe(self.sources)}; training on {devices.told(self.devices)}"
+        if config.data.source == config_module.Data.source:
+            yield (
+                f"no images are named: training on the {config.data.source} world, {config.steps} steps of it;"
+                " name yours by --config.data.source=PATH"
+            )
+        if repeated := data.repeated(self.sources, config.batch_size):
+            yield repeated
+        if not self.method.phase(last).translates:
+            yield f"steps={config.steps} end before the translator begins to learn: raise them"
+        if stands_still(self.method, last):
+            yield f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0"
 
     def advance(self, state: PyTree, step: int) -> PyTree:
         """Do step number `step`, counted from 1."""
         phase = self.method.phase(step - 1)
         batch = self.streams.batch(step - 1, phase)
-        began = time.monotonic()
+        began, new = time.monotonic(), phase not in self.compiled
+        if new:
+            self.progress.note(f"compiling the step of phase {phase.name} ...")
         state, metrics = self.lifted.step(state, self.lifted.put_batch(batch), phase=phase)
-        if phase not in self.compiled:
+        if new:
             self.compiled.add(phase)
+            jax.block_until_ready(metrics)
             self.progress.exclude(time.monotonic() - began)
+            self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
         self.window.add(step, metrics, ahead=_AHEAD)
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
         return state
@@ -147,6 +186,7 @@ class Run:
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.scalars(step, {"images_per_second": self.progress.lap(step, record)})
+            record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)
         draws = config.image_every > 0 and (last or step % config.image_every == 0)
@@ -156,7 +196,7 @@ class Run:
                 self.scores = self._evaluate(variables, step)
                 record |= self.scores
             if draws and jax.process_index() == 0:
-                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources))
+                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources, step))
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
@@ -179,6 +219,12 @@ class Run:
         self.writers.flush()
         self.checkpoints.save(step, state, record, self.scores)
         self.progress.exclude(time.monotonic() - began)
+
+    def _shapes_for(self, record: Mapping[str, Any]) -> PyTree:
+        """Return the shapes of the state, if a checkpoint's record is one to go on from. Raises where it is not."""
+        Window().restore(record["window"])
+        record["best"].get("metric"), record["data"].get("images")
+        return checkpoint.of_run(record, self.config, self.shapes)
 
     def _finite(self, fetch):
         try:
@@ -215,14 +261,17 @@ class Run:
 
 
 class _Stop:
-    """Whether the process was asked to stop (SIGTERM, or one Ctrl-C); on several hosts all agree on the step."""
+    """Whether the process was asked to stop: by one of `_SIGNALS`. On several hosts all agree on the step."""
 
     def __enter__(self) -> "_Stop":
         self._asked = False
-        # On several hosts JAX itself listens for SIGTERM and tells the others.
         # Only the main thread may listen; in another one, who trains stops it.
-        listens = jax.process_count() == 1 and threading.current_thread() is threading.main_thread()
-        caught = (signal.SIGINT, signal.SIGTERM) if listens else ()
+        listens = threading.current_thread() is threading.main_thread()
+        # What the shell lets be ignored, as `nohup` does with a closed terminal, stays so.
+        caught = [each for each in _SIGNALS if listens and signal.getsignal(each) != signal.SIG_IGN]
+        if jax.process_count() > 1:
+            # There JAX itself listens for SIGTERM and tells the other hosts; Ctrl-C ends them all.
+            caught = [each for each in caught if each not in (signal.SIGINT, signal.SIGTERM)]
         self._before = {number: signal.signal(number, self._ask) for number in caught}
         return self
 
@@ -237,9 +286,23 @@ class _Stop:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         if not self._asked:
-            # Not by print: the signal may have come in the middle of one.
-            os.write(2, b"stopping behind the steps under way, with a checkpoint\n")
+            _leave_closed_terminal()
+            if jax.process_count() > 1:
+                signal.raise_signal(signal.SIGTERM)
         self._asked = True
+
+
+# SIGHUP: the terminal was closed; SIGUSR1: Slurm's time is nearly up. Windows has neither.
+_SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)]
+
+
+def _leave_closed_terminal() -> None:
+    """Send to nowhere what would be written to a terminal that is there no more: writing to it would fail."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 def due(every: int, step: int) -> bool:
@@ -247,31 +310,44 @@ def due(every: int, step: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def _chosen(config: ConfigDict) -> tuple[Evaluator, ...]:
-    """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
-    evaluators = evaluation.choose(config.evaluators)
-    scores = [name for each in evaluators for name in each.scores]
-    if config.best_metric and config.best_metric not in scores:
-        raise UserError(
-            f"best_metric={config.best_metric!r} is no score of evaluators={tuple(config.evaluators)}"
-            f"{nearest(config.best_metric, scores)}; leave it empty to keep no best checkpoint"
-        )
-    return evaluators
+def named_rates(method: Method, step: int) -> dict[str, float]:
+    """Return the step sizes of an iteration, counted from 0, as metrics: "learner/rate"."""
+    return {f"{name}/rate": rate for name, rate in method.rates(step).items()}
+
+
+def stands_still(method: Method, step: int) -> bool:
+    """Say whether nothing is learnt in an iteration, counted from 0, for every step size is 0."""
+    rates = method.rates(step)
+    return bool(rates) and not any(rates.values())
 
 
 def _rooted(config: ConfigDict) -> ConfigDict:
     """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
     config = copy.deepcopy(config)
+    config.init_from = config.init_from and str(as_path(config.init_from).absolute())
     for key in ("source", "target", "test_source", "test_target"):
         config.data[key] = data.rooted(config.data[key])
     return config
 
 
-def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
-    """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one."""
-    before = config_module.saved(workdir)
-    if before is not None:
+def _prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:
+    """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one.
+
+    A run is begun once it has a checkpoint; return what one that is not shall begin with.
+    """
+    saved, origin, longest = checkpoint.steps(workdir), None, 0
+    if saved and (before := checkpoint.begun_with(workdir)) is not None:
         config_module.check_resumable(config, before, workdir)
+        longest = before.steps
+    elif not saved and config.init_from:
+        origin = origins.read(config.init_from, method, shapes)
+    begun = saved[-1] if saved else 0
+    # A run that stands still at its end, as it was meant to, is continued.
+    if config.steps > max(begun, longest) and stands_still(method, begun):
+        raise UserError(
+            f"steps={config.steps}: from step {begun} on every step size is 0, so that nothing would be learnt: begin"
+            f" with its weights anew, by --init_from={workdir} and another --workdir, or lengthen the schedule"
+        )
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         probe = workdir / f".probe_{jax.process_index()}"
@@ -279,4 +355,4 @@ def _prepare(workdir: Path, config: ConfigDict, shapes: PyTree) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
-    checkpoint.check_room(workdir, shapes, keep=config.keep_checkpoints, best=bool(config.best_metric))
+    return origin

@@ -6,6 +6,9 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+_PACED = (10, 20)
+"""The steps between which the pace is taken: by then the first is compiled, and the devices are busy."""
+
 
 class Progress:
     """Count steps and tell the phase, images per second and the time left."""
@@ -13,12 +16,13 @@ class Progress:
     def __init__(self, steps: int, *, active: bool = True, stream=None):
         self._stream = stream or sys.stderr
         self._active = active
-        self._steps, self._images = steps, 0
+        self._steps, self._images, self._done = steps, 0, 0
         self._phase, self._bar, self._idle = "", None, 0.0
+        self._paced, self._halted = 0.0, 0.0
 
     def begin(self, step: int) -> None:
         """Start the clock at `step`."""
-        self._lap = (step, time.monotonic())
+        self._begun, self._lap = step, (step, time.monotonic())
         if self._active and self._stream.isatty():
             self._bar = tqdm(total=self._steps, initial=step, file=self._stream, unit="step", dynamic_ncols=True)
 
@@ -32,6 +36,8 @@ class Progress:
     def advance(self, phase: str, images: int) -> None:
         """Count one step on a global batch of so many images."""
         self._images += images
+        self._done += 1
+        self._estimate()
         if phase != self._phase:
             self._phase = phase
             if self._bar is not None:
@@ -42,6 +48,16 @@ class Progress:
     def exclude(self, seconds: float) -> None:
         """Leave time that was not training (compiling, evaluating) out of the next rate."""
         self._idle += seconds
+        self._halted += seconds
+
+    def _estimate(self) -> None:
+        """Say once how long the rest will take, by the pace of some steps after the first."""
+        first, last = _PACED
+        if self._done == first:
+            self._paced, self._halted = time.monotonic(), 0.0
+        elif self._done == last and (left := self._steps - self._begun - last) > 0:
+            seconds = left * (time.monotonic() - self._paced - self._halted) / (last - first)
+            self.note(f"{left} steps to go: about {clock(seconds)} at this pace")
 
     def lap(self, step: int, metrics: Mapping[str, float]) -> float:
         """Report the steps since the last lap; return their images per second."""
@@ -51,10 +67,10 @@ class Progress:
         rate = self._images / seconds
         left = (self._steps - step) * seconds / max(step - before, 1)
         self._lap, self._idle, self._images = (step, now), 0.0, 0
+        terms = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate:.0f} images/s")
+            self._bar.set_postfix_str(f"{rate:.0f} images/s  {terms}")
         else:
-            terms = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
             self.note(f"step {step}/{self._steps}  {self._phase}  {rate:.0f} images/s  ETA {clock(left)}  {terms}")
         return rate
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from uit_jax.errors import UserError
+from uit_jax.files import check_writable
 from uit_jax.images import encode
 from uit_jax.paths import PathLike, as_path
 
@@ -43,20 +44,40 @@ def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    add_limit(parser, None, "the run's own")
     return parser
+
+
+def add_overwrite(parser: argparse.ArgumentParser) -> None:
+    """Add --overwrite, without which `files.check_places` lets no file be replaced."""
+    parser.add_argument("--overwrite", action="store_true", help="replace files that are there already")
+
+
+def add_limit(parser: argparse.ArgumentParser, default: int | None, told: str) -> None:
+    """Add the argument --data.max_pixels: how large the image files may be that are read."""
+    parser.add_argument(
+        "--data.max_pixels",
+        dest="data_max_pixels",
+        metavar="N",
+        type=positive,
+        default=default,
+        help=f"pixels of an image file; a larger one is not read (default: {told})",
+    )
 
 
 def picture_path(option: str, name: PathLike) -> Path:
     """Return the path of a picture to write. Raises UserError where its name is that of none."""
     path = as_path(name)
     if not encode.holds(path.suffix, 3, 8) or path.suffix.lower() == ".npy" or path.is_dir():
-        raise UserError(f"{option}={path}: give the name of a picture, such as {path}.png")
+        raise UserError(f"{option}={path}: give the name of a picture, such as {path.with_suffix('.png')}")
+    check_writable(path.parent, option)
     return path
 
 
 def json_path(option: str, name: PathLike) -> Path:
-    """Return the path of a JSON file to write. Raises UserError where it is a folder's."""
+    """Return the path of a JSON file to write. Raises UserError where it is a folder's, or nothing can be written."""
     path = as_path(name)
     if path.is_dir():
         raise UserError(f"{option}={path} is a folder; give the name of a .json file")
+    check_writable(path.parent, option)
     return path

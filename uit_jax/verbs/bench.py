@@ -7,11 +7,11 @@ import sys
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
 from uit_jax.errors import UserError
-from uit_jax.files import write_whole
+from uit_jax.files import check_places, write_whole
 from uit_jax.images.decode import FILTERS
 from uit_jax.paths import is_remote
 from uit_jax.training import measure
-from uit_jax.verbs.arguments import json_path, positive
+from uit_jax.verbs.arguments import add_overwrite, json_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -22,6 +22,8 @@ def main(argv: list[str]) -> int:
     out = None if args.out is None else json_path("--out", args.out)
     if out is not None and not (is_remote(out) or out.parent.is_dir()):
         raise UserError(f"--out={out}: there is no folder {out.parent}")
+    if out is not None:
+        check_places({"--out": out}, overwrite=args.overwrite)
     if args.data is not None:
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
@@ -71,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
     parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
     parser.add_argument("--out", help="also write the JSON to this file")
+    add_overwrite(parser)
     images = parser.add_argument_group("with --data; for the figure of one core run it under `taskset -c 0`")
     images.add_argument("--target", default="", help="domain B of a pair, where SRC does not hold both")
     images.add_argument("--size", type=int, default=128, help="side of the images; 0: their own (default 128)")

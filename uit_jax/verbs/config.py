@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from uit_jax import config as config_module
+from uit_jax import evaluation
 from uit_jax.config import Explained
 
 WIDTH, VALUE = 100, 16
@@ -29,6 +30,8 @@ def main(argv: list[str]) -> int:
     rest, overrides = config_module.split(argv)
     args = parser.parse_args(rest)
     rows = config_module.explain(args.config, overrides)
+    values = {row.told.key: row.value for row in rows}
+    evaluation.followed(values["evaluators"], values["best_metric"])
     if args.diff is not None:
         records = differences(rows, config_module.explain(args.diff))
         heads = ("key", *_names(args.config, args.diff), "meaning")
@@ -37,8 +40,13 @@ def main(argv: list[str]) -> int:
     elif args.json:
         print(json.dumps([record(row) for row in rows], indent=2))
     else:
-        print(table(("", "key", "value", "default", "meaning"), [_line(row) for row in rows]) + LEGEND)
+        print(listing(rows))
     return 0
+
+
+def listing(rows: Sequence[Explained]) -> str:
+    """Lay out every setting with its value, its default, its meaning and range."""
+    return table(("", "key", "value", "default", "meaning"), [_line(row) for row in rows]) + LEGEND
 
 
 def record(row: Explained) -> dict[str, Any]:

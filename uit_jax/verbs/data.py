@@ -9,8 +9,10 @@ from tqdm import tqdm
 
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
+from uit_jax.files import shown
 from uit_jax.images.decode import FILTERS
-from uit_jax.verbs.arguments import share
+from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.verbs.arguments import add_limit, share
 
 _SOURCE = (
     "a folder of images, of classes, or of trainA and trainB; an image file; tfds:NAME[:split];"
@@ -27,6 +29,7 @@ def main(argv: list[str]) -> int:
     for verb, run in ((looking, _check), (packing, _pack)):
         verb.add_argument("source", metavar="SRC", help=_SOURCE)
         verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
+        add_limit(verb, MAX_PIXELS, str(MAX_PIXELS))
         verb.set_defaults(run=run)
     packing.add_argument("out", metavar="OUT", help="the folder to make")
     packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
@@ -35,6 +38,7 @@ def main(argv: list[str]) -> int:
     packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
     packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
     options = vars(parser.parse_args(argv))
+    options["max_pixels"] = options.pop("data_max_pixels")
     return options.pop("run")(**options)
 
 
@@ -46,7 +50,7 @@ def _check(source: str, **options: Any) -> int:
 
 def _pack(source: str, out: str, **options: Any) -> int:
     skipped = pack(source, out, progress=_progress, **options)
-    print(f"packed {source} into {out}, {len(skipped)} unreadable images left out")
+    print(f"packed {shown(source)} into {shown(out)}, {len(skipped)} unreadable images left out")
     return 0
 
 

@@ -4,21 +4,23 @@ import argparse
 
 from uit_jax import evaluation, runs
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
-from uit_jax.files import write_json
+from uit_jax.files import check_places, shown, write_json
 from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
-from uit_jax.verbs.arguments import json_path, natural, positive
+from uit_jax.verbs.arguments import add_limit, add_overwrite, json_path, natural, positive
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
     path = json_path("--out", args.out or as_path(args.workdir) / "evaluation.json")
-    run = runs.load(args.workdir, args.checkpoint)
+    if args.out is not None:
+        check_places({"--out": path}, overwrite=args.overwrite)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     how = dict(source=args.source, limit=args.images, seed=args.seed)
     result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
     write_json(path, result)
     print(evaluation.table(result))
-    print(f"\nwritten to {path}")
+    print(f"\nwritten to {shown(path)}")
     return 0
 
 
@@ -35,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uit evaluate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    add_limit(parser, None, "the run's own")
     parser.add_argument("--source", help="test images, as in config.data.source (default: the run's test split)")
     parser.add_argument("--images", type=positive, help="use at most so many test images")
     parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
@@ -58,5 +61,6 @@ def _parser() -> argparse.ArgumentParser:
         help=f"steps of training a new judge (default: {Judge.steps})",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of baseline and references (default: 0)")
-    parser.add_argument("--out", help="the JSON file (default: WORKDIR/evaluation.json)")
+    parser.add_argument("--out", help="the JSON file (default: WORKDIR/evaluation.json, written anew)")
+    add_overwrite(parser)
     return parser

@@ -11,9 +11,10 @@ import re
 
 from uit_jax import runs
 from uit_jax.errors import UserError
+from uit_jax.files import check_places, shown
 from uit_jax.images import pictures
 from uit_jax.paths import as_path
-from uit_jax.verbs.arguments import natural, parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_overwrite, natural, parser_of_run, picture_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -23,11 +24,12 @@ def main(argv: list[str]) -> int:
         why = "give one image, not a folder" if content.is_dir() else "no such file"
         raise UserError(f"--content={content}: {why}")
     out = picture_path("--out", args.out)
-    run = runs.load(args.workdir, args.checkpoint)
+    check_places({"--out": out}, [content], overwrite=args.overwrite)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.inspect(content, args.points, args.layer, longest=args.longest)
-    title = f"{content.name}, {found.told()}, step {run.step}"
+    title = f"{shown(content.name)}, {found.told()}, step {run.step}"
     pictures.save(out, found.render(title=title))
-    print(f"written to {out}: {title}")
+    print(f"written to {shown(out)}: {title}")
     return 0
 
 
@@ -46,4 +48,5 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--layer", type=natural, help="whose codes to compare (default: the last there is)")
     parser.add_argument("--longest", type=positive, default=512, help="shrink a longer side to so many pixels (512)")
     parser.add_argument("--out", required=True, help="the picture to write")
+    add_overwrite(parser)
     return parser

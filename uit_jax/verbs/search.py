@@ -7,9 +7,9 @@ beside it. An image of the source that is the query itself is left out of its ne
 import argparse
 
 from uit_jax import __version__, runs
-from uit_jax.files import check_writable, find_images, write_json
+from uit_jax.files import check_places, find_images, shown, write_json
 from uit_jax.images import pictures
-from uit_jax.verbs.arguments import json_path, parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_overwrite, json_path, parser_of_run, picture_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -17,9 +17,8 @@ def main(argv: list[str]) -> int:
     picture = picture_path("--out", args.out)
     places = [picture] if args.json is None else [picture, json_path("--json", args.json)]
     query = None if args.query is None else find_images(args.query)
-    for place in places:
-        check_writable(place.parent, "--out or --json")
-    run = runs.load(args.workdir, args.checkpoint)
+    check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
     pictures.save(
         picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, step {run.step}")
@@ -28,8 +27,8 @@ def main(argv: list[str]) -> int:
         write_json(places[-1], {**found.record(), "step": run.step, "version": __version__})
     print(found.text())
     if query is not None and len(query) > args.queries:
-        print(f"\n{args.queries} of the {len(query)} images of {args.query}, evenly spread; more by --queries")
-    print("\nwritten to " + " and ".join(map(str, places)))
+        print(f"\n{args.queries} of the {len(query)} images of {shown(args.query)}, evenly spread; more by --queries")
+    print("\nwritten to " + " and ".join(map(shown, places)))
     return 0
 
 
@@ -42,8 +41,9 @@ def _parser() -> argparse.ArgumentParser:
         help="what to search, as in config.data.source; of one with a test split that (default: the run's test source,"
         " else its training source)",
     )
-    parser.add_argument("--count", type=positive, default=8, help="neighbours of each query (default: 8)")
+    parser.add_argument("--count", type=positive, help="neighbours of each query (default: 8, or as many as there are)")
     parser.add_argument("--images", type=positive, help="search at most so many images of the source, evenly spread")
     parser.add_argument("--out", default="search.png", help="the picture to write (default: search.png)")
     parser.add_argument("--json", help="a JSON file to write beside it")
+    add_overwrite(parser)
     return parser

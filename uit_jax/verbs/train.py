@@ -2,30 +2,65 @@
 
 import argparse
 
+from ml_collections import ConfigDict
+
+from uit_jax import checkpoint
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.training import loop
+from uit_jax.verbs import config as config_verb
 
 
 def main(argv: list[str]) -> int:
+    rest, overrides = config_module.split(argv)
+    parser = _parser()
+    if {"-h", "--help"} & set(rest) and (spec := _config_of(rest)):
+        parser.print_help()
+        print(f"\n{config_verb.listing(config_module.explain(spec, overrides))}")
+        return 0
+    args = parser.parse_args(rest)
+    if args.distributed or args.coordinator:
+        loop.join_hosts(args.coordinator, args.num_processes, args.process_id)
+    if args.init_from is not None:
+        overrides.append(f"--config.init_from={args.init_from}")
+    loop.train(_resolved(args.config, args.workdir, overrides), args.workdir)
+    return 0
+
+
+def _resolved(spec: str | None, workdir: str, overrides: list[str]) -> ConfigDict:
+    """Return the config of a command, or without --config that of the run to continue. Raises UserError."""
+    if spec:
+        return config_module.resolve(spec, overrides)
+    if (config := checkpoint.begun_with(workdir)) is None:
+        raise UserError(f"--workdir={workdir} has no run to continue: give --config=configs/NAME.py to begin one")
+    return config_module.override(config, overrides)
+
+
+def _config_of(argv: list[str]) -> str | None:
+    """Return the value of --config, if it is there, whatever the rest is."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config")
+    return parser.parse_known_args(argv)[0].config
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="uit train", description=__doc__, epilog="Any setting: --config.key=value, as in --config.batch_size=16."
+        prog="uit train",
+        description=__doc__,
+        epilog="Any setting: --config.key=value, as in --config.batch_size=16. `uit config configs/NAME.py`, or --help"
+        " behind --config=configs/NAME.py, lists them all with values, ranges and meanings.",
+        allow_abbrev=False,
     )
     parser.add_argument("--config", help="configs/NAME.py[:preset]; may be left out to continue a run as it was")
     parser.add_argument("--workdir", required=True, help="the run's folder: config, metrics, pictures, checkpoints")
+    parser.add_argument(
+        "--init_from",
+        metavar="FROM",
+        help="begin a new run with the weights of another, WORKDIR or WORKDIR:STEP, or of a published file (.pth, .npz,"
+        " .safetensors); other settings may be given, and the optimisers start anew",
+    )
     parser.add_argument("--distributed", action="store_true", help="several hosts, found by JAX (TPU pods, Slurm)")
     parser.add_argument("--coordinator", help="several hosts: HOST:PORT of process 0")
     parser.add_argument("--num_processes", type=int, help="several hosts: how many processes")
     parser.add_argument("--process_id", type=int, help="several hosts: which of them this is")
-    rest, overrides = config_module.split(argv)
-    args = parser.parse_args(rest)
-    if args.distributed or args.coordinator:
-        loop.join_hosts(args.coordinator, args.num_processes, args.process_id)
-    if args.config:
-        config = config_module.resolve(args.config, overrides)
-    elif (config := config_module.saved(args.workdir)) is None:
-        raise UserError(f"--workdir={args.workdir} has no run to continue: give --config=configs/NAME.py to begin one")
-    else:
-        config_module.override(config, overrides)
-    loop.train(config, args.workdir)
-    return 0
+    return parser

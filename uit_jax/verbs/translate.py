@@ -7,6 +7,7 @@ where it is large. Of a video the pictures are kept, with their size and rate, a
 
 import argparse
 import contextlib
+import errno
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -18,17 +19,19 @@ from tqdm import tqdm
 
 from uit_jax import runs
 from uit_jax.errors import UserError
-from uit_jax.files import check_writable, find_images
+from uit_jax.files import ARRAYS, PICTURES, check_places, check_readable, check_writable, find_images, shown
 from uit_jax.images import encode, pictures, video
 from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
-from uit_jax.verbs.arguments import parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_overwrite, parser_of_run, picture_path, positive
 
 _GRID_ROWS = 8
 _OWN = "own"
+# A file that cannot be written for the sake of its own name: the others may be.
+_OF_THE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
 
 def main(argv: list[str]) -> int:
@@ -42,29 +45,37 @@ def _translate_images(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
     given = inputs.gather(args.content, "content")
-    run = runs.load(args.workdir, args.checkpoint)
-    targets = place(given.items, as_path(args.content), as_path(args.out), run.target_channels, run.form["depth"])
+    targets = place(given.items, as_path(args.content), as_path(args.out), *runs.drawn_form(args.workdir))
     grid = _grid_path(args.grid, as_path(args.out), targets)
-    for folder in {path.parent for path in (*targets, *filter(None, [grid]))}:
-        check_writable(folder, "--out or --grid")
+    names = [given.told(index) for index in range(len(targets))]
+    _check(args, {**dict(zip(names, targets, strict=True)), **({} if grid is None else {"--grid": grid})}, given.items)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     job, total = _job(run, args), len(given.items)
-    rows, done = [], 0
+    rows, done, unwritten = [], 0, 0
     with tqdm(total=total, unit="image", disable=None) as bar:
         for each in drawing.translations(job, given, progress=_told(bar)):
             bar.update()
             if each.reason is not None:
-                bar.write(f"skipped {given.told(each.index)}: {each.reason}", file=sys.stderr)
+                bar.write(shown(f"skipped {given.told(each.index)}: {each.reason}"), file=sys.stderr)
                 continue
-            encode.write(targets[each.index], np.concatenate(each.frames, axis=1))
+            try:
+                encode.write(targets[each.index], np.concatenate(each.frames, axis=1))
+            except UserError as error:
+                if getattr(error.__cause__, "errno", None) not in _OF_THE_NAME:
+                    raise
+                unwritten += 1
+                bar.write(shown(f"not written: {error}"), file=sys.stderr)
+                continue
             done += 1
             if len(rows) < _GRID_ROWS:
                 small = [pictures.thumbnail(frame) for frame in each.frames]
                 rows.append((pictures.thumbnail(each.image), small, given.called(each.index)))
-    if grid is not None:
+    if grid is not None and rows:
         pictures.save(grid, drawing.render(job.look, rows, title=f"step {run.step}"))
-    skipped = f", skipped {total - done} unreadable" if done < total else ""
-    print(f"translated {done} of {total} images to {args.out}{skipped}")
-    return 0
+    unreadable = total - done - unwritten
+    but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
+    print(f"translated {done} of {total} images to {shown(args.out)}{but}")
+    return 1 if unwritten else 0
 
 
 def _translate_film(args: argparse.Namespace) -> int:
@@ -74,17 +85,17 @@ def _translate_film(args: argparse.Namespace) -> int:
     total = len(sources or ())
     if sources is None:
         rate, total = video.facts(content)
-    check_writable(target.parent, "--out or --video")
-    run = runs.load(args.workdir, args.checkpoint)
+    _check(args, {"the video": target}, [content] if sources is None else sources)
+    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
 
         def skipped(frame: Path | np.ndarray, error: Exception) -> None:
             if sources is None:
                 raise UserError(f"{content} {error}") from error
-            bar.write(f"skipped {frame}: {error}", file=sys.stderr)
+            bar.write(shown(f"skipped {frame}: {error}"), file=sys.stderr)
 
-        frames = video.frames(content) if sources is None else (path for path in sources)
+        frames = video.frames(content, run.form["max_pixels"]) if sources is None else (path for path in sources)
         with video.Writer(target, rate) as writer, contextlib.closing(frames):
             for drawn in drawing.film(job, frames, skipped=skipped, progress=_told(bar)):
                 writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
@@ -92,8 +103,22 @@ def _translate_film(args: argparse.Namespace) -> int:
                 count += 1
             if not count:
                 raise UserError(f"--content={content}: none of its {total} images can be read")
-    print(f"translated {count} frames to {target}, {float(rate):g} a second")
+    print(f"translated {count} frames to {shown(target)}, {float(rate):g} a second")
     return 0
+
+
+def _check(args: argparse.Namespace, targets: dict[str, Path], contents: Sequence[Path]) -> None:
+    """Make sure that all can be written, and that nothing that is read, or there already, is lost. Raises UserError."""
+    named, styles = [*(args.reference or ()), *filter(None, [args.references])], []
+    # What is wrong with them is told where they are read.
+    with contextlib.suppress(UserError):
+        named += filter(None, _split_pair(args.interpolate or ""))
+    for each in named:
+        with contextlib.suppress(UserError):
+            styles += find_images(each)
+    check_places(targets, [*contents, *styles], overwrite=args.overwrite)
+    for folder in {path.parent for path in targets.values()}:
+        check_writable(folder, "--out, --grid or --video")
 
 
 def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) -> Job:
@@ -123,12 +148,15 @@ def place(sources: Sequence[Path], content: Path, out: Path, channels: int = 3, 
     else:
         if out.exists() and not out.is_dir():
             raise UserError(f"--out={out} is a file; give a folder" + ("" if content.is_dir() else ", or a name.png"))
+        if not out.exists() and out.suffix.lower() in PICTURES | ARRAYS | set(video.SUFFIXES):
+            other_name = "a folder" if content.is_dir() else out.with_suffix(other)
+            raise UserError(f"--out={out}: no {out.suffix} can be written of {content}; give {other_name}")
         root = content if content.is_dir() else content.parent
         relative = [source.relative_to(root) for source in sources]
         fits = [encode.holds(path.suffix, channels, depth) for path in relative]
         targets = [out / (p if fit else p.with_name(p.name + other)) for p, fit in zip(relative, fits, strict=True)]
     taken = content.resolve()
-    if taken in (out.resolve(), *out.resolve().parents) or any(path.resolve() == taken for path in targets):
+    if taken in (out.resolve(), *out.resolve().parents):
         raise UserError(f"--out={out} lies where the images to translate are: name another place")
     return targets
 
@@ -180,8 +208,7 @@ def _place_film(args: argparse.Namespace) -> Path:
       UserError: the arguments do not go together, or the name is not that of a video.
     """
     content, named = as_path(args.content), args.out if args.video is None else args.video
-    if not content.exists():
-        raise UserError(f"{content}: no such file or folder")
+    check_readable(content)
     if args.video is not None and content.is_file():
         raise UserError(f"--video={args.video} is for a folder of frames; {content} is a file: name the place by --out")
     if args.video is not None and args.out is not None:
@@ -197,8 +224,6 @@ def _place_film(args: argparse.Namespace) -> Path:
         path = path / (content.name if content.suffix.lower() in video.WRITTEN else content.stem + ".mp4")
     if path.is_dir() or path.suffix.lower() not in video.WRITTEN:
         raise UserError(f"{key}={path}: give the name of a video ({' '.join(sorted(video.WRITTEN))})")
-    if path.resolve() == content.resolve():
-        raise UserError(f"{key}={path} is the video to translate: name another place")
     return path
 
 
@@ -235,6 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--out", help="a folder, or for one image or video also a file name")
     parser.add_argument("--grid", help="where the labelled grid picture goes (default: OUT/grid.png)")
+    add_overwrite(parser)
     parser.add_argument("--video", metavar="OUT.mp4", help="make one video of the images of a folder, without sound")
     parser.add_argument("--fps", type=_rate, default=Fraction(25), help="frames per second of --video (default: 25)")
     parser.add_argument("--batch_size", type=positive, default=8, help="images at once (default: 8)")

@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 
 from uit_jax.errors import UserError
+from uit_jax.files import shown
 from uit_jax.images import decode as decoding
+from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable, WrongChannels
+from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.paths import exact, is_remote
 from uit_jax.settings import nearest
 
@@ -32,6 +35,7 @@ class Form(NamedTuple):
       depth: bits of a channel: 8 (uint8) or 16 (uint16).
       resample: "bilinear" or "bicubic".
       channels_key: the setting that `channels` comes from, for messages.
+      max_pixels: files whose images have more are unreadable.
     """
 
     size: int
@@ -39,6 +43,7 @@ class Form(NamedTuple):
     depth: int = 8
     resample: str = "bilinear"
     channels_key: str = "data.channels"
+    max_pixels: int = MAX_PIXELS
 
     def check(self) -> None:
         """Raise UserError for values that nothing can be brought to."""
@@ -63,6 +68,7 @@ class Source:
       labels: int32 [n], indices into `classes`, -1 unknown.
       names: n texts that tell a person which image it is.
       unreadable: reasons by index, of the images found unreadable so far.
+      passed: how many files beside the images there are, by ending.
     """
 
     def __init__(self, spec: str, form: Form, *, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
@@ -74,6 +80,7 @@ class Source:
         self.shape = (form.size, form.size, form.channels)
         self.dtype = np.dtype(np.uint8 if form.depth == 8 else np.uint16)
         self.unreadable: dict[int, str] = {}
+        self.passed: dict[str, int] = {}
         self._kept: dict[int, np.ndarray] = {}
         self._lock = threading.Lock()
 
@@ -105,6 +112,10 @@ class Source:
     def images(self, indices: Sequence[int]) -> np.ndarray:
         """Return several images, uint8 or uint16 [B, H, W, C]. Raises as `image` does."""
         raise NotImplementedError
+
+    def damage(self) -> list[str]:
+        """Say in a line each what of the images is not as it was written, where that is known."""
+        return []
 
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
@@ -139,7 +150,7 @@ class Source:
             if index in self.unreadable:
                 return
             self.unreadable[index] = reason
-        _log.warning("unreadable image replaced by another one: %s (%s)", self.names[index], reason)
+        _log.warning("unreadable image replaced by another one: %s (%s)", shown(self.names[index]), reason)
 
 
 class EncodedSource(Source):
@@ -155,11 +166,9 @@ class EncodedSource(Source):
         return len(self) <= _HANDFUL
 
     def is_plain(self, index: int) -> bool:
-        """Tell whether a bare JPEG or PNG decoder gives exactly this image; False for an unreadable one."""
+        """Tell by its header whether an image is a JPEG or PNG of the wanted size and 8 bits."""
         try:
-            return self.form.depth == 8 and decoding.is_plain(
-                self.encoded(index), size=self.size, channels=self.channels
-            )
+            return self.form.depth == 8 and decoding.is_plain(self.encoded(index), self.shape[:2], self.form.max_pixels)
         except Unreadable:
             return False
 
@@ -176,10 +185,10 @@ class EncodedSource(Source):
         return np.stack([self.image(int(i)) for i in indices])
 
     def _decoded(self, index: int) -> np.ndarray:
-        form = self.form
-        data, size = self.encoded(index), form.size or None
+        form, data = self.form, self.encoded(index)
+        wanted = dict(channels=form.channels, depth=form.depth, resample=form.resample, max_pixels=form.max_pixels)
         try:
-            return decoding.decode(data, size=size, channels=form.channels, depth=form.depth, resample=form.resample)
+            return decoding.decode(data, size=form.size or None, **wanted)
         except WrongChannels as error:
             raise UserError(f"{self.names[index]}: {error}; set {form.channels_key}={error.found}") from None
 
@@ -199,7 +208,7 @@ class EncodedSource(Source):
 
         def look(index):
             try:
-                return decoding.dimensions(self.encoded(index))
+                return rasters.dimensions(self.encoded(index), self.form.max_pixels)
             except Unreadable as error:
                 self.mark_unreadable(index, str(error))
                 return None

@@ -4,16 +4,19 @@ Layouts, told apart by content:
 
     ROOT/*.jpg, nested or not       a flat folder: no labels (any image directly in ROOT makes it flat)
     ROOT/CLASS/**/*.jpg             class folders: the first folder below ROOT is the class
-    ROOT/train/..., ROOT/test/...   a split tree, each split flat or with class folders; "val", "valid" and
-                                    "validation" stand for "test" where there is no "test"
+    ROOT/train/..., ROOT/test/...   a split tree, each split flat or with class folders; "training" is "train", and
+                                    "testing", "val", "valid" or "validation" is "test" where there is no "test"
     ROOT/trainA/..., ROOT/trainB/..., ROOT/testA/..., ROOT/testB/...
                                     a pair of domains; "valA" and "valB" stand for "testA" and "testB"
 
-Order is that of the sorted relative paths. Hidden files and folders, `__MACOSX` and files without an image
-suffix are passed over; `.npy` arrays are images where there are no others.
+Splits may be spelt in capitals. Order is that of the sorted relative paths. What is passed over, `files.list_folder`
+tells; `.npy` arrays are images where there are no others.
 """
 
+import functools
+import logging
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,20 +24,21 @@ import numpy as np
 
 from uit_jax.data.sources.base import DOMAINS, first
 from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, PICTURES
-from uit_jax.paths import is_remote
+from uit_jax.files import folder_names, list_folder
 
-_SPLIT_FOLDERS = {"train": ("train",), "test": ("test", "val", "valid", "validation")}
-_LOOKED_FOR = ", ".join(sorted(PICTURES | ARRAYS))
+_SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
 _SPLIT_NAMES = frozenset(name for names in _SPLIT_FOLDERS.values() for name in names)
+
+_log = logging.getLogger(__name__)
 
 
 class Listing(NamedTuple):
-    """Image files in order, with labels int32 [n] (-1 unknown) and the class names."""
+    """Image files in order, labels int32 [n] (-1 unknown), class names, and counts by ending of what is no image."""
 
     paths: tuple[str, ...]
     labels: np.ndarray
     classes: tuple[str, ...]
+    passed: dict[str, int]
 
 
 def folder_splits(root: Path) -> dict[str, Path]:
@@ -47,18 +51,18 @@ def folder_splits(root: Path) -> dict[str, Path]:
         raise UserError(f"{root}: no such folder")
     if not root.is_dir():
         raise UserError(f"{root}: is a file; a data source is a folder")
-    pair = pair_folders(root)
+    names = folder_names(root)
+    pair = _found(root, DOMAINS, names)
     if {"trainA", "trainB"} <= pair.keys():
         return pair
-    names = set(_folders(root))
-    if not ({"train", "test"} <= names or (names and names <= _SPLIT_NAMES)):
-        return {}
-    return _found(root, _SPLIT_FOLDERS, names)
+    spelt = {name.casefold() for name in names}
+    found = _found(root, _SPLIT_FOLDERS, names)
+    return found if {"train", "test"} <= found.keys() or spelt <= _SPLIT_NAMES else {}
 
 
 def pair_folders(root: Path) -> dict[str, Path]:
     """Return those of the folders of a pair of domains that there are; {} for a path that is no folder."""
-    return _found(root, DOMAINS, set(_folders(root))) if root.is_dir() else {}
+    return _found(root, DOMAINS, folder_names(root)) if root.is_dir() else {}
 
 
 def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing:
@@ -67,25 +71,36 @@ def list_images(folder: Path, classes: tuple[str, ...] | None = None) -> Listing
     `classes` fixes the class names and their order (a test split's are those of its train split).
     Raises UserError for a folder without images, a class without images and a class not in `classes`.
     """
-    suffixes = PICTURES if _images(folder, PICTURES, recursive=True) else ARRAYS
-    direct = _images(folder, suffixes, recursive=False)
-    names = _folders(folder)
-    if direct or not names:
-        paths = _images(folder, suffixes, recursive=True)
-        if not paths:
-            raise UserError(f"{folder}: no images found (looked for {_LOOKED_FOR})")
-        return Listing(paths, np.full(len(paths), -1, np.int32), ())
-    members = {name: _images(folder / name, suffixes, recursive=True) for name in names}
-    if not any(members.values()):
-        raise UserError(f"{folder}: no images found (looked for {_LOOKED_FOR})")
-    empty = [name for name, paths in members.items() if not paths]
-    if empty:
+    found = list_folder(folder)
+    if not found.images:
+        raise UserError(f"{folder}: no images found {found.none_found()}")
+    paths = tuple(str(folder / path) for path in found.images)
+    owners = [path.partition("/")[0] if "/" in path else "" for path in found.images]
+    if "" in owners:
+        return Listing(paths, np.full(len(paths), -1, np.int32), (), found.passed)
+    if empty := sorted(set(found.folders) - set(owners)):
         raise UserError(f"{folder / empty[0]}: a class with no images; fill or remove the folder")
-    classes = tuple(names) if classes is None else classes
-    if foreign := [name for name in names if name not in classes]:
+    classes = found.folders if classes is None else classes
+    if foreign := [name for name in found.folders if name not in classes]:
         raise UserError(f"{folder / foreign[0]}: the train split has no class of this name")
-    labels = [classes.index(name) for name, paths in members.items() for _ in paths]
-    return Listing(tuple(path for paths in members.values() for path in paths), np.array(labels, np.int32), classes)
+    if len(found.folders) == 1:
+        _warn_of_wrapping(folder, found.images)
+    number = {name: index for index, name in enumerate(classes)}
+    # Sorted as class by class: "a b/x" comes before "a/x" by its path, and after it by its class.
+    order = sorted(range(len(paths)), key=lambda i: owners[i])
+    labels = np.array([number[owners[i]] for i in order], np.int32)
+    return Listing(tuple(paths[i] for i in order), labels, classes, found.passed)
+
+
+def _warn_of_wrapping(folder: Path, images: Collection[str]) -> None:
+    """Warn of a single class that holds only folders, as archives unpack that wrap their classes in one."""
+    places = {os.path.dirname(path) for path in images}
+    inner = os.path.commonpath(places)
+    if inner not in places:
+        _warn_once(f"{folder}: is read as one class; if the folders in {folder / inner} are the classes, name that")
+
+
+_warn_once = functools.cache(_log.warning)
 
 
 def list_split(root: Path, folder: Path) -> Listing:
@@ -96,33 +111,18 @@ def list_split(root: Path, folder: Path) -> Listing:
     return list_images(folder, classes=list_images(train).classes or None)
 
 
-def _found(root: Path, wanted: dict[str, tuple[str, ...]], names: set[str]) -> dict[str, Path]:
-    return {part: root / name for part, options in wanted.items() if (name := first(options, names))}
+def _found(root: Path, wanted: dict[str, tuple[str, ...]], names: Collection[str]) -> dict[str, Path]:
+    """Return the folder of each part that there is, however it is spelt. Raises UserError where one is spelt twice."""
+    spelt: dict[str, str] = {}
+    for name in names:
+        if (other := spelt.setdefault(name.casefold(), name)) != name and _is_wanted(name, wanted):
+            raise UserError(f"{root}: has {other} and {name}, which mean the same split; rename one")
+    return {
+        part: root / spelt[option.casefold()]
+        for part, options in wanted.items()
+        if (option := first(options, [each for each in options if each.casefold() in spelt]))
+    }
 
 
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"
-
-
-def _folders(root: Path) -> list[str]:
-    folders = root.folders() if is_remote(root) else [entry.name for entry in os.scandir(root) if entry.is_dir()]
-    return sorted(filter(_shown, folders))
-
-
-def _images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[str, ...]:
-    """Return the paths of the image files, sorted by their path below `root` with "/" between its parts."""
-    if is_remote(root):
-        return _remote_images(root, suffixes, recursive=recursive)
-    found = []
-    for base, folders, files in os.walk(root, followlinks=True):
-        folders[:] = [name for name in folders if _shown(name)] if recursive else []
-        inside = Path(base).relative_to(root)
-        images = (name for name in files if _shown(name) and Path(name).suffix.lower() in suffixes)
-        found += [(inside / name).as_posix() for name in images]
-    return tuple(str(root / name) for name in sorted(found))
-
-
-def _remote_images(root: Path, suffixes: frozenset[str], *, recursive: bool) -> tuple[str, ...]:
-    inside = [path.relative_to(root) for path in root.files()]
-    images = (name for name in inside if all(map(_shown, name.parts)) and name.suffix.lower() in suffixes)
-    return tuple(str(root / name) for name in images if recursive or len(name.parts) == 1)
+def _is_wanted(name: str, wanted: dict[str, tuple[str, ...]]) -> bool:
+    return any(name.casefold() == option.casefold() for options in wanted.values() for option in options)

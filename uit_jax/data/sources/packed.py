@@ -4,9 +4,13 @@ A source with splits packs into one such folder per split: OUT/train, OUT/test, 
 """
 
 import json
+import math
+import os
+import warnings
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,23 +20,37 @@ from uit_jax.files import kept_here
 from uit_jax.images.decode import WrongChannels, to_channels, to_depth
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
+BLOCK = 256
+"""Images of which one checksum is kept."""
+_KINDS = {"u1": 8, "u2": 16}
+
+
+class Packed(NamedTuple):
+    """What the two files of a packed set say.
+
+    Attributes:
+      array: the images, memory-mapped.
+      labels: int32 [n].
+      names: n of them.
+      classes: their names.
+      checksums: CRC-32 of every `BLOCK` images; None in sets packed before there were any.
+    """
+
+    array: np.ndarray
+    labels: np.ndarray
+    names: list[str]
+    classes: tuple[str, ...]
+    checksums: list[int] | None
 
 
 class PackedSource(Source):
     """The images of one packed folder."""
 
     def __init__(self, folder: Path, form: Form):
-        meta = _meta(folder)
-        labels, names, classes = np.array(meta["labels"], np.int32), meta["names"], tuple(meta["classes"])
-        self._array = _array(folder)
-        shape = self._array.shape
-        consistent = self._array.dtype in (np.uint8, np.uint16) and shape[1:] == _shape(meta)
-        if not consistent or not (len(labels) == len(names) == shape[0]):
-            raise UserError(f"{folder}: {META} and {ARRAY} do not belong together; pack the set again")
-        if len(labels) and not -1 <= labels.min() <= labels.max() < max(1, len(classes)):
-            raise UserError(f"{folder}: {META} has labels outside its classes; pack the set again")
-        super().__init__(str(folder), form, names=names, labels=labels, classes=classes)
-        self._rows, (height, width, stored) = np.arange(len(self)), shape[1:]
+        found = _read(folder)
+        super().__init__(str(folder), form, names=found.names, labels=found.labels, classes=found.classes)
+        self._array, self._checksums, self._path = found.array, found.checksums, folder / ARRAY
+        self._rows, (height, width, stored) = np.arange(len(self)), found.array.shape[1:]
         if form.size and not form.size == height == width:
             own = f"{height}" if height == width else f"{width} x {height}"
             advice = f"set data.image_size={height} (or method.load_size), or " if height == width else ""
@@ -45,8 +63,23 @@ class PackedSource(Source):
         stored = self._array[self._rows[np.asarray(indices, np.int64)]]
         return to_channels(to_depth(stored, self.form.depth), self.channels)
 
+    def damage(self) -> list[str]:
+        found = []
+        for index, checksum in enumerate(self._checksums or ()):
+            block = self._array[index * BLOCK : (index + 1) * BLOCK]
+            if zlib.crc32(block.data) != checksum:
+                first = index * BLOCK
+                rows = f"{first} to {first + len(block) - 1}"
+                found.append(f"{self._path}: images {rows} are not as they were packed; pack the set again")
+        return found
+
     def _choose(self, indices: np.ndarray) -> None:
         self._rows = self._rows[indices]
+
+
+def checksum_of_list(labels: Sequence[int], names: Sequence[str], classes: Sequence[str]) -> int:
+    """Return the CRC-32 of what is said of the images."""
+    return zlib.crc32(json.dumps([list(labels), list(names), list(classes)]).encode())
 
 
 def is_packed(folder: Path) -> bool:
@@ -56,27 +89,90 @@ def is_packed(folder: Path) -> bool:
 
 def packed_form(folder: Path) -> Form:
     """Return how a packed set opens as it is stored. Raises UserError."""
-    return Form(0, _shape(_meta(folder))[-1], _array(folder).dtype.itemsize * 8)
+    array = _read(folder).array
+    return Form(0, array.shape[-1], array.dtype.itemsize * 8)
 
 
-def _array(folder: Path) -> np.ndarray:
+def _read(folder: Path) -> Packed:
+    """Read and check the two files, of the array only its beginning and its length. Raises UserError."""
+    meta = _meta(folder / META)
+    shape = (len(meta["names"]), *_shape(meta))
+    array = _array(folder / ARRAY, shape)
+    return Packed(
+        array, np.array(meta["labels"], np.int32), meta["names"], tuple(meta["classes"]), meta.get("checksums")
+    )
+
+
+def _array(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """Map an array of which everything but the kind of its numbers is known. Raises UserError."""
     try:
-        return np.load(kept_here(folder / ARRAY), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder / ARRAY}: not readable ({error}); pack the set again") from None
+        here = kept_here(path)
+        with open(here, "rb") as file, warnings.catch_warnings(action="ignore"):
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("not as it is written here")
+            stored, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+            offset, length = file.tell(), os.fstat(file.fileno()).st_size
+        if dtype not in (np.uint8, np.uint16) or by_columns or stored != shape:
+            raise ValueError(f"{dtype} {list(stored)}, and {META} has {list(shape)}")
+        if length != offset + math.prod(shape) * dtype.itemsize:
+            raise ValueError(f"{length} bytes, not {offset + math.prod(shape) * dtype.itemsize}")
+        return np.memmap(here, dtype, "r", offset, shape)
+    # Its header is a Python literal, which fails in many ways.
+    except Exception as error:
+        raise UserError(f"{path}: not readable ({_reason(error)}); pack the set again") from None
 
 
 def _shape(meta: dict[str, Any]) -> tuple[int, int, int]:
     size = meta["size"]  # a side, or height and width
-    return (*(map(int, size) if isinstance(size, list) else (int(size), int(size))), int(meta["channels"]))
+    return (*(size if isinstance(size, list) else (size, size)), meta["channels"])
 
 
-def _meta(folder: Path) -> dict[str, Any]:
+def _meta(path: Path) -> dict[str, Any]:
+    """Read what is said of the images, every value of its type and in its range. Raises UserError."""
     try:
-        meta = json.loads((folder / META).read_text())
-        missing = {"format", "size", "channels", "classes", "labels", "names"} - set(meta)
-    except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{folder / META}: not readable ({error}); pack the set again") from None
-    if missing or meta["format"] != FORMAT:
-        raise UserError(f"{folder / META}: not of format {FORMAT}; pack the set again")
+        meta = json.loads(path.read_bytes())
+        _check(meta)
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: not readable ({_reason(error)}); pack the set again") from None
     return meta
+
+
+def _check(meta: Any) -> None:
+    """Raise a ValueError that says what is wrong."""
+    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
+        raise ValueError(f"not of format {FORMAT}")
+    needed = {"format", "size", "channels", "classes", "labels", "names"}
+    if not needed <= meta.keys() <= needed | {"checksums", "checksum"}:
+        raise ValueError("it lacks something, or has more than is known")
+    classes, labels, names = (meta[key] for key in ("classes", "labels", "names"))
+    sides = meta["size"] if isinstance(meta["size"], list) else [meta["size"]] * 2
+    wrong = {
+        "size": len(sides) != 2 or not _whole(sides, 1, 2**31),
+        "channels": not _whole([meta["channels"]], 1, 2**31),
+        "classes": not _texts(classes),
+        "names": not _texts(names) or not names,
+    }
+    wrong["labels"] = not wrong["classes"] and not _whole(labels, -1, max(1, len(classes)))
+    if bad := [key for key, is_wrong in wrong.items() if is_wrong]:
+        raise ValueError(f"its {bad[0]} cannot be so")
+    if len(labels) != len(names):
+        raise ValueError(f"{len(labels)} labels of {len(names)} names")
+    if "checksums" in meta or "checksum" in meta:
+        found = meta.get("checksums")
+        if not _whole(found, 0, 2**32) or len(found) != -(-len(names) // BLOCK):
+            raise ValueError("its checksums cannot be so")
+        if meta.get("checksum") != checksum_of_list(labels, names, classes):
+            raise ValueError("labels, names and classes are not as they were packed")
+
+
+def _whole(values: Any, low: int, high: int) -> bool:
+    """Tell whether these are whole numbers from `low` to below `high`, in a list."""
+    return isinstance(values, list) and all(type(value) is int and low <= value < high for value in values)
+
+
+def _texts(values: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__

@@ -1,0 +1,213 @@
+"""Files of weights that are damaged or hostile: refused in one line with their name, and nothing of them is run.
+
+UIT_FUZZ is how many mutants of each format are tried.
+"""
+
+import io
+import json
+import os
+import pickle
+import random
+import zipfile
+
+import jax
+import numpy as np
+import pytest
+
+from tests.convert.published import state_of
+from tests.method_table import TINY
+from uit_jax import convert, methods
+from uit_jax.convert import cut, cyclegan, tensors, tunit
+from uit_jax.errors import UserError
+
+MUTANTS = int(os.environ.get("UIT_FUZZ", "150"))
+GOOD = {
+    "G_EMA.mlp.model.0.fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4),
+    "C.disc.weight": np.ones((5, 2), np.float64),
+    "D.main.0.weight": np.ones((2, 3, 1, 1), np.float16),
+    "step": np.array(7, np.int64),
+}
+
+
+def refusal(action) -> str:
+    """Return what an action is refused with; "" where it is not refused, and any other error is the test's."""
+    try:
+        action()
+    except UserError as error:
+        assert str(error).isprintable() and len(str(error)) < 2000
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (np.array([1, np.nan], np.float32), "NaN or infinity"),
+        (np.array([1, -np.inf], np.float16), "NaN or infinity"),
+        (np.array([1j]), "complex128"),
+        (np.array(["2020-01-01"], "datetime64[D]"), "datetime64"),
+        (np.array(["text"]), "<U4"),
+        (np.array([b"text"]), "|S4"),
+        (np.zeros(2, [("a", "f4"), ("b", "i4")]), "not real numbers"),
+        (np.zeros(2, "V3"), "|V3"),
+    ],
+)
+def test_what_no_weight_is_is_refused_by_its_key(tmp_path, value, told):
+    path = tmp_path / "file.npz"
+    np.savez(path, good=np.ones(2), wrong=value)
+    message = refusal(lambda: tensors.read(path))
+    assert message.startswith(f"{path}: wrong holds ") and told in message
+
+
+def test_objects_are_not_unpickled(tmp_path):
+    path = tmp_path / "file.npz"
+    np.savez(path, wrong=np.array([Runs(tmp_path / "ran")], object))
+    assert refusal(lambda: tensors.read(path)).startswith(f"{path}: cannot be read")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_file_that_unpacks_to_very_much_is_refused_before_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(tensors, "_LARGEST", 10**6)
+    np.savez_compressed(tmp_path / "file.npz", zeros=np.zeros(10**6, np.float32))
+    assert "unpacks to" in refusal(lambda: tensors.read(tmp_path / "file.npz"))
+
+
+class Runs:
+    """What makes a file when it is unpickled by who runs what a pickle says."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("how", ["plain", "torch", "within"])
+def test_a_hostile_pickle_runs_nothing_and_is_named(tmp_path, how):
+    torch = pytest.importorskip("torch")
+    path, hostile = tmp_path / "model.pth", Runs(tmp_path / "ran")
+    if how == "plain":
+        path.write_bytes(pickle.dumps(hostile, 2))
+    else:
+        torch.save(hostile if how == "torch" else {"G": {"weight": torch.ones(2), "more": hostile}}, path)
+    message = refusal(lambda: tensors.read(path))
+    assert message.startswith(f"{path}: holds objects of ") and "system" in message
+    assert not (tmp_path / "ran").exists() and "weights_only" not in message and len(message) < 300
+
+
+def test_torch_s_own_tensors_that_are_no_weights_are_refused_by_key(tmp_path):
+    torch = pytest.importorskip("torch")
+    for value in (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, 2).to_sparse(), torch.ones(2, device="meta")):
+        torch.save({"G": {"wrong": value}}, tmp_path / "m.pth")
+        assert "G.wrong holds" in refusal(lambda: tensors.read(tmp_path / "m.pth"))
+    torch.save([torch.ones(2)], tmp_path / "m.pth")
+    assert "not tensors by their names" in refusal(lambda: tensors.read(tmp_path / "m.pth"))
+    torch.save({"G": torch.nn.Parameter(torch.ones(2))}, tmp_path / "m.pth")
+    assert tensors.read(tmp_path / "m.pth")["G"].tolist() == [1, 1]
+
+
+def mutant(data: bytes, pick: random.Random) -> bytes:
+    """Return bytes with some of them changed, left out, doubled, or cut off."""
+    found = bytearray(data)
+    for _ in range(pick.choice((1, 1, 2, 8))):
+        place, length = pick.randrange(len(found) + 1), pick.choice((1, 1, 4, 60))
+        match pick.randrange(5):
+            case 0:
+                found[place : place + length] = pick.randbytes(length)
+            case 1:
+                del found[place : place + length]
+            case 2:
+                found[place:place] = found[place : place + length]
+            case 3:
+                del found[place:]
+            case _:
+                found[place : place + 8] = pick.choice((0, 2**31, 2**63 - 1, 2**64 - 1)).to_bytes(8, "little")
+        if not found:
+            break
+    return bytes(found)
+
+
+def tried(path, original: bytes, pick: random.Random) -> tuple[int, int]:
+    """Read mutants of a file; return how many are refused and how many read."""
+    refused = 0
+    for _ in range(MUTANTS):
+        path.write_bytes(mutant(original, pick))
+        message = refusal(lambda: tensors.read(path))
+        assert not message or message.startswith(f"{path}: ")
+        refused += bool(message)
+    return refused, MUTANTS - refused
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "pth"])
+def test_mutants_of_files_are_read_or_refused(tmp_path, suffix):
+    if suffix == "pth":
+        pytest.importorskip("torch")
+    path = tmp_path / f"file.{suffix}"
+    tensors.write(path, GOOD)
+    refused, read = tried(path, path.read_bytes(), random.Random(0))
+    print(f"{suffix}: {MUTANTS} tried, {refused} refused, {read} read")
+    assert refused > MUTANTS / 4
+
+
+def test_mutants_of_headers_are_read_or_refused(tmp_path):
+    """What no blind change finds: whole headers that say what cannot be."""
+    path, pick = tmp_path / "file.safetensors", random.Random(1)
+    values = [-1, 0, 2**40, 2**63, 1.5, "x", None, [], [0, 8], [8, 0], [-8, -4], [2, 2], [-1, 2], {}, "F32", "I8", True]
+    for _ in range(MUTANTS):
+        entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+        entry[pick.choice([*entry])] = pick.choice(values)
+        header = pick.choice([{"x\n": entry}, {"": entry}, [entry], {"x": [entry]}, {"x": entry, "__metadata__": 3}])
+        text = json.dumps(header).encode()
+        path.write_bytes(len(text).to_bytes(8, "little") + text + bytes(8))
+        refusal(lambda: tensors.read(path))
+    for shape in ((2**40,), (-1,), (2, 2**62), (2**31, 2**31)):
+        stream = io.BytesIO()
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        with zipfile.ZipFile(tmp_path / "file.npz", "w") as file:
+            file.writestr("x.npy", stream.getvalue() + bytes(64))
+        assert refusal(lambda: tensors.read(tmp_path / "file.npz"))
+
+
+READERS = {"tunit": tunit, "cut": cut, "cyclegan": cyclegan}
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_tensors_of_other_names_and_shapes_are_refused_by_key(name):
+    """Mutants of a whole checkpoint: names and shapes changed at random."""
+    module, method, pick = READERS[name], methods.build(name, TINY[name]), random.Random(2)
+    state = state_of(name, TINY[name], seed=0)
+    how = {"stages": method.guide.stages} if name == "tunit" else {}
+    exported = tensors.flatten(module.export_state(state, **how))
+    for _ in range(MUTANTS // 3):
+        changed = dict(exported)
+        for key in pick.sample(sorted(changed), pick.choice((1, 2, 8))):
+            value = changed.pop(key)
+            match pick.randrange(4):
+                case 0:
+                    changed[key + pick.choice(("x", "\n", ".weight"))] = value
+                case 1:
+                    changed[key] = value[None]
+                case 2:
+                    changed[key] = np.zeros((), np.float32)
+                case _:
+                    changed[key] = value.reshape(-1)[: pick.randrange(3)]
+        refusal(lambda changed=changed: module.settings(module.networks(changed)))
+        refusal(lambda changed=changed: module.import_state(changed, state, **how))
+    assert not refusal(lambda: module.import_state(exported, state, **how))
+
+
+def test_the_method_says_which_code_s_weights_it_takes(tmp_path):
+    state = state_of("tunit", TINY["tunit"], seed=0)
+    method = methods.build("tunit", TINY["tunit"])
+    tensors.write(tmp_path / "t.npz", tunit.export_state(state, stages=method.guide.stages))
+    abstract = jax.eval_shape(lambda: method.init(jax.random.key(0), 2))
+    read = convert.import_file(tmp_path / "t.npz", method, abstract)
+    assert set(read.learners) == set(state.learners)
+    np.testing.assert_array_equal(
+        jax.tree.leaves(read.learners["generator"].params)[0], jax.tree.leaves(state.learners["generator"].params)[0]
+    )
+    other = methods.build("cyclegan", TINY["cyclegan"])
+    like = jax.eval_shape(lambda: other.init(jax.random.key(0), 2))
+    assert "t.npz: no network of CycleGAN" in refusal(lambda: convert.import_file(tmp_path / "t.npz", other, like))
+    cluit = methods.build("cluit", TINY["cluit"])
+    assert "no published weights" in refusal(lambda: convert.import_file(tmp_path / "t.npz", cluit, like))
