@@ -144,6 +144,22 @@ def test_a_network_that_fails_is_no_damaged_checkpoint(workdir, monkeypatch):
     assert {str(file) for file in workdir.files()} == before
 
 
+def test_a_network_that_fails_is_no_unreadable_image(bucket, monkeypatch):
+    write_images(images := bucket / "few", *(f"train/a/{i}.png" for i in range(8)))
+    source = data.open_source(str(images / "train"), split="train", size=16)
+
+    def fail(self, *_, **__):
+        raise TimeoutError("timed out")
+
+    monkeypatch.setattr(buckets.Bucket, "cat_file", fail)
+    with pytest.raises(UserError, match=f"^{images}/train/a/2.png cannot be read: timed out$"):
+        source.image(2)
+    monkeypatch.undo()
+    (images / "train" / "a" / "2.png").unlink()
+    with pytest.raises(data.Unreadable, match="no such file"):
+        source.image(2)
+
+
 def test_a_load_reads_the_arrays_of_one_checkpoint(workdir, monkeypatch):
     get, read = buckets.Bucket.get_file, []
 
@@ -169,6 +185,10 @@ def test_translate_reads_and_writes_a_bucket(workdir, images, bucket, capsys):
     translate = ["translate", f"--workdir={workdir}", reference]
     assert main.main([*translate, f"--content={images}/test/a/0.png", f"--out={one}"]) == 0
     assert paths.as_path(one).exists()
+    again = [*translate, f"--content={content}", f"--out={out}"]
+    assert main.main(again) == 2
+    assert f"{out}/a/0.png is there already, and 8 more" in capsys.readouterr().err
+    assert main.main([*again, "--overwrite"]) == 0
     assert main.main([*translate, f"--content={content}", f"--out={content}"]) == 2
     assert "lies where the images to translate are" in capsys.readouterr().err
 

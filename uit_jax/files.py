@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from uit_jax.errors import UserError, shown
-from uit_jax.paths import PathLike, as_path, is_remote
+from uit_jax.paths import PathLike, Remote, as_path, is_remote
 
 # The endings of the formats that `images.opening` opens, and of no others.
 PICTURES = frozenset(
@@ -171,6 +171,7 @@ def check_places(targets: Mapping[str, Path], sources: Iterable[Path] = (), *, o
       UserError: two go to one place, one goes where a source lies, a file is there already, or something that is none.
     """
     place = functools.cache(_place)
+    listed = functools.cache(_listed)
     read = set()
     for source in sources:
         read.add(_put(place, source))
@@ -185,13 +186,21 @@ def check_places(targets: Mapping[str, Path], sources: Iterable[Path] = (), *, o
         if where in read:
             raise UserError(f"{target} is one of the files that are read: name another place")
         with contextlib.suppress(OSError):  # a name that is too long is nobody's
-            if target.exists():
+            if target in listed(target.parent) if is_remote(target) else target.exists():
                 there.append(target)
     if odd := [path for path in there if not path.is_file()]:
         raise UserError(f"{odd[0]} is there already and no file: name another place")
     if there and not overwrite:
         more = f", and {len(there) - 1} more" * (len(there) > 1)
         raise UserError(f"{there[0]} is there already{more}: name another place, or replace by --overwrite")
+
+
+def _listed(folder: Remote) -> set[Remote]:
+    """Return what lies in a remote folder, by one call and not one for each file."""
+    try:
+        return set(folder.iterdir())
+    except FileNotFoundError:
+        return set()
 
 
 def _put(place: Callable[[Path], tuple[str, bool]], path: Path) -> str:

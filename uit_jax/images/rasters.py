@@ -104,7 +104,7 @@ def file_dimensions(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]
 
     Raises Unreadable, and OSError.
     """
-    with open(path, "rb") as stream:
+    with path.open("rb") as stream:
         try:
             return upright_size(opened(stream, max_pixels))
         except TooLarge:

@@ -16,7 +16,7 @@ from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable, WrongChannels
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.paths import exact
+from uit_jax.paths import exact, is_remote
 from uit_jax.settings import nearest
 
 # The names that the parts of a pair of domains go by, in folders and builders, the first that is there counting.
@@ -232,12 +232,16 @@ class EncodedSource(Source):
 
 
 class FileSource(EncodedSource):
-    """Image files; a name is its path."""
+    """Image files; a name is its path. Where a bucket cannot be reached, reading raises UserError."""
 
     def encoded(self, index: int) -> bytes:
+        path = exact(self.names[index])
         try:
-            return exact(self.names[index]).read_bytes()
+            return path.read_bytes()
         except OSError as error:
+            # A network that fails is no fault of the image, in whose place another one would be drawn.
+            if is_remote(path) and not isinstance(error, FileNotFoundError):
+                raise UserError(f"{path} cannot be read: {error.strerror}") from error
             raise Unreadable(error.strerror or str(error)) from None
 
 
