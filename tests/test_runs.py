@@ -388,7 +388,7 @@ def test_errors_are_those_of_the_command(styled, unstyled, tmp_path, monkeypatch
         ),
         (unstyled, ["translate", there, "--domain=0", out], lambda r: r.translate(content, domain=0)),
         (unstyled, ["search", f"--query={content}", picture], lambda r: r.search(content)),
-        (styled, ["search", f"--query={content}", picture], lambda r: r.search(content)),
+        (styled, ["search", f"--query={content}", "--count=99", picture], lambda r: r.search(content, count=99)),
         (styled, ["search", f"--query={torn}", "--count=1", picture], lambda r: r.search([torn], count=1)),
         (styled, ["inspect", there, picture], lambda r: r.inspect(content)),
         (unstyled, ["inspect", f"--content={torn}", picture], lambda r: r.inspect(torn)),

@@ -90,7 +90,7 @@ def take(network: str, tensors: Tensors, named: Named, like: PyTree) -> PyTree:
     """Turn a state_dict into Flax variables of the structure and shapes of `like`.
 
     Raises:
-      UserError: keys are missing, unexpected or of another shape; the line names them.
+      UserError: keys are missing, unexpected or of another shape, or hold what no weight is; the line names them.
     """
     tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     entries = {name: entry for name, entry in named if isinstance(entry, Entry)}
@@ -99,6 +99,7 @@ def take(network: str, tensors: Tensors, named: Named, like: PyTree) -> PyTree:
         for name, (path, form) in entries.items()
     }
     check(network, tensors, shapes)
+    check_weights(network, {name: tensors[name] for name in shapes})
     values = {path: form.ours(np.asarray(tensors[name])) for name, (path, form) in entries.items()}
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(values[tuple(entry.key for entry in path)], leaf.dtype), like
@@ -167,6 +168,15 @@ def check(network: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]])
     if any(faults.values()):
         listed = "; ".join(f"{kind}: {some(keys)}" for kind, keys in faults.items() if keys)
         raise UserError(f"the checkpoint's {network} does not fit this model's settings; keys {listed}")
+
+
+def check_weights(network: str, tensors: Tensors) -> None:
+    """Raise a UserError that names the first tensor that holds what no weight is: no real numbers, NaN or infinity."""
+    for name, value in tensors.items():
+        if value.dtype.kind not in "biuf":
+            raise UserError(f"the checkpoint's {network} is damaged: {name} holds {value.dtype}, not real numbers")
+        if not np.isfinite(value).all():
+            raise UserError(f"the checkpoint's {network} is damaged: {name} holds NaN or infinity")
 
 
 def some(keys: Iterable[str], count: int = 5) -> str:
