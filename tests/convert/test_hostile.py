@@ -54,10 +54,13 @@ def refusal(action) -> str:
     ],
 )
 def test_what_no_weight_is_is_refused_by_its_key(tmp_path, value, told):
-    path = tmp_path / "file.npz"
-    np.savez(path, good=np.ones(2), wrong=value)
-    message = refusal(lambda: tensors.read(path))
-    assert message.startswith(f"{path}: wrong holds ") and told in message
+    path, method = tmp_path / "file.npz", methods.build("tunit", TINY["tunit"])
+    state = state_of("tunit", TINY["tunit"], seed=0)
+    exported = tensors.flatten(tunit.export_state(state, stages=method.guide.stages))
+    key = "G_state_dict.mlp.model.0.fc.bias"
+    np.savez(path, **exported | {key: np.resize(value, exported[key].shape)})
+    message = refusal(lambda: convert.import_file(path, method, state))
+    assert message.startswith(f"{path}: the checkpoint's G is damaged: mlp.model.0.fc.bias holds ") and told in message
 
 
 def test_objects_are_not_unpickled(tmp_path):

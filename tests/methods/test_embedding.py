@@ -280,7 +280,7 @@ def test_labels_of_the_share_reach_the_method_and_no_other(tmp_path):
     method, read = views_label(0.5)
     assert method.phase(1).stream == Stream("partly_labelled", 0.5)
     assert views_label(0.0)[0].phase(1).stream == Stream("all", 0.0)
-    streams = feed.Streams(c, method, feed.open_sources(c, method)[0])
+    streams = feed.Streams(c, method, feed.open_sources(c, method)[0], [method.phase(0)])
     seen = {}
     for number in range(3):
         batch = streams.batch(number, method.phase(number))

@@ -225,7 +225,7 @@ def test_a_run_begins_with_published_weights(tmp_path):
     assert found.describe(begun).endswith("g.npz; anew: discriminator_a, discriminator_b, generator_ba")
     published["G_A"]["model.1.bias"] = np.full_like(published["G_A"]["model.1.bias"], np.nan)
     tensors.write(tmp_path / "g.npz", {"G_A": published["G_A"]})
-    with pytest.raises(UserError, match="g.npz: G_A.model.1.bias holds NaN or infinity"):
+    with pytest.raises(UserError, match="g.npz: the checkpoint's G_A is damaged: model.1.bias holds NaN or infinity"):
         origin.read(str(tmp_path / "g.npz"), method, shapes)
 
 

@@ -102,7 +102,7 @@ def take(network: str, tensors: Tensors, named: Named, like: PyTree) -> PyTree:
     """Turn a state_dict into Flax variables of the structure and shapes of `like`.
 
     Raises:
-      UserError: keys are missing, unexpected or of another shape; the line names them.
+      UserError: keys are missing, unexpected or of another shape, or hold what no weight is; the line names them.
     """
     tensors = {name.removeprefix("module."): value for name, value in tensors.items()}
     entries = {name: entry for name, entry in named if isinstance(entry, Entry)}
@@ -111,6 +111,7 @@ def take(network: str, tensors: Tensors, named: Named, like: PyTree) -> PyTree:
         for name, (path, form) in entries.items()
     }
     check(network, tensors, shapes)
+    check_weights(network, {name: tensors[name] for name in shapes})
     values = {path: form.ours(np.asarray(tensors[name])) for name, (path, form) in entries.items()}
     return jax.tree_util.tree_map_with_path(
         lambda path, leaf: jnp.asarray(values[tuple(entry.key for entry in path)], leaf.dtype), like
@@ -184,6 +185,15 @@ def check(network: str, tensors: Tensors, shapes: Mapping[str, tuple[int, ...]])
 def left_out(network: str) -> UserError:
     """Return the error for a network that a model of these settings has not."""
     return UserError(f"the checkpoint holds {network}, which this model's settings leave out: drop it")
+
+
+def check_weights(network: str, tensors: Tensors) -> None:
+    """Raise a UserError that names the first tensor that holds what no weight is: no real numbers, NaN or infinity."""
+    for name, value in tensors.items():
+        if value.dtype.kind not in "biuf":
+            raise UserError(f"the checkpoint's {network} is damaged: {name} holds {value.dtype}, not real numbers")
+        if not np.isfinite(value).all():
+            raise UserError(f"the checkpoint's {network} is damaged: {name} holds NaN or infinity")
 
 
 def some(keys: Iterable[str], count: int = 5) -> str:

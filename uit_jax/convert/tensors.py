@@ -38,7 +38,7 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
     Nothing in a file is ever run.
 
     Raises:
-      UserError: the file is missing, damaged or of another kind, torch is missing, or a tensor holds what no weight is.
+      UserError: the file is missing, damaged or of another kind, or torch is missing.
     """
     path = as_path(path)
     reader = _choose(READERS, path)
@@ -47,24 +47,13 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
     try:
         with on_disk(path) as file:
             _check_size(file)
-            found = reader(file)
-        check_weights(found)
-        return found
+            return reader(file)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
         # Each format fails with its own exceptions (zip, pickle, json, struct); to a user they mean one thing.
         why = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: cannot be read as a {path.suffix} file ({why}): copy or export it again") from error
-
-
-def check_weights(tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise a UserError that names the first tensor that holds what no weight is: no numbers, NaN or infinity."""
-    for name, value in tensors.items():
-        if value.dtype.kind not in "biuf":
-            raise UserError(f"{name} holds {value.dtype}, not real numbers: weights are these")
-        if not np.isfinite(value).all():
-            raise UserError(f"{name} holds NaN or infinity: such weights are damaged; take an earlier checkpoint")
 
 
 def _check_size(path: Path) -> None:
