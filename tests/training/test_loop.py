@@ -521,7 +521,8 @@ def test_kill_9_at_any_moment(recipe, tmp_path, name, capsys):
     assert kills
     if KILLS:
         with capsys.disabled():
-            print(f"\n{name}: {kills} killed, the last at step {records(parts)[-1]['step']}")
+            reached = records(parts)
+            print(f"\n{name}: {kills} killed, the last at step {reached[-1]['step'] if reached else 0}")
     finish(command(recipe, parts, *overrides))
     run(recipe, tmp_path / "whole", *overrides)
     assert_same_run(tmp_path / "whole", parts)
