@@ -140,6 +140,8 @@ def _written(path: Path) -> Iterator[None]:
         why = getattr(error, "strerror", None) or " ".join(str(error).split())
         why = os.strerror(errno.ENOSPC) if os.strerror(errno.ENOSPC) in why else why[:200]
         raise UserError(f"{path} cannot be written: {why}") from error
+
+
 def _up_to(step: int, lines: Sequence[bytes]) -> tuple[list[bytes], list[int]]:
     """Return the lines of metrics.jsonl up to the last record of at most `step`, and which of them are none, from 1.
 
