@@ -145,6 +145,15 @@ def test_what_is_wrong_with_the_machine_is_one_line(verb, capsys, monkeypatch, e
     assert said.startswith(told) and said.count("\n") == 1
 
 
+def test_a_platform_without_its_plugin_is_one_line(verb, capsys, monkeypatch):
+    """JAX fails by an assertion then."""
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    verb(lambda argv: exec(compile("assert False", "/jax/_src/xla_bridge.py", "exec")))
+    assert main.main(["bench"]) == 2
+    told = "uit: JAX_PLATFORMS=cuda: JAX finds no such device here: name another, or install JAX for it\n"
+    assert capsys.readouterr().err == told
+
+
 def test_a_mistake_of_the_program_keeps_its_traceback(verb):
     verb(fail(KeyError("guide")))
     with pytest.raises(KeyError):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -97,9 +98,11 @@ def _of_the_machine(error: Exception, verb: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return f"out of memory: {ROOM.get(verb, 'give it fewer or smaller images')}"
-    if isinstance(error, RuntimeError) and "Unable to initialize backend" in text:
-        platforms = os.environ.get("JAX_PLATFORMS", "")
-        return f"JAX_PLATFORMS={platforms}: JAX finds no such device here: unset it, or install JAX for it ({text})"
+    # Without the plugin of a platform JAX fails by an assertion.
+    raised_in = [frame.filename for frame in traceback.extract_tb(error.__traceback__)][-1:]
+    if "Unable to initialize backend" in text or any(name.endswith("xla_bridge.py") for name in raised_in):
+        asked = f"JAX_PLATFORMS={os.environ['JAX_PLATFORMS']}: " * ("JAX_PLATFORMS" in os.environ)
+        return f"{asked}JAX finds no such device here: name another, or install JAX for it" + (text and f" ({text})")
     return ""
 
 

@@ -246,7 +246,7 @@ def test_of_fewer_images_than_are_found_by_default_all_are(tmp_path, opened):
     paint_set(tmp_path / "set", count=2)
     assert uit(tmp_path, f"--query={paint(tmp_path / 'q.png', (200, 30, 60))}") == 0
     assert [len(each["neighbours"]) for each in found(tmp_path)["queries"]] == [4]
-    assert uit(tmp_path) == 0
+    assert uit(tmp_path, "--overwrite") == 0
     assert {len(each["neighbours"]) for each in found(tmp_path)["queries"]} == {3}
 
 
