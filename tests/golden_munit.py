@@ -137,8 +137,8 @@ class Runner:
             found = {}
             for name, objective in {"lsgan": "lsgan", "nsgan": "nonsaturating"}.items():
                 method = dataclasses.replace(self.method, gan_loss=objective)
-                found[f"loss.{name}.dis"] = method.judge(params, "a", b, 0.0) + method.judge(params, "a", a, 1.0)
-                found[f"loss.{name}.gen"] = method.judge(params, "a", b, 1.0)
+                found[f"loss.{name}.dis"] = method.realism(params, "a", b, 0.0) + method.realism(params, "a", a, 1.0)
+                found[f"loss.{name}.gen"] = method.realism(params, "a", b, 1.0)
             return found
 
         found = judge(self.params)

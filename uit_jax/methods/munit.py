@@ -84,8 +84,8 @@ class MUNIT(PairMethod):
         rate = optimizers.step_decay(self.adam.learning_rate, **vars(self.schedule))
         adam = optimizers.adam(**{**vars(self.adam), "learning_rate": rate})
         generator = munit.AutoEncoder(self.channels, self.style_dim, **vars(self.generator), dtype=self.dtype)
-        judge = patchgan.MultiScaleDiscriminator(**vars(self.discriminator), dtype=self.dtype)
-        modules = {"generator": generator, "discriminator": judge}
+        discriminator = patchgan.MultiScaleDiscriminator(**vars(self.discriminator), dtype=self.dtype)
+        modules = {"generator": generator, "discriminator": discriminator}
         return {f"{kind}_{side}": Network(modules[kind], adam, (self.example(),)) for kind in modules for side in "ab"}
 
     # --- as functions of weights, those of both domains' networks by name ---
@@ -98,12 +98,13 @@ class MUNIT(PairMethod):
         """Generate images of a domain."""
         return self.run(params, f"generator_{side}", content, style, method="decode")
 
-    def judge(self, params: PyTree, side: str, images: Array, target: float) -> Array:
-        """Return the adversarial loss of images taken for a domain's, 1, or for translations, 0: over all sizes."""
+    def realism(self, params: PyTree, side: str, images: Array, target: float) -> Array:
+        """Return the adversarial loss of taking images for a domain's, 1, or for translations, 0: over all sizes."""
         objective = adversarial.OBJECTIVES[self.gan_loss]
         return sum(objective(each, target) for each in self.run(params, f"discriminator_{side}", images))
 
     def run(self, params: PyTree, name: str, *inputs: Array, **how):
+        """Apply a network, or the part of it that `method` names, by its own name."""
         return self.networks[name].module.apply({"params": params[name]}, *inputs, **how)
 
     # --- the iteration ---
@@ -122,8 +123,8 @@ class MUNIT(PairMethod):
         opponents = {name: learner for name, learner in state.learners.items() if name not in players}
         discriminate = functools.partial(self.discrimination_loss, shown=shown, views=views)
         opponents, against = descend(opponents, self.optimizers, discriminate, axis_name=axis_name)
-        judges = {name: learner.params for name, learner in opponents.items()}
-        translate = functools.partial(self.translation_loss, judges=judges, views=views)
+        discriminators = {name: learner.params for name, learner in opponents.items()}
+        translate = functools.partial(self.translation_loss, discriminators=discriminators, views=views)
         players, terms = descend(players, self.optimizers, translate, axis_name=axis_name)
         state = state.with_learners({**players, **opponents}).replace(step=state.step + 1)
         return state, collectives.mean({**terms, **against}, axis_name)
@@ -132,11 +133,11 @@ class MUNIT(PairMethod):
         """Tell the images of each domain from translations into it (Eq. 4)."""
         found = {}
         for side, fake in shown.items():
-            terms = {"real": self.judge(params, side, views[side], 1.0), "fake": self.judge(params, side, fake, 0.0)}
-            found |= named(f"discriminator_{side}", terms)
+            for name, images, target in (("real", views[side], 1.0), ("fake", fake, 0.0)):
+                found[f"discriminator_{side}/{name}"] = self.realism(params, side, images, target)
         return self.adversarial_weight * sum(found.values()), (found, {})
 
-    def translation_loss(self, params: PyTree, *, judges: PyTree, views: Batch):
+    def translation_loss(self, params: PyTree, *, discriminators: PyTree, views: Batch):
         """Come back to images and to codes, and pass for real (Eq. 1 to 4); terms bear the name of who translates."""
         codes = {side: self.encode(params, side, views[side]) for side in "ab"}
         loss, found, l1 = 0.0, {}, reconstruction.l1
@@ -147,7 +148,7 @@ class MUNIT(PairMethod):
             same, fake = jnp.split(both, 2)
             kept, style = self.encode(params, side, fake)
             terms = {
-                "adversarial": self.judge(judges, side, fake, 1.0),
+                "adversarial": self.realism(discriminators, side, fake, 1.0),
                 "image": l1(same, views[side]),
                 "content": l1(kept, moved),
                 "style": l1(style, wanted),
