@@ -41,12 +41,18 @@ def test_what_is_no_such_file_is_named_in_one_line(tmp_path):
     (tmp_path / "text.npz").write_text("no archive\n")
     np.savez(tmp_path / "short.npz", **{name: value for name, value in tensors().items() if "conv5_3" not in name})
     np.savez(tmp_path / "other.npz", **{**tensors(), "conv1_2.weight": np.zeros((4, 3, 3, 3))})
+    np.savez(tmp_path / "empty.npz", **{name: value[:0] for name, value in tensors().items()})
+    np.savez(tmp_path / "text_inside.npz", **{**tensors(), "conv1_1.bias": np.array(["a"] * 4)})
+    np.savez(tmp_path / "nan.npz", **{**tensors(), "conv2_1.bias": np.full(4, np.nan)})
     np.save(tmp_path / "array.npy", np.zeros(3))
     for name, words in (
         ("missing.npz", "No such file or directory"),
         ("text.npz", "cannot be read as an .npz file of VGG-16's weights"),
         ("array.npy", "cannot be read as an .npz file of VGG-16's weights"),
         ("short.npz", "holds no weights of VGG-16: conv5_3 is missing or of another shape"),
+        ("empty.npz", "holds no weights of VGG-16: conv1_1 is missing or of another shape"),
+        ("text_inside.npz", "holds no weights of VGG-16: conv1_1 is not all finite numbers"),
+        ("nan.npz", "holds no weights of VGG-16: conv2_1 is not all finite numbers"),
         ("other.npz", "holds no weights of VGG-16: conv1_2 is missing or of another shape"),
     ):
         with pytest.raises(UserError) as caught:

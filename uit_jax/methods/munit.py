@@ -28,7 +28,7 @@ class AutoEncoder:
     """The generator of either domain: its two encoders and its decoder."""
 
     width: int = setting(64, "first width", low=1)
-    downs: int = setting(2, "halvings on the way to a content", low=1, high=16)
+    downs: int = setting(2, "halvings on the way to a content", low=1, high=12)
     blocks: int = setting(4, "residual blocks behind them, and as many in the decoder", low=1, high=1000)
     mlp_width: int = setting(256, "width of the perceptron that reads the style", low=1)
 
@@ -38,8 +38,8 @@ class MultiScale:
     """The discriminators of either domain, one for each size of an image."""
 
     width: int = setting(64, "first width", low=1)
-    layers: int = setting(4, "halvings", low=1, high=16)
-    scales: int = setting(3, "sizes of an image, each half the last", low=1, high=16)
+    layers: int = setting(4, "halvings", low=1, high=12)
+    scales: int = setting(3, "sizes of an image, each half the last", low=1, high=12)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -50,9 +50,11 @@ def load(path: str) -> Weights:
     names = [f"features.{number}" for number in NUMBERS] if numbered else LAYERS
     weights, channels = [], 3
     for name in names:
-        kernel, bias = found.get(f"{name}.weight"), found.get(f"{name}.bias")
-        if kernel is None or bias is None or kernel.shape != (*bias.shape, channels, 3, 3):
+        kernel, bias = (found.get(f"{name}.{leaf}", np.zeros(())) for leaf in ("weight", "bias"))
+        if bias.ndim != 1 or not bias.size or kernel.shape != (len(bias), channels, 3, 3):
             raise UserError(f"{path} holds no weights of VGG-16: {name} is missing or of another shape")
+        if not all(each.dtype.kind == "f" and np.isfinite(each).all() for each in (kernel, bias)):
+            raise UserError(f"{path} holds no weights of VGG-16: {name} is not all finite numbers")
         weights.append((np.float32(kernel.transpose(2, 3, 1, 0)), np.float32(bias)))
         channels = len(bias)
     return tuple(weights)
