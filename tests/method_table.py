@@ -70,6 +70,13 @@ TINY = {
     "gcgan": PAIRS | dict(pool_size=3),
     "distancegan": PAIRS | dict(pool_size=3, measuring_steps=2, measuring_reach=1),
     "selfdistance": PAIRS | dict(pool_size=3, measuring_steps=2, measuring_reach=1),
+    "munit": dict(
+        image_size=16,
+        load_size=20,
+        style_dim=4,
+        generator=dict(width=4, downs=1, blocks=1, mlp_width=8),
+        discriminator=dict(width=4, layers=1, scales=2),
+    ),
 }
 
 
@@ -87,6 +94,7 @@ CLUIT = (*TRANSLATOR, "encoder")
 EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 TURNED = ("generator", "discriminator_b", "discriminator_turned")
+TWO_DOMAINS = ("generator_a", "generator_b", "discriminator_a", "discriminator_b")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
 CONFIGURATIONS = {
@@ -159,8 +167,12 @@ CONFIGURATIONS = {
         ),
     },
     "selfdistance": {"both_ways": Configuration({}, BOTH_WAYS)},
+    "munit": {
+        "random": Configuration({}, TWO_DOMAINS),
+        "cycle": Configuration({"precision": "bf16", "cycle_weight": 10.0, "gan_loss": "nonsaturating"}, TWO_DOMAINS),
+    },
 }
-# The configurations that gather what the other devices have: a memory that they share.
+# Of the methods with a memory, which all devices share, the configurations that gather what the others have.
 SHARING = {
     "tunit": "unsupervised",
     "cluit": "patches",

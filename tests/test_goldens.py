@@ -15,6 +15,7 @@ from tests import (
     golden_cyclegan,
     golden_distancegan,
     golden_gcgan,
+    golden_munit,
     golden_sincut,
     golden_tunit,
     golden_views,
@@ -28,6 +29,7 @@ RUNNERS = {
     "cyclegan": golden_cyclegan.Runner,
     "gcgan": golden_gcgan.Runner,
     "distancegan": golden_distancegan.Runner,
+    "munit": golden_munit.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
 }

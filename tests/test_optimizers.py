@@ -64,6 +64,12 @@ def test_a_schedule_is_followed():
     np.testing.assert_allclose(sizes, [0.1, 0.001], rtol=1e-4)
 
 
+def test_a_rate_falls_by_steps_an_iteration_early():
+    rate = optimizers.step_decay(0.8, every=3, factor=0.5)
+    np.testing.assert_allclose([rate(jnp.int32(step)) for step in range(7)], [0.8, 0.8, 0.4, 0.4, 0.4, 0.2, 0.2])
+    assert optimizers.step_decay(0.8, every=0, factor=0.5)(jnp.int32(10**6)) == 0.8
+
+
 def test_an_unknown_name_is_an_error():
     with pytest.raises(ValueError, match="sgd"):
         optimizers.build("sgd", RATE, b1=0.9, b2=0.9, weight_decay=0.0)

@@ -197,7 +197,7 @@ def test_a_variant_keeps_meaning_and_range_but_for_what_it_says():
 
 
 def test_the_shared_groups_stand_by_their_defaults():
-    for group in (Adam(), AreaView(), SquareView(), settings.LinearDecay(), settings.R1()):
+    for group in (Adam(), AreaView(), SquareView(), settings.LinearDecay(), settings.StepDecay(), settings.R1()):
         settings.check(group, "method.group")
     assert [settings.R1(1.0, every=4).on(step) for step in range(5)] == [True, False, False, False, True]
     assert not settings.R1(0.0).on(0)

@@ -137,6 +137,9 @@ class Method:
     def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
         """Raise a UserError that begins with `name` where so many images of these classes cannot be learned from."""
 
+    def check_files(self) -> None:
+        """Raise a UserError where a file of weights that training reads, and inference does not, cannot be read."""
+
     def phase(self, step: int) -> Phase:
         """Return what a step is, counted from 0."""
         return Phase("train")

@@ -62,3 +62,15 @@ def linear_decay(
         return learning_rate * (1 - jnp.maximum(0, step + lead + 1 - constant_steps) / (decay_steps + 1)).clip(0)
 
     return rate
+
+
+def step_decay(learning_rate: float, *, every: int, factor: float) -> Callable[[Array], Array]:
+    """Return a rate that is multiplied by a factor again and again, `every` so many iterations; 0: never.
+
+    As MUNIT's published code has it, each time one iteration early: its schedule steps before its optimiser.
+    """
+
+    def rate(step):
+        return learning_rate * factor ** ((step + 1) // every) if every else learning_rate
+
+    return rate

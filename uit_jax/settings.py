@@ -262,6 +262,14 @@ class LinearDecay:
 
 
 @dataclasses.dataclass(frozen=True)
+class StepDecay:
+    """A learning rate that falls by steps (`optimizers.step_decay`)."""
+
+    every: int = setting(100_000, "iterations between two steps; 0: the rate stays", low=0)
+    factor: float = setting(0.5, "by which the rate is multiplied at each", above=0, high=1)
+
+
+@dataclasses.dataclass(frozen=True)
 class R1:
     """The gradient penalty on real images (arXiv:1801.04406), at every so many iterations only."""
 

@@ -1,4 +1,4 @@
-"""MUNIT's generator: its size is the published one's, its inputs' sizes free, its precision a choice."""
+"""MUNIT's and TUNIT's generators: their sizes are the published ones', inputs' sizes free, precision a choice."""
 
 import functools
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nn.arrays import count, image, normal, random_like, shapes_of
-from uit_jax.nn.munit import Generator, _Decoder
+from uit_jax.nn.munit import AutoEncoder, Generator, _Decoder, smallest
 
 STYLE = jax.ShapeDtypeStruct((1, 128), jnp.float32)
 NARROW = Generator(16, width=4, bottleneck=4, blocks=1, mlp_width=8)
@@ -65,3 +65,27 @@ def test_a_style_shifts_and_scales_every_adaptive_norm():
         ([8, 9, 10, 11], [12, 13, 14, 15]),
         ([16, 17], [18, 19]),
     ]
+
+
+def test_the_auto_encoder_has_the_published_size():
+    params = shapes_of(AutoEncoder(), image(64))["params"]
+    parts = {name: count(params[name]) for name in ("style", "encoder", "decoder")}
+    assert parts == {"style": 2_764_936, "encoder": 5_385_856, "decoder": 5_754_627} and count(params) == 15_026_187
+
+
+@pytest.mark.parametrize("downs", [1, 2, 4])
+def test_the_auto_encoder_takes_images_of_any_size_from_the_smallest(downs):
+    network = AutoEncoder(width=2, downs=downs, blocks=1, mlp_width=3, dtype=jnp.bfloat16)
+    least = smallest(downs)
+    for height, width in ((least, least), (least, 3 * least)):
+        images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+        variables = shapes_of(network, images)
+        content, style = jax.eval_shape(functools.partial(network.apply, method="encode"), variables, images)
+        assert content.shape == (2, height // network.multiple, width // network.multiple, 2 * 2**downs)
+        assert style.shape == (2, 8) and content.dtype == style.dtype == jnp.float32
+        again = jax.eval_shape(network.apply, variables, images)
+        assert again.shape == images.shape and again.dtype == jnp.float32
+
+
+def test_layer_norms_take_no_style():
+    assert _Decoder(3, 2, 1, 1, jnp.float32, layer_norm=True).norm_widths() == [4, 4]

@@ -45,6 +45,21 @@ def test_adaptive_instance_norm_scales_without_adding_one():
     np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_layer_norm_against_numpy():
+    """Small numbers tell the unbiased deviation and the place of epsilon; where all is equal there is a gradient."""
+    x = 0.01 * normal(2, 3, 5, 4)
+    params = {"gamma": normal(4, seed=1), "beta": normal(4, seed=2)}
+    mean, deviation = x.mean((1, 2, 3), keepdims=True), x.std((1, 2, 3), keepdims=True, ddof=1)
+    norm = norms.LayerNorm()
+    ours = norm.apply({"params": params}, jnp.asarray(x))
+    np.testing.assert_allclose(ours, (x - mean) / (deviation + 1e-5) * params["gamma"] + params["beta"], atol=1e-5)
+    flat = jnp.full((1, 2, 2, 4), 7.0)
+    np.testing.assert_allclose(norm.apply({"params": params}, flat)[0, 0, 0], params["beta"], atol=1e-6)
+    assert np.isfinite(jax.grad(lambda x: norm.apply({"params": params}, x).sum())(flat)).all()
+    fresh = norm.init(jax.random.key(0), jnp.zeros((1, 1, 2, 500)))["params"]
+    assert (fresh["beta"] == 0).all() and 0 <= fresh["gamma"].min() < 0.1 and 0.9 < fresh["gamma"].max() < 1
+
+
 def batch_norm_variables():
     variables = {
         "params": {"scale": normal(3, seed=1), "bias": normal(3, seed=2)},

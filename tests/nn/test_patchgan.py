@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 
 from tests.nn.arrays import check_statistics, count, image, normal, positive_like, random_like, reach, shapes_of
-from uit_jax.nn.patchgan import PatchDiscriminator, PixelDiscriminator, smallest
+from uit_jax.nn.patchgan import (
+    MultiScaleDiscriminator,
+    PatchDiscriminator,
+    PixelDiscriminator,
+    smallest,
+    smallest_of_scales,
+)
 
 
 def test_every_weight_is_drawn_by_the_chosen_initialiser():
@@ -108,3 +114,30 @@ def test_bf16_keeps_parameters_and_outputs_float32_and_is_near(module):
     assert exact.dtype == near.dtype == jnp.float32
     # Eight bits of mantissa: a few per cent of an output's spread, and not nothing.
     assert 1e-5 < np.abs(near - exact).mean() / np.std(exact) < 0.1
+
+
+def test_the_discriminator_of_several_sizes_is_munits():
+    """One network for each size, of the published number of parameters; weights N(0, 0.02)."""
+    discriminator = MultiScaleDiscriminator()
+    params = shapes_of(discriminator, image(64))["params"]
+    assert count(params) == 8_271_171
+    logits = jax.eval_shape(discriminator.apply, {"params": params}, image(256))
+    assert [each.shape for each in logits] == [(1, 16, 16, 1), (1, 8, 8, 1), (1, 4, 4, 1)]
+    narrow = discriminator.clone(width=8, layers=2)
+    params = jax.jit(narrow.init)(jax.random.key(0), jnp.zeros((1, 16, 16, 3)))["params"]
+    for module in params.values():
+        kernel = module["conv"]["kernel"]
+        np.testing.assert_allclose(kernel.std(), 0.02, rtol=5 / math.sqrt(2 * kernel.size))
+        assert (module["conv"]["bias"] == 0).all()
+
+
+@pytest.mark.parametrize("layers, scales", [(1, 1), (4, 3), (3, 2), (2, 4)])
+def test_smallest_of_scales_is_the_smallest_side_with_a_logit_of_each(layers, scales):
+    discriminator, side = MultiScaleDiscriminator(1, layers, scales), smallest_of_scales(layers, scales)
+    variables = shapes_of(discriminator, image(64))
+
+    def logits(side):
+        return jax.eval_shape(discriminator.apply, variables, image(side))[-1]
+
+    assert logits(side).shape[1:3] == (1, 1)
+    assert 0 in logits(side - 1).shape

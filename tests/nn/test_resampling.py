@@ -14,6 +14,9 @@ def test_pooling():
     x = jnp.arange(16.0).reshape(1, 4, 4, 1)
     assert resampling.max_pool(x)[0, :, :, 0].tolist() == [[5, 7], [13, 15]]
     assert resampling.average_pool(x)[0, :, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
+    # What lies outside does not count.
+    assert resampling.overlapping_pool(x)[0, :, :, 0].tolist() == [[2.5, 4], [8.5, 10]]
+    assert resampling.overlapping_pool(jnp.ones((1, 5, 6, 1))).tolist() == jnp.ones((1, 3, 3, 1)).tolist()
 
 
 def test_repetition():

@@ -2,6 +2,7 @@
 
 import jax.numpy as jnp
 import numpy as np
+from PIL import Image
 
 from tests import toy
 from tests.images.test_pictures import at, colors, flat
@@ -31,6 +32,17 @@ def test_a_picture_says_of_how_many_images_it_shows_how_many(monkeypatch):
     few = data.open_source("procedural:count=6#0", size=16)
     grids.render(painter(), toy.variables(), {"a": source, "b": few}, 3)
     assert told[2] == f"step 3: 8 of {len(source)} images of A, {len(few)} of {len(few)} images of B"
+
+
+def test_the_styles_of_a_method_of_two_domains_are_the_seconds(tmp_path):
+    sources = {}
+    for name, color in {"a": (90, 90, 90), "b": (40, 40, 200)}.items():
+        (tmp_path / name).mkdir()
+        for i in range(2):
+            Image.fromarray(flat(color)).save(tmp_path / name / f"{i}.png")
+        sources[name] = data.open_source(str(tmp_path / name), split="train", size=64)
+    grid = grids.render(toy.method(), toy.variables(), sources, 3)["translations"]
+    assert {(90, 90, 90), (40, 40, 200)} <= colors(grid)
 
 
 def painter(traced=None):

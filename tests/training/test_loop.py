@@ -460,7 +460,7 @@ def method_recipe(name: str, folder: Path) -> str:
         data, size = pair_tree(folder / "data", A=(1, 40, 24), B=(1, 22, 30)), 1
     else:
         data = pair_tree(folder / "data", A=(5, 24, 20), B=(3, 30, 40))
-    own = config.flatten(table.values(name, table.SHARING[name], **MORE.get(name, {})))
+    own = config.flatten(table.values(name, table.SHARING.get(name, table.first(name)), **MORE.get(name, {})))
     keys = settings.owned(kind)
     changes = RUN | {keys.get(key, f"method.{key}"): value for key, value in own.items()}
     changes |= {"data.source": str(data), "batch_size": size}

@@ -1,9 +1,10 @@
 """The published checkpoints of the papers' code, in and out."""
 
-from uit_jax.convert import cut, pooled, tensors, tunit
+from uit_jax.convert import cut, munit, pooled, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.methods.cut import CUT
+from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.pooled import PooledMethod
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
@@ -32,6 +33,8 @@ def import_file(path: PathLike, method: Method, state: TrainState) -> TrainState
             return cut.import_state(read, state)
         if isinstance(method, PooledMethod):
             return pooled.of(method).import_state(read, state)
+        if isinstance(method, MUNIT):
+            return munit.import_state(read, state)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     raise UserError(f"{path}: there are no published weights of this method: give the workdir of a run of ours")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from uit_jax.convert import state_dicts
+from uit_jax.convert import munit, state_dicts
 from uit_jax.convert.state_dicts import LINEAR, PER_MAP, Entry, Named, Tensors, batch_norm, layer, numbered
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
@@ -116,32 +116,8 @@ def _guide_names(variables: PyTree, stages: tuple[int, ...]) -> Named:
 
 
 def _generator_names(variables: PyTree, stages: tuple[int, ...]) -> Named:
-    encoder = variables["params"]["encoder"]
-    downs, blocks = numbered(encoder, "down_"), numbered(encoder, "block_")
-    yield from layer(variables, "cnt_encoder.model.0.conv", "encoder/stem/conv")
-    for index in range(downs):
-        yield from layer(variables, f"cnt_encoder.model.{index + 1}.conv", f"encoder/down_{index}/conv")
-    for block in range(blocks):
-        for index in range(2):
-            theirs, ours = f"model.{block}.model.{index}", f"block_{block}/conv_{index}/conv"
-            yield from layer(variables, f"cnt_encoder.model.{downs + 1}.{theirs}.conv", f"encoder/{ours}")
-    for block in range(blocks):
-        for index in range(2):
-            theirs, ours = f"model.{block}.model.{index}", f"block_{block}/conv_{index}/conv"
-            yield from _adaptive(variables, f"decoder.model.0.{theirs}", f"decoder/{ours}")
-    for index in range(downs):
-        yield from _adaptive(variables, f"decoder.model.{2 * index + 2}", f"decoder/up_{index}/conv")
-    yield from layer(variables, f"decoder.model.{2 * downs + 1}.conv", "decoder/image/conv")
-    for index in range(3):
-        yield from layer(variables, f"mlp.model.{index}.fc", f"mlp_{index}", LINEAR)
-
-
-def _adaptive(variables: PyTree, theirs: str, ours: str) -> Named:
-    """Yield a convolution, and the buffers of the adaptive norm behind it, which the published code never reads."""
-    yield from layer(variables, f"{theirs}.conv", ours)
-    features = state_dicts.at(variables["params"], ours.split("/"))["kernel"].shape[-1]
-    yield f"{theirs}.norm.running_mean", np.zeros(features, np.float32)
-    yield f"{theirs}.norm.running_var", np.ones(features, np.float32)
+    yield from munit.encoder_names(variables, "cnt_encoder")
+    yield from munit.decoder_names(variables, "decoder")
 
 
 def _discriminator_names(variables: PyTree, stages: tuple[int, ...]) -> Named:

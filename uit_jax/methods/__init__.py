@@ -12,6 +12,7 @@ from uit_jax.methods.cyclegan import CycleGAN
 from uit_jax.methods.distancegan import DistanceGAN, SelfDistance
 from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.gcgan import GcGAN
+from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
 
@@ -26,6 +27,7 @@ METHODS: dict[str, type[Method]] = {
     "gcgan": GcGAN,
     "distancegan": DistanceGAN,
     "selfdistance": SelfDistance,
+    "munit": MUNIT,
 }
 
 

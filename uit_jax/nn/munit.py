@@ -1,4 +1,4 @@
-"""MUNIT's content encoder and AdaIN decoder (arXiv:1804.04732) in the form that TUNIT gives them (arXiv:2006.06500)."""
+"""MUNIT's auto-encoder of content and style (arXiv:1804.04732), and the form that TUNIT gives it (arXiv:2006.06500)."""
 
 import math
 from typing import Any
@@ -10,18 +10,27 @@ from uit_jax.nn import blocks, convs, norms
 from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
+STYLE_HALVINGS = 4
+"""Of the style encoder, the first two of which double its width."""
+
+
+def smallest(downs: int) -> int:
+    """Return the smallest side of an image that `AutoEncoder` reads both codes of."""
+    return max(2**STYLE_HALVINGS, 2 ** (downs + 1))
+
 
 class _ResidualBlock(nn.Module):
-    """x + 0.1 * (conv, norm, relu, conv, norm)(x); norms are adaptive where `styles` yields their (bias, weight)."""
+    """x + scale * (conv, norm, relu, conv, norm)(x); norms are adaptive where `styles` yields their (bias, weight)."""
 
     dtype: Any
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array, styles=None) -> Array:
         def normalize(index: int, x: Array) -> Array:
             return norms.instance_norm(x) if styles is None else norms.adaptive_instance_norm(x, *next(styles))
 
-        return blocks.normalized(x, normalize, 0.1, dtype=self.dtype)
+        return blocks.normalized(x, normalize, self.scale, dtype=self.dtype)
 
 
 class _ContentEncoder(nn.Module):
@@ -31,6 +40,7 @@ class _ContentEncoder(nn.Module):
     downs: int
     blocks: int
     dtype: Any
+    scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -42,35 +52,64 @@ class _ContentEncoder(nn.Module):
             x = Conv(features, 4, 2, pad=1, pad_mode="reflect", dtype=self.dtype, name=f"down_{index}")(x)
             x = nn.relu(norms.instance_norm(x))
         for index in range(self.blocks):
-            x = _ResidualBlock(self.dtype, name=f"block_{index}")(x)
+            x = _ResidualBlock(self.dtype, self.scale, name=f"block_{index}")(x)
         return x
 
 
+class _StyleEncoder(nn.Module):
+    """Images [B, H, W, C], of 16 pixels a side at least -> style codes [B, style_dim]; no norm takes style away."""
+
+    style_dim: int
+    width: int
+    dtype: Any
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        reflected = dict(pad_mode="reflect", dtype=self.dtype)
+        x = nn.relu(Conv(self.width, 7, pad=3, **reflected, name="stem")(x.astype(self.dtype)))
+        for index in range(STYLE_HALVINGS):
+            features = self.width * 2 ** min(index + 1, 2)
+            x = nn.relu(Conv(features, 4, 2, pad=1, **reflected, name=f"down_{index}")(x))
+        x = norms.widened(x).mean((1, 2), keepdims=True)
+        return Conv(self.style_dim, 1, name="code")(x)[:, 0, 0]
+
+
 class _Decoder(nn.Module):
-    """Content codes and AdaIN parameters [B, P] -> images in [-1, 1]."""
+    """Content codes and AdaIN parameters [B, P] -> images in [-1, 1].
+
+    Where it enlarges, norms are adaptive as TUNIT's; with `layer_norm` they are MUNIT's, which take no parameters and
+    keep what the adaptive ones before them say.
+    """
 
     channels: int
     width: int
     downs: int
     blocks: int
     dtype: Any
+    scale: float = 1.0
+    layer_norm: bool = False
 
     def norm_widths(self) -> list[int]:
         """Return the channels of every adaptive norm in the order in which they take their parameters."""
         top = self.width * 2**self.downs
-        return [top] * (2 * self.blocks) + [top // 2 ** (index + 1) for index in range(self.downs)]
+        enlarging = [] if self.layer_norm else [top // 2 ** (index + 1) for index in range(self.downs)]
+        return [top] * (2 * self.blocks) + enlarging
 
     @nn.compact
     def __call__(self, x: Array, parameters: Array) -> Array:
         styles = self._split(parameters)
         for index in range(self.blocks):
-            x = _ResidualBlock(self.dtype, name=f"block_{index}")(x, styles)
+            x = _ResidualBlock(self.dtype, self.scale, name=f"block_{index}")(x, styles)
         for index in range(self.downs):
             features = self.width * 2 ** (self.downs - index - 1)
             x = convs.UpsampleConv(features, self.dtype, name=f"up_{index}")(x)
-            x = nn.relu(norms.adaptive_instance_norm(x, *next(styles)))
+            if self.layer_norm:
+                x = norms.LayerNorm(name=f"norm_{index}")(x)
+            else:
+                x = norms.adaptive_instance_norm(x, *next(styles))
+            x = nn.relu(x)
         x = Conv(self.channels, 7, pad=3, pad_mode="reflect", dtype=self.dtype, name="image")(x)
-        return jnp.tanh(x.astype(jnp.float32))
+        return jnp.tanh(norms.widened(x))
 
     def _split(self, parameters: Array):
         """Yield (bias, weight) [B, C] of each norm: its first C numbers are the bias, the next C the weight."""
@@ -80,8 +119,56 @@ class _Decoder(nn.Module):
             start += 2 * width
 
 
+def _mlp(width: int, decoder: _Decoder) -> list[nn.Dense]:
+    """Return the layers that read the parameters of a decoder's adaptive norms off a style."""
+    count = 2 * sum(decoder.norm_widths())
+    return [nn.Dense(features, kernel_init=convs.kaiming_fan_in) for features in (width, width, count)]
+
+
+def _parameters(mlp: list[nn.Dense], style: Array) -> Array:
+    """Return the parameters [B, P] that these layers read off style codes [B, D]."""
+    first, second, last = mlp
+    return last(nn.relu(second(nn.relu(first(style)))))
+
+
+class AutoEncoder(nn.Module):
+    """MUNIT's network of one domain: an image [B, H, W, C] to its content and style, and any two of these to an image.
+
+    H and W are multiples of `multiple`, and `smallest` at least.
+    """
+
+    channels: int = 3
+    style_dim: int = 8
+    width: int = 64
+    downs: int = 2
+    blocks: int = 4
+    mlp_width: int = 256
+    dtype: Any = jnp.float32
+
+    @property
+    def multiple(self) -> int:
+        return 2**self.downs
+
+    def setup(self):
+        self.style = _StyleEncoder(self.style_dim, self.width, self.dtype)
+        self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype)
+        self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, layer_norm=True)
+        self.mlp = _mlp(self.mlp_width, self.decoder)
+
+    def encode(self, images: Array) -> tuple[Array, Array]:
+        """Return codes of content [B, H / multiple, W / multiple, width * multiple] and of style [B, D]."""
+        return norms.widened(self.encoder(images)), self.style(images)
+
+    def decode(self, content: Array, style: Array) -> Array:
+        """Generate images in [-1, 1] from both codes."""
+        return self.decoder(content.astype(self.dtype), _parameters(self.mlp, style))
+
+    def __call__(self, images: Array) -> Array:
+        return self.decode(*self.encode(images))
+
+
 class Generator(nn.Module):
-    """Translate the content of one image to the style of another.
+    """TUNIT's: translate the content of one image to the style of another.
 
     `image_size` fixes the depth (the bottleneck is `bottleneck` pixels a side at that size); the
     network takes images of any H and W that are multiples of `multiple`.
@@ -104,13 +191,9 @@ class Generator(nn.Module):
         return 2**self.downs
 
     def setup(self):
-        self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype)
-        self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype)
-        count = 2 * sum(self.decoder.norm_widths())
-        self.mlp = [
-            nn.Dense(features, kernel_init=convs.kaiming_fan_in)
-            for features in (self.mlp_width, self.mlp_width, count)
-        ]
+        self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype, scale=0.1)
+        self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, scale=0.1)
+        self.mlp = _mlp(self.mlp_width, self.decoder)
 
     def encode(self, images: Array) -> Array:
         """Return content codes [B, H / multiple, W / multiple, width * multiple] of images [B, H, W, C]."""
@@ -118,8 +201,7 @@ class Generator(nn.Module):
 
     def decode(self, content: Array, style: Array) -> Array:
         """Generate images in [-1, 1] from content codes and style codes [B, D]."""
-        hidden = nn.relu(self.mlp[1](nn.relu(self.mlp[0](style))))
-        return self.decoder(content, self.mlp[2](hidden))
+        return self.decoder(content, _parameters(self.mlp, style))
 
     def __call__(self, images: Array, style: Array) -> Array:
         return self.decode(self.encode(images), style)

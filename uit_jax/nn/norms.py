@@ -1,6 +1,7 @@
 """Normalisations, their statistics and affine terms in float32 at least, whatever the compute `dtype` is."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -77,6 +78,28 @@ class FilterResponseNorm(nn.Module):
         dtype, x = x.dtype, widened(x)
         x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
         return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+
+
+class LayerNorm(nn.Module):
+    """Normalise each image over H, W and C together, then scale and shift its channels: [B, H, W, C], shape kept.
+
+    As MUNIT's published code has it: the standard deviation is the unbiased one, epsilon is added to it and not under
+    the root, and the scales begin uniform in [0, 1).
+    """
+
+    epsilon: float = 1e-5
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        shape = (x.shape[-1],)
+        gamma = per_channel(self.param("gamma", nn.initializers.uniform(1.0), shape))
+        beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
+        dtype, x = x.dtype, widened(x)
+        centred = x - x.mean((1, 2, 3), keepdims=True)
+        variance = jnp.square(centred).sum((1, 2, 3), keepdims=True) / (math.prod(x.shape[1:]) - 1)
+        # The root of 0 has no gradient: all is equal there, and stays so.
+        deviation = jnp.sqrt(jnp.maximum(variance, jnp.finfo(jnp.float32).tiny))
+        return (centred / (deviation + self.epsilon) * gamma + beta).astype(dtype)
 
 
 def widened(x: Array) -> Array:

@@ -7,13 +7,18 @@ import jax.numpy as jnp
 
 from uit_jax.nn.convs import Conv, initializer
 from uit_jax.nn.norms import Norm, leaves_bias, widened
-from uit_jax.nn.resampling import blur_down
+from uit_jax.nn.resampling import blur_down, overlapping_pool
 from uit_jax.types import Array
 
 
 def smallest(layers: int = 3) -> int:
     """Return the smallest side of an image of which `PatchDiscriminator` sees a patch."""
     return 3 * 2 ** max(layers, 1)
+
+
+def smallest_of_scales(layers: int, scales: int) -> int:
+    """Return the smallest side of an image of which every one of `MultiScaleDiscriminator`'s sees a patch."""
+    return 2 ** (scales - 1) * (2**layers - 1) + 1
 
 
 class PatchDiscriminator(nn.Module):
@@ -74,3 +79,30 @@ class PixelDiscriminator(nn.Module):
         x = Norm(self.norm, self.gain, self.axis_name, name="norm_1")(x, train=train)
         x = nn.leaky_relu(x, 0.2)
         return widened(Conv(1, 1, **inner, name="logits")(x))
+
+
+class MultiScaleDiscriminator(nn.Module):
+    """Discriminate patches of images at several sizes, each half the last: [B, H, W, C] -> logits [B, h, w, 1] of each.
+
+    As MUNIT's published code has it (arXiv:1804.04732): `layers` halvings that double the width, then a logit for each
+    place, by networks of their own at every size; no norm, borders reflected. Sides are `smallest_of_scales` at least.
+    """
+
+    width: int = 64
+    layers: int = 4
+    scales: int = 3
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> list[Array]:
+        options, logits = dict(kernel_init=initializer("normal", 0.02), dtype=self.dtype), []
+        for scale in range(self.scales):
+            x = overlapping_pool(x) if scale else x
+            y = x.astype(self.dtype)
+            for index in range(self.layers):
+                conv = Conv(
+                    self.width * 2**index, 4, 2, pad=1, pad_mode="reflect", **options, name=f"conv_{scale}_{index}"
+                )
+                y = nn.leaky_relu(conv(y), 0.2)
+            logits.append(widened(Conv(1, 1, **options, name=f"logits_{scale}")(y)))
+        return logits

@@ -12,6 +12,11 @@ def average_pool(x: Array) -> Array:
     return nn.avg_pool(x, (2, 2), (2, 2))
 
 
+def overlapping_pool(x: Array) -> Array:
+    """Halve H and W (rounding up) by the mean of what lies in the image of 3 x 3 blocks around every other pixel."""
+    return nn.avg_pool(x, (3, 3), (2, 2), padding=((1, 1), (1, 1)), count_include_pad=False)
+
+
 def max_pool(x: Array) -> Array:
     """Halve H and W by the maximum of 2 x 2 blocks."""
     return nn.max_pool(x, (2, 2), (2, 2))

@@ -19,7 +19,7 @@ _MEMBERS = 64
 
 def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int) -> dict[str, np.ndarray]:
     """Draw some images of a method's sides and their translations after a step: name -> uint8 [H, W, 3]."""
-    source = next(iter(sources.values()))
+    source, *others = sources.values()
     if "style" not in method.readouts:
         # A side with other channels than the first is no input of the translator.
         shown = {name: each for name, each in sources.items() if each.channels == source.channels}
@@ -29,6 +29,9 @@ def render(method: Method, variables: PyTree, sources: Mapping[str, Source], ste
     members = data.examples(source, pick_evenly(len(source), _MEMBERS))
     # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
     rows, columns = (members[pick_evenly(len(members), _PICTURED + more)] for more in (0, 1))
+    for target in others:
+        # Of two domains, styles are those of the second.
+        columns = data.examples(target, pick_evenly(len(target), _PICTURED))
     titles = (
         f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above",
         f"step {step}: {len(members)} of {len(source)} images by pseudo domain",

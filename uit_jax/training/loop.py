@@ -80,6 +80,7 @@ class Run:
         self.config, self.workdir = (config := _rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
+        method.check_files()
         drawing = phases(method, config.steps)
         for phase in drawing:
             size, key = phase_size(phase, config.batch_size), phase_key(phase)
