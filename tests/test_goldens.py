@@ -10,7 +10,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from tests import golden_cut, golden_cyclegan, golden_sincut, golden_tunit, golden_views
+from tests import golden_cut, golden_cyclegan, golden_drit, golden_sincut, golden_tunit, golden_views
 
 RUNNERS = {
     "tunit": golden_tunit.Runner,
@@ -18,6 +18,7 @@ RUNNERS = {
     "fastcut": golden_cut.Runner,
     "sincut": golden_sincut.Runner,
     "cyclegan": golden_cyclegan.Runner,
+    "drit": golden_drit.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
 }
@@ -39,7 +40,7 @@ def pytest_generate_tests(metafunc):
         about = subject(path, json.loads(path.read_text()))
         if about in RUNNERS:
             with np.load(path.with_suffix(".npz")) as arrays:
-                groups = dict.fromkeys(map(RUNNERS[about].group, arrays.files))
+                groups = [each for each in dict.fromkeys(map(RUNNERS[about].group, arrays.files)) if each]
         else:
             groups = [] if about in OTHERS else [f"unknown subject {about}"]
         for group in groups:

@@ -9,6 +9,7 @@ from uit_jax.method import Method
 from uit_jax.methods.cluit import CLUIT
 from uit_jax.methods.cut import CUT, FastCUT
 from uit_jax.methods.cyclegan import CycleGAN
+from uit_jax.methods.drit import DRIT
 from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.tunit import TUNIT
@@ -21,6 +22,7 @@ METHODS: dict[str, type[Method]] = {
     "fastcut": FastCUT,
     "sincut": SinCUT,
     "cyclegan": CycleGAN,
+    "drit": DRIT,
 }
 
 
