@@ -1,35 +1,40 @@
 """Computes with our DRIT what a golden file of the published code records, from equal weights, images and draws."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from tests import golden_cyclegan
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, weight
-from uit_jax import methods, optimizers
+from uit_jax import optimizers, settings
 from uit_jax.convert import drit as convert
 from uit_jax.convert.tensors import flatten
+from uit_jax.methods.drit import DRIT
 
 # The published code's second gradient is that of activations from before the first step with weights from behind it,
 # which no pure function computes; `steps_same` has our order, and `steps_fresh` another one.
-STALE = (
-    "step0.gradnorm2.enc_c",
-    "step0.gradnorm2.gen",
-    "step0.delta_l2.enc_c",
-    "step0.delta_l2.gen",
-    "step0.delta_l2.total",
-    "steps.delta_l2.total",
-)
+STALE = ("step0.gradnorm2.enc_c", "step0.gradnorm2.gen", "step0.delta_l2.total", "steps.delta_l2.total")
+# One unit in the last place of the images moves this one by up to 4e-3; the file's own error happened to be small.
+ROUGH = {("featurewise", "step0_same.gradnorm2.enc_c"): 1e-2}
 NETWORKS = ("enc_c", "enc_a", "gen", "disA", "disContent")
+
+
+class Piecewise(DRIT):
+    """DRIT with a program for each optimiser: run step by step, as whole iterations compile for long."""
+
+    @functools.cached_property
+    def optimizers(self):
+        found = super().optimizers
+        return {name: optax.GradientTransformation(tx.init, jax.jit(tx.update)) for name, tx in found.items()}
 
 
 class Runner:
     """The networks and steps of one golden file; sizes and widths come from its manifest."""
-
-    check = golden_cyclegan.Runner.check
 
     def __init__(self, manifest, arrays):
         self.manifest, self.salt = manifest, manifest["salt"]
@@ -55,6 +60,13 @@ class Runner:
         with jax.default_matmul_precision("highest"):
             return getattr(self, group)()
 
+    def check(self, key: str, ours: np.ndarray, theirs: np.ndarray) -> None:
+        """Assert the error to be within the file's rule, of losses column by column too."""
+        if limit := ROUGH.get((self.method.styling, key)):
+            assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) <= limit
+        else:
+            golden_cyclegan.Runner.check(self, key, ours, theirs)
+
     def images(self, name: str) -> np.ndarray:
         return images(self.salt + name, self.batch, self.size)
 
@@ -64,43 +76,40 @@ class Runner:
     @functools.cached_property
     def method(self):
         m = self.manifest
-        read, optimiser = convert.settings(self.state_dicts), dict(zip(("b1", "b2"), m["betas"], strict=True))
-        method = methods.build(
-            "drit",
-            read,
-            image_size=self.size,
-            load_size=self.size,
-            mode_seeking_weight=float(m["mode_seeking"]),
-            adam={"learning_rate": m["lr"], "weight_decay": m["weight_decay"], **optimiser},
-            content_rate=m["lr_content_discriminator"],
-            content_clip=m["grad_clip_content"],
-        )
+        optimiser = dict(zip(("b1", "b2"), m["betas"], strict=True), weight_decay=m["weight_decay"])
+        values = convert.settings(self.state_dicts) | {
+            "image_size": self.size,
+            "load_size": self.size,
+            "mode_seeking_weight": float(m["mode_seeking"]),
+            "adam": {"learning_rate": m["lr"], **optimiser},
+            "content_rate": m["lr_content_discriminator"],
+            "content_clip": m["grad_clip_content"],
+        }
+        method = settings.build(Piecewise, values, "method")
         sizes = method.width, method.style_dim, method.discriminator.scales, method.styling == "concat"
         assert sizes == (m["dim"], m["nz"], m["dis_scale"], bool(m["concat"]))
         return method
 
     @functools.cached_property
     def start(self):
-        state = jax.jit(self.method.init, static_argnums=1)(jax.random.key(0), self.batch)
+        # Every weight is the file's, so that none has to be drawn.
+        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.batch))
+        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
         return convert.import_state(flatten(self.state_dicts), state)
 
     def networks(self):
-        """Return the networks' outputs; a generator draws the other domain's content."""
+        """Return the networks' outputs; the generator draws the other domain's content."""
         given = {"a": self.images("A"), "b": self.images("B")}
-        style, code_noise = self.normal("z", (self.batch, self.manifest["nz"])), self.noise("noise.content_a", self.batch)
+        style, noise = self.normal("z", (self.batch, self.manifest["nz"])), self.noise("noise.content_a", self.batch)
         params = {name: learner.params for name, learner in self.start.learners.items()}
 
-        @jax.jit
-        def outputs(params, given):
-            codes, styles = (self.method.apply(name, params, given) for name in ("content_encoder", "style_encoder"))
-            drawn = self.method.apply("generator", params, {"a": codes["b"], "b": codes["a"]}, {"a": style, "b": style})
-            judged = self.method.apply("discriminator", params, given)["a"]
-            return codes, styles, drawn, judged, self.method.apply("content_discriminator", params, codes["a"])
-
-        codes, styles, drawn, judged, told = outputs(params, given)
+        codes, styles = (self.method.apply(name, params, given) for name in ("content_encoder", "style_encoder"))
+        drawn = self.method.apply("generator", params, {"a": codes["b"], "b": codes["a"]}, {"a": style, "b": style})
+        judged = self.method.apply("discriminator", params, given)["a"]
+        told = self.method.apply("content_discriminator", params, codes["a"])
         found = {f"disA.scale{scale}": logits for scale, logits in enumerate(judged)}
         found |= {"disContent.a": told[:, 0, 0, 0], "enc_c.a": self.thinned(codes["a"])}
-        found["enc_c.a.train.absmean_c"] = jnp.abs(codes["a"] + code_noise).mean((1, 2))
+        found["enc_c.a.train.absmean_c"] = jnp.abs(codes["a"] + noise).mean((1, 2))
         for side in "ab":
             found[f"enc_c.{side}.absmean_c"] = jnp.abs(codes[side]).mean((1, 2))
             found[f"gen.{side}"] = self.thinned(drawn[side])
@@ -143,20 +152,19 @@ class Runner:
 
     def steps_no_ms(self):
         """The same without mode seeking."""
-        method = methods.build("drit", {**vars(self.method), "mode_seeking_weight": 0.0})
+        method = dataclasses.replace(self.method, mode_seeking_weight=0.0)
         losses, states, _ = self.run(method, self.manifest["steps_no_ms.losses.columns"])
         return {"steps_no_ms.losses": losses, "steps_no_ms.delta_l2.total": self.totals(states[0], states[-1])}
 
     def run(self, method, columns):
         """Return the losses, by iteration and column, the states, and the gradients of the first iteration."""
         alone, together = method.phase(0), method.phase(2)
-        tell = jax.jit(functools.partial(method.update, phase=alone))
-        update = jax.jit(update_and_all_gradients(method, together))
+        update = update_and_all_gradients(method, together)
         losses, states, recorded = [], [self.start], []
         for step in range(self.iterations):
             views = {side: self.images(f"{side.upper()}c{step}") for side in "ab"}
             views |= {f"noise_{side}": self.noise(f"c{step}.content_{side}") for side in "ab"}
-            state, told = tell(states[-1], views)
+            state, told = method.update(states[-1], views, phase=alone)
             views = {side: self.images(f"{side.upper()}{step}") for side in "ab"}
             for name in ("a", "b", "fake_a", "fake_b"):
                 views[f"noise_{name}"] = self.noise(f"s{step}.content_{name}")
@@ -183,9 +191,8 @@ class Runner:
         terms = {"adv_content": "content", "adv": "adversarial", "kl_attr": "prior", "l2_content": "size"}
         terms |= {"recon_cross": "cross", "recon_self": "self", "latent": "latent"}
         for side in "ab":
-            for name, (learner, count) in {"dis{}": ("discriminator", 1), "dis{}2": ("random_discriminator", draws)}.items():
-                loss = metrics[f"{learner}/real_{side}"] + metrics[f"{learner}/fake_{side}"]
-                found[name.format(side.upper())] = count * loss
+            for kind, name, count in (("", f"dis{side.upper()}", 1), ("random_", f"dis{side.upper()}2", draws)):
+                found[name] = count * sum(metrics[f"{kind}discriminator/{term}_{side}"] for term in ("real", "fake"))
             for column, term in terms.items():
                 weight = getattr(method, f"{term}_weight")
                 found[f"{column}_{side}"] = weight * metrics[f"generator/{term}_{side}"]

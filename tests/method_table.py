@@ -67,14 +67,25 @@ TINY = {
         schedule=dict(constant_steps=2, decay_steps=4),
     ),
     "cyclegan": PAIRS | dict(pool_size=3),
+    "drit": dict(
+        image_size=16,
+        load_size=20,
+        style_dim=2,
+        width=2,
+        blocks=1,
+        discriminator=dict(width=2, scales=2, layers=2),
+        content_layers=0,
+        schedule=dict(constant_steps=2, decay_steps=4),
+    ),
 }
 
 
 class Configuration(NamedTuple):
-    """`trains` names the learners of which a phase of translation changes the weights; others train the guide."""
+    """`trains` names the learners of which a phase of translation changes the weights; other phases train `others`."""
 
     settings: Mapping[str, Any]
     trains: tuple[str, ...]
+    others: tuple[str, ...] = ("guide",)
 
 
 TRANSLATOR = ("generator", "discriminator")
@@ -83,6 +94,7 @@ PATCHWISE = (*TRANSLATOR, "patches")
 CLUIT = (*TRANSLATOR, "encoder")
 EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
+DISENTANGLED = (*TRANSLATOR, "content_encoder", "style_encoder", "random_discriminator", "content_discriminator")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
 CONFIGURATIONS = {
@@ -141,8 +153,22 @@ CONFIGURATIONS = {
         "no_pool": Configuration({"pool_size": 0, "identity_weight": 0.0, "target_channels": 1}, BOTH_WAYS),
         "bf16": Configuration({"precision": "bf16", "gan_loss": "wasserstein"}, BOTH_WAYS),
     },
+    "drit": {
+        "concat": Configuration({}, DISENTANGLED, ("content_discriminator",)),
+        "featurewise": Configuration(
+            {
+                "styling": "featurewise",
+                "mode_seeking_weight": 0.0,
+                "discriminator": dict(scales=1, layers=3),
+                "update_every": 1,
+                "content_every": 3,
+                "precision": "bf16",
+            },
+            DISENTANGLED,
+        ),
+    },
 }
-# The configurations that gather what the other devices have: a memory that they share.
+# The configurations that gather what the other devices have: a memory that they share; "" for methods without one.
 SHARING = {
     "tunit": "unsupervised",
     "cluit": "patches",
@@ -151,6 +177,7 @@ SHARING = {
     "fastcut": "external",
     "sincut": "external",
     "cyclegan": "pools",
+    "drit": "",
 }
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
@@ -208,7 +235,8 @@ def phases(method: Method, steps: int = 12) -> tuple[Phase, ...]:
 
 def trained_by(name: str, configuration: str, phase: Phase) -> set[str]:
     """Return the learners that a phase trains."""
-    return set(CONFIGURATIONS[name][configuration].trains) if getattr(phase, "translates", True) else {"guide"}
+    chosen = CONFIGURATIONS[name][configuration]
+    return set(chosen.trains if getattr(phase, "translates", True) else chosen.others)
 
 
 def batch(size: int = 8, side: int = 8) -> dict:

@@ -70,14 +70,12 @@ class Disentangled(PairMethod):
         dtype, featurewise, side = self.dtype, self.styling == "featurewise", self.image_size // drit.MULTIPLE
         codes = jax.ShapeDtypeStruct((1, side, side, drit.MULTIPLE * self.width), jnp.float32)
         styles = jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
-        channels = {side.name: side.channels for side in self.sides}
-        images = {name: self.example(count) for name, count in channels.items()}
-        drawn = dict.fromkeys(OTHER, codes), dict.fromkeys(OTHER, styles)
+        images, drawn = dict.fromkeys(OTHER, self.example()), [dict.fromkeys(OTHER, each) for each in (codes, styles)]
         judge = drit.Discriminator(**vars(self.discriminator), dtype=dtype)
         return {
             "content_encoder": (drit.ContentEncoder(self.width, self.blocks, dtype), (images,)),
             "style_encoder": (drit.StyleEncoder(self.style_dim, self.width, featurewise, dtype), (images,)),
-            "generator": (drit.Generator(channels, self.blocks, featurewise, dtype), drawn),
+            "generator": (drit.Generator(self.channels, self.blocks, featurewise, dtype), tuple(drawn)),
             "discriminator": (judge, (images,)),
             "random_discriminator": (judge, (images,)),
             "content_discriminator": (drit.ContentDiscriminator(self.content_layers, dtype), (codes,)),
@@ -85,7 +83,7 @@ class Disentangled(PairMethod):
 
     def apply(self, name: str, params: Mapping[str, PyTree], *inputs: Sides | Array) -> PyTree:
         """Return what a network makes of its inputs, with weights by its name; see `nn.drit`."""
-        return self.modules[name][0].apply({"params": params[name]}, *inputs)
+        return _apply(self.modules[name][0], params[name], *inputs)
 
     def encode(self, params: Mapping[str, PyTree], images: Sides, views: Batch, of: str = "") -> dict[str, Array]:
         """Return the content codes of images, with noise."""
@@ -145,3 +143,9 @@ class Disentangled(PairMethod):
     def style_prior(self) -> tuple[int, ...]:
         """The shape of a style that nothing was read from: standard normal numbers."""
         return (self.style_dim,)
+
+
+# An iteration calls each network at many places, which are traced once together.
+@functools.partial(jax.jit, static_argnums=0)
+def _apply(module: Any, params: PyTree, *inputs: Sides | Array) -> PyTree:
+    return module.apply({"params": params}, *inputs)

@@ -63,9 +63,7 @@ class DRIT(Disentangled):
         slow = dataclasses.replace(self.adam, learning_rate=self.content_rate)
         clipped = optax.chain(optax.clip_by_global_norm(self.content_clip), self.mover(slow, self.content_every))
         movers = {"content_encoder": twice, "generator": twice, "content_discriminator": clipped}
-        return {
-            name: Network(module, movers.get(name, once), inputs) for name, (module, inputs) in self.modules.items()
-        }
+        return {name: Network(each, movers.get(name, once), inputs) for name, (each, inputs) in self.modules.items()}
 
     def mover(self, adam: Adam, period: int, moves: int = 1) -> optax.GradientTransformation:
         """Return the optimiser of a network that moves so many times in every period of the run's iterations."""
@@ -86,35 +84,32 @@ class DRIT(Disentangled):
         `views` is what the method of that name makes. The second game is played with the players' weights from before
         the first: generator and content encoder move twice, by gradients at the same weights.
         """
-        before, rest = weights_of(state.learners), dict(axis_name=axis_name)
+        before = weights_of(state.learners)
         images, others = ({side: views[side][row::2] for side in OTHER} for row in (0, 1))
         if not phase.translates:
             tell = functools.partial(self.tell_apart, codes=self.encode(before, images, views))
             learning = {"content_discriminator": state.learners["content_discriminator"]}
-            learning, terms = descend(learning, self.optimizers, tell, **rest)
+            learning, terms = descend(learning, self.optimizers, tell, axis_name=axis_name)
             state, terms = state.with_learners(learning), named("discriminator", terms)
         else:
-            state, _, terms = play(
+            game = functools.partial(play, optimizers=self.optimizers, axis_name=axis_name)
+            state, _, terms = game(
                 state,
-                self.optimizers,
                 players=self.kept,
-                opponents=("discriminator", "content_discriminator") if phase.content else ("discriminator",),
+                opponents=("discriminator", "content_discriminator")[: 1 + phase.content],
                 make=functools.partial(self.exchange, images, views),
                 oppose=functools.partial(self.oppose, images),
                 deceive=functools.partial(self.deceive, images, views, before),
-                **rest,
             )
             draws = [views[f"random_{number}"] for number in range(2 if self.mode_seeking_weight else 1)]
-            state, _, more = play(
+            state, _, more = game(
                 state,
-                self.optimizers,
                 players=("generator", "content_encoder"),
                 opponents=("random_discriminator",),
                 make=functools.partial(self.vary, images, views, draws),
                 oppose=functools.partial(self.oppose_varied, others, len(draws)),
                 deceive=functools.partial(self.deceive_varied, draws, before),
                 at=before,
-                **rest,
             )
             terms |= more
         return state.replace(step=state.step + 1), collectives.mean(terms, axis_name)
@@ -179,10 +174,8 @@ class DRIT(Disentangled):
         parts = {side: jnp.split(x, len(draws)) for side, x in made.items()}
         read = self.apply("style_encoder", before, {side: images[0] for side, images in parts.items()})
         weights = {"random": len(draws) * self.adversarial_weight, "latent": self.latent_weight}
-        terms = {
-            "random": judged(logits, 1.0),
-            "latent": {side: reconstruction.l1(read[side][0], draws[0]) for side in OTHER},
-        }
+        seen = {side: reconstruction.l1(mean, draws[0]) for side, (mean, _) in read.items()}
+        terms = {"random": judged(logits, 1.0), "latent": seen}
         if len(draws) > 1:
             weights["mode_seeking"] = self.mode_seeking_weight
             terms["mode_seeking"] = {side: latent.mode_seeking(*parts[side], *draws) for side in OTHER}

@@ -221,7 +221,7 @@ class Generator(nn.Module):
     more, where nothing is shared.
     """
 
-    channels: Mapping[str, int]
+    channels: int = 3
     blocks: int = 3
     featurewise: bool = False
     dtype: Any = jnp.float32
@@ -234,7 +234,7 @@ class Generator(nn.Module):
         else:
             kind, count, shared = _ConcatDecoder, self.blocks, _ResidualBlock(self.dtype, name="shared")
             x = {side: shared(code) for side, code in x.items()}
-        own = {side: kind(self.channels[side], count, self.dtype, name=side) for side in x}
+        own = {side: kind(self.channels, count, self.dtype, name=side) for side in x}
         return {side: jnp.tanh(own[side](code, styles[side]).astype(jnp.float32)) for side, code in x.items()}
 
 
