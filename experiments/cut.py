@@ -8,6 +8,7 @@ from experiments.rows import DataSet, Metric, Paper, Row, Table
 CONFIG = "configs/cut.py"
 SINGLE = "configs/sincut.py"
 CYCLEGAN = "configs/cyclegan.py"
+DRIT = "configs/drit.py"
 
 _CYCLEGAN = "tfds:cycle_gan/{0}, or {0} of CycleGAN's data sets"
 DATA_SETS = {
@@ -40,6 +41,10 @@ _IDENTITY = (
     "the paper does not say whether CycleGAN was trained with the identity term: with it, as its published code has it"
     " by default; without would be --config.method.identity_weight=0"
 )
+_OPTIONS = (
+    "the paper does not say how DRIT was trained: by its published code's schedule, without mode seeking, which DRIT++"
+    " added; with it would be --config.method.mode_seeking_weight=1"
+)
 _WEIGHT = (
     "the paper does not say what the contrastive loss weighs in this ablation: 10, as its Section 3 has it without"
     " identity; 1 would be --config.method.nce_weight=1"
@@ -69,7 +74,8 @@ def _table1() -> tuple[Row, ...]:
         "horse2zebra": dict(fid=5, seconds=6, gigabytes=7),
     }
     recipes = {"CUT": f"{CONFIG}:", "FastCUT": f"{CONFIG}:fastcut,", "CycleGAN": f"{CYCLEGAN}:"}
-    notes = {"CUT": (_BEST,), "FastCUT": (_BEST,), "CycleGAN": (_IDENTITY,)}
+    recipes |= {"DRIT": f"{DRIT}:drit,"}
+    notes = {"CUT": (_BEST,), "FastCUT": (_BEST,), "CycleGAN": (_IDENTITY,), "DRIT": (_OPTIONS,)}
     return tuple(
         Row(
             f"{data}-{method.lower()}",

@@ -106,7 +106,7 @@ class Runner:
         codes, styles = (self.method.apply(name, params, given) for name in ("content_encoder", "style_encoder"))
         drawn = self.method.apply("generator", params, {"a": codes["b"], "b": codes["a"]}, {"a": style, "b": style})
         judged = self.method.apply("discriminator", params, given)["a"]
-        told = self.method.apply("content_discriminator", params, codes["a"])
+        (told,) = self.method.apply("content_discriminator", params, codes)["a"]
         found = {f"disA.scale{scale}": logits for scale, logits in enumerate(judged)}
         found |= {"disContent.a": told[:, 0, 0, 0], "enc_c.a": self.thinned(codes["a"])}
         found["enc_c.a.train.absmean_c"] = jnp.abs(codes["a"] + noise).mean((1, 2))

@@ -36,6 +36,11 @@ def test_every_row_resolves_and_builds(name, row):
         assert shape == (128, 32, 100_000)
     elif name.endswith("sincut"):
         assert shape == (64, 1, 100_000)
+    elif name.endswith("drit"):
+        # 1200 epochs, of two images a step.
+        assert shape == (216, 2, 600 * max(row.data.pair)) and config.method.mode_seeking_weight == 0
+        assert config.method.schedule.constant_steps == config.steps // 2 and config.method.load_size == 256
+        assert config.method.styling == ("featurewise" if "cat2dog" in name else "concat")
     else:
         # Epochs are those of the larger domain.
         epochs = 200 if name.endswith(("fastcut", "cyclegan")) else 400
@@ -88,6 +93,17 @@ def check_sizes(name, config, state):
     if name.endswith("cyclegan"):
         generators, discriminators = ("generator_ab", "generator_ba"), ("discriminator_a", "discriminator_b")
         assert counts == dict.fromkeys(generators, 11_378_179) | dict.fromkeys(discriminators, 2_764_737)
+        return
+    if name.endswith("drit"):
+        featurewise = config.method.styling == "featurewise"
+        assert counts == {
+            "content_encoder": 9_018_112,
+            "style_encoder": 5_529_872 if featurewise else 2_688_160,
+            "generator": 17_146_374 if featurewise else 9_564_710,
+            "discriminator": 2 * 8_271_171,
+            "random_discriminator": 2 * 8_271_171,
+            "content_discriminator": 10_683_649,
+        }
         return
     layers = 1 if name.endswith("-last") else 5
     expected = {

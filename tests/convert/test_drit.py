@@ -28,7 +28,7 @@ PUBLISHED = {
         nets.Discriminator(scales=1, layers=6),
         IMAGES,
     ),
-    "DRIT disContent: 10683649 parameters": ("disContent", nets.ContentDiscriminator(), (CODE,)),
+    "DRIT disContent: 10683649 parameters": ("disContent", nets.ContentDiscriminator(), DRAWN[:1]),
 }
 SETTINGS = {
     "image_size": 64,

@@ -65,24 +65,25 @@ class Disentangled(PairMethod):
             yield "target_channels", f"must be data.channels={self.channels} or 0: references are read as contents are"
 
     @functools.cached_property
-    def modules(self) -> dict[str, tuple[Any, tuple[Sides | Array, ...]]]:
+    def modules(self) -> dict[str, tuple[Any, tuple[Sides, ...]]]:
         """The networks by name, and examples of what they are called with."""
         dtype, featurewise, side = self.dtype, self.styling == "featurewise", self.image_size // drit.MULTIPLE
         codes = jax.ShapeDtypeStruct((1, side, side, drit.MULTIPLE * self.width), jnp.float32)
         styles = jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)
-        images, drawn = dict.fromkeys(OTHER, self.example()), [dict.fromkeys(OTHER, each) for each in (codes, styles)]
+        images = dict.fromkeys(OTHER, self.example())
+        drawn = dict.fromkeys(OTHER, codes), dict.fromkeys(OTHER, styles)
         judge = drit.Discriminator(**vars(self.discriminator), dtype=dtype)
         return {
             "content_encoder": (drit.ContentEncoder(self.width, self.blocks, dtype), (images,)),
             "style_encoder": (drit.StyleEncoder(self.style_dim, self.width, featurewise, dtype), (images,)),
-            "generator": (drit.Generator(self.channels, self.blocks, featurewise, dtype), tuple(drawn)),
+            "generator": (drit.Generator(self.channels, self.blocks, featurewise, dtype), drawn),
             "discriminator": (judge, (images,)),
             "random_discriminator": (judge, (images,)),
-            "content_discriminator": (drit.ContentDiscriminator(self.content_layers, dtype), (codes,)),
+            "content_discriminator": (drit.ContentDiscriminator(self.content_layers, dtype), drawn[:1]),
         }
 
-    def apply(self, name: str, params: Mapping[str, PyTree], *inputs: Sides | Array) -> PyTree:
-        """Return what a network makes of its inputs, with weights by its name; see `nn.drit`."""
+    def apply(self, name: str, params: Mapping[str, PyTree], *inputs: Sides) -> dict[str, PyTree]:
+        """Return what a network makes of its inputs, {side: arrays} as `nn.drit` has them; weights are by its name."""
         return _apply(self.modules[name][0], params[name], *inputs)
 
     def encode(self, params: Mapping[str, PyTree], images: Sides, views: Batch, of: str = "") -> dict[str, Array]:
@@ -147,5 +148,5 @@ class Disentangled(PairMethod):
 
 # An iteration calls each network at many places, which are traced once together.
 @functools.partial(jax.jit, static_argnums=0)
-def _apply(module: Any, params: PyTree, *inputs: Sides | Array) -> PyTree:
+def _apply(module: Any, params: PyTree, *inputs: Sides) -> dict[str, PyTree]:
     return module.apply({"params": params}, *inputs)

@@ -19,6 +19,9 @@ from uit_jax.settings import Adam, LinearDecay, setting
 from uit_jax.state import Learners, TrainState, descend, named, play
 from uit_jax.types import Array, Batch, Metrics, PyTree
 
+REAL, FAKE, UNDECIDED = (dict.fromkeys(OTHER, target) for target in (1.0, 0.0, 0.5))
+DOMAIN = {"a": 0.0, "b": 1.0}  # what the content discriminator should say of contents
+
 
 @dataclasses.dataclass(frozen=True)
 class DRITPhase(Phase):
@@ -68,11 +71,8 @@ class DRIT(Disentangled):
     def mover(self, adam: Adam, period: int, moves: int = 1) -> optax.GradientTransformation:
         """Return the optimiser of a network that moves so many times in every period of the run's iterations."""
         rate = optimizers.linear_decay(adam.learning_rate, **vars(self.schedule))
-
-        def at(count: Array) -> Array:
-            return rate((count // moves + 1) * period - 1)
-
-        return optimizers.adam(**{**vars(adam), "learning_rate": at})
+        at_count = {"learning_rate": lambda count: rate((count // moves + 1) * period - 1)}
+        return optimizers.adam(**vars(adam) | at_count)
 
     # --- the iteration ---
 
@@ -126,14 +126,17 @@ class DRIT(Disentangled):
 
     def tell_apart(self, params: PyTree, codes: Sides):
         """Tell of which domain contents are."""
-        logits = {side: self.apply("content_discriminator", params, code) for side, code in codes.items()}
-        loss, terms = weighed({"content": {s: adversarial.logistic(logits[s], float(s == "b")) for s in OTHER}})
+        loss, terms = weighed({"content": judged(self.apply("content_discriminator", params, codes), DOMAIN)})
         return loss, (terms, {})
+
+    def judge(self, name: str, params: PyTree, real: Sides, fake: Sides):
+        """Tell images from translations; return the loss and its terms."""
+        told, of_fakes = (self.apply(name, params, each) for each in (real, fake))
+        return weighed({"real": judged(told, REAL), "fake": judged(of_fakes, FAKE)})
 
     def oppose(self, images: Sides, params: PyTree, made: PyTree):
         """Tell images from translations, and contents apart."""
-        real, fake = (self.apply("discriminator", params, each) for each in (images, made["fake"]))
-        loss, terms = weighed({"real": judged(real, 1.0), "fake": judged(fake, 0.0)})
+        loss, terms = self.judge("discriminator", params, images, made["fake"])
         if "content_discriminator" in params:
             more, (told, _) = self.tell_apart(params, made["codes"])
             loss, terms = loss + more, terms | told
@@ -145,10 +148,9 @@ class DRIT(Disentangled):
         codes = self.encode(params, made["fake"], views, "fake_")
         _, styles = self.sample(params, made["fake"], views, "fake_")
         cross = self.apply("generator", params, {side: codes[OTHER[side]] for side in OTHER}, styles)
-        contents = {side: [self.apply("content_discriminator", against, made["codes"][side])] for side in OTHER}
         terms = {
-            "adversarial": judged(self.apply("discriminator", against, made["fake"]), 1.0),
-            "content": judged(contents, 0.5),
+            "adversarial": judged(self.apply("discriminator", against, made["fake"]), REAL),
+            "content": judged(self.apply("content_discriminator", against, made["codes"]), UNDECIDED),
             "prior": {side: latent.prior(*made["moments"][side]) for side in OTHER},
             "size": {side: jnp.square(made["codes"][side]).mean() for side in OTHER},
             "cross": {side: reconstruction.l1(cross[side], images[side]) for side in OTHER},
@@ -164,8 +166,7 @@ class DRIT(Disentangled):
 
     def oppose_varied(self, others: Sides, count: int, params: PyTree, made: Sides):
         """Tell other images from these translations, once for each of the sampled styles."""
-        real, fake = (self.apply("random_discriminator", params, each) for each in (others, made))
-        loss, terms = weighed({"real": judged(real, 1.0), "fake": judged(fake, 0.0)})
+        loss, terms = self.judge("random_discriminator", params, others, made)
         return count * loss, (terms, {})
 
     def deceive_varied(self, draws: list[Array], before: PyTree, params: PyTree, made: Sides, opponents: Learners):
@@ -175,7 +176,7 @@ class DRIT(Disentangled):
         read = self.apply("style_encoder", before, {side: images[0] for side, images in parts.items()})
         weights = {"random": len(draws) * self.adversarial_weight, "latent": self.latent_weight}
         seen = {side: reconstruction.l1(mean, draws[0]) for side, (mean, _) in read.items()}
-        terms = {"random": judged(logits, 1.0), "latent": seen}
+        terms = {"random": judged(logits, REAL), "latent": seen}
         if len(draws) > 1:
             weights["mode_seeking"] = self.mode_seeking_weight
             terms["mode_seeking"] = {side: latent.mode_seeking(*parts[side], *draws) for side in OTHER}
@@ -187,9 +188,9 @@ def weights_of(learners: Learners) -> dict[str, PyTree]:
     return {name: learner.params for name, learner in learners.items()}
 
 
-def judged(logits: Mapping[str, list[Array]], target: float) -> dict[str, Array]:
-    """Return each side's adversarial loss: target 1 is real, 0 is fake; the sum over scales."""
-    return {side: sum(adversarial.logistic(each, target) for each in logits[side]) for side in OTHER}
+def judged(logits: Mapping[str, list[Array]], targets: Mapping[str, float]) -> dict[str, Array]:
+    """Return each side's adversarial loss by its target, 1 being real and 0 fake; the sum over scales."""
+    return {side: sum(adversarial.logistic(each, targets[side]) for each in scales) for side, scales in logits.items()}
 
 
 def weighed(terms: Mapping[str, Sides], weights: Mapping[str, float] | None = None) -> tuple[Array, Metrics]:

@@ -5,7 +5,7 @@ borders.
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -39,6 +39,12 @@ class _ResidualBlock(nn.Module):
     @nn.compact
     def __call__(self, x: Array) -> Array:
         return blocks.normalized(x, lambda _, y: norms.instance_norm(y), kernel_init=_normal, dtype=self.dtype)
+
+
+def _together(layers: Callable[[Array], Array], maps: Sides) -> dict[str, Array]:
+    """Return what layers make of the maps of the sides, equal in number, in one pass."""
+    parts = jnp.split(layers(jnp.concatenate(list(maps.values()))), len(maps))
+    return dict(zip(maps, parts, strict=True))
 
 
 class _LayerNorm(nn.Module):
@@ -81,9 +87,9 @@ class ContentEncoder(nn.Module):
 
     @nn.compact
     def __call__(self, images: Sides) -> dict[str, Array]:
-        shared = _ResidualBlock(self.dtype, name="shared")
-        own = {side: _OwnContent(self.width, self.blocks, self.dtype, name=side) for side in images}
-        return {side: shared(own[side](x)).astype(jnp.float32) for side, x in images.items()}
+        x = {side: _OwnContent(self.width, self.blocks, self.dtype, name=side)(x) for side, x in images.items()}
+        codes = _together(_ResidualBlock(self.dtype, name="shared"), x)
+        return {side: code.astype(jnp.float32) for side, code in codes.items()}
 
 
 class _PooledBlock(nn.Module):
@@ -232,8 +238,8 @@ class Generator(nn.Module):
         if self.featurewise:
             kind, count = _FeaturewiseDecoder, self.blocks + 1
         else:
-            kind, count, shared = _ConcatDecoder, self.blocks, _ResidualBlock(self.dtype, name="shared")
-            x = {side: shared(code) for side, code in x.items()}
+            kind, count = _ConcatDecoder, self.blocks
+            x = _together(_ResidualBlock(self.dtype, name="shared"), x)
         own = {side: kind(self.channels, count, self.dtype, name=side) for side in x}
         return {side: jnp.tanh(own[side](code, styles[side]).astype(jnp.float32)) for side, code in x.items()}
 
@@ -283,13 +289,19 @@ def content_side(layers: int) -> int:
 
 
 class ContentDiscriminator(nn.Module):
-    """Tell of which domain content codes [B, h, w, C] are: logits [B, h', w', 1], of 1 x 1 for codes of 54 x 54."""
+    """Tell of which domain content codes [B, h, w, C] are, A (low) or B: a list of one array of logits [B, h', w', 1].
+
+    Codes of 54 x 54, of images of 216 px, have one logit.
+    """
 
     layers: int = 3
     dtype: Any = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
+    def __call__(self, codes: Sides) -> dict[str, list[Array]]:
+        return {side: [logits] for side, logits in _together(self._tell, codes).items()}
+
+    def _tell(self, x: Array) -> Array:
         x, width = x.astype(self.dtype), x.shape[-1]
         for index in range(self.layers):
             x = _leaky(_conv(width, 7, 2, 1, dtype=self.dtype, name=f"conv_{index}")(x))
