@@ -11,6 +11,7 @@ CYCLEGAN = "configs/cyclegan.py"
 GCGAN = "configs/gcgan.py"
 DISTANCEGAN = "configs/distancegan.py"
 MUNIT = "configs/munit.py"
+DRIT = "configs/drit.py"
 
 _CYCLEGAN = "tfds:cycle_gan/{0}, or {0} of CycleGAN's data sets"
 DATA_SETS = {
@@ -52,6 +53,10 @@ _MUNIT = (
     "the paper does not say with which settings of MUNIT's published code it was trained: with its million iterations,"
     " and its cycle term but for cats and dogs; without would be --config.method.cycle_weight=0"
 )
+_OPTIONS = (
+    "the paper does not say how DRIT was trained: by its published code's schedule, without mode seeking, which DRIT++"
+    " added; with it would be --config.method.mode_seeking_weight=1"
+)
 _WEIGHT = (
     "the paper does not say what the contrastive loss weighs in this ablation: 10, as its Section 3 has it without"
     " identity; 1 would be --config.method.nce_weight=1"
@@ -82,17 +87,18 @@ def _table1() -> tuple[Row, ...]:
     }
     recipes = {"CUT": f"{CONFIG}:", "FastCUT": f"{CONFIG}:fastcut,", "CycleGAN": f"{CYCLEGAN}:", "GcGAN": f"{GCGAN}:"}
     recipes |= {"DistanceGAN": f"{DISTANCEGAN}:", "SelfDistance": f"{DISTANCEGAN}:self,", "MUNIT": f"{MUNIT}:"}
+    recipes |= {"DRIT": f"{DRIT}:drit,"}
     notes = {"CUT": (_BEST,), "FastCUT": (_BEST,), "CycleGAN": (_IDENTITY,), "GcGAN": (_TURN,), "MUNIT": (_MUNIT,)}
+    notes |= {"DRIT": (_OPTIONS,)}
     notes |= dict.fromkeys(("DistanceGAN", "SelfDistance"), (_DIRECTIONS,))
     return tuple(
         Row(
             f"{data}-{method.lower()}",
             DATA_SETS[data],
             {metric: numbers[column] for metric, column in columns[data].items()},
-            f"{recipes[method]}{data}" if method in recipes else "",
+            f"{recipes[method]}{data}",
             seeds=(0, 1, 2),
             notes=notes.get(method, ()),
-            absent="" if method in recipes else f"{method} is another method, not here yet",
         )
         for data in columns
         for method, numbers in paper.items()

@@ -8,7 +8,19 @@ from uit_jax import state as game
 
 
 def update_and_gradients(method, phase):
-    """Return (state, views) -> (state, metrics, the gradient of each learner's last step), of one iteration."""
+    """Return (state, views) -> (state, metrics, the gradients of the players' loss), of one iteration's `play`."""
+    update = update_and_all_gradients(method, phase)
+
+    def run(state, views):
+        state, metrics, recorded = update(state, views)
+        # What a player learned before the game is not of it.
+        return state, metrics, {name: gradients[-1] for name, gradients in recorded.items()}
+
+    return run
+
+
+def update_and_all_gradients(method, phase):
+    """Return (state, views) -> (state, metrics, each learner's gradients in the order of its steps)."""
 
     def run(state, views):
         recorded = {}
@@ -16,7 +28,7 @@ def update_and_gradients(method, phase):
         def spy(learners, optimizers, loss_fn, **options):
             def watched(name, tx):
                 def update(gradient, *rest):
-                    recorded[name] = gradient
+                    recorded.setdefault(name, []).append(gradient)
                     return tx.update(gradient, *rest)
 
                 return tx._replace(update=update)

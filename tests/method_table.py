@@ -77,14 +77,25 @@ TINY = {
         generator=dict(width=4, downs=1, blocks=1, mlp_width=8),
         discriminator=dict(width=4, layers=1, scales=2),
     ),
+    "drit": dict(
+        image_size=16,
+        load_size=20,
+        style_dim=2,
+        width=2,
+        blocks=1,
+        discriminator=dict(width=2, scales=2, layers=1),
+        content_layers=0,
+        schedule=dict(constant_steps=2, decay_steps=4),
+    ),
 }
 
 
 class Configuration(NamedTuple):
-    """`trains` names the learners of which a phase of translation changes the weights; others train the guide."""
+    """`trains` names the learners of which a phase of translation changes the weights; other phases train `others`."""
 
     settings: Mapping[str, Any]
     trains: tuple[str, ...]
+    others: tuple[str, ...] = ("guide",)
 
 
 TRANSLATOR = ("generator", "discriminator")
@@ -95,6 +106,7 @@ EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 TURNED = ("generator", "discriminator_b", "discriminator_turned")
 TWO_DOMAINS = ("generator_a", "generator_b", "discriminator_a", "discriminator_b")
+DISENTANGLED = (*TRANSLATOR, "content_encoder", "style_encoder", "random_discriminator", "content_discriminator")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
 CONFIGURATIONS = {
@@ -161,15 +173,29 @@ CONFIGURATIONS = {
         ),
     },
     "distancegan": {
-        "both_ways": Configuration({"cycle_weight": 10.0}, BOTH_WAYS),
+        "both_ways": Configuration({"cycle_weight": 10.0}, BOTH_WAYS, others=()),
         "one_way": Configuration(
             {"both_ways": False, "normalize": False, "precision": "bf16"}, ("generator_ab", "discriminator_b")
         ),
     },
-    "selfdistance": {"both_ways": Configuration({}, BOTH_WAYS)},
+    "selfdistance": {"both_ways": Configuration({}, BOTH_WAYS, others=())},
     "munit": {
         "random": Configuration({}, TWO_DOMAINS),
         "cycle": Configuration({"precision": "bf16", "cycle_weight": 10.0, "gan_loss": "nonsaturating"}, TWO_DOMAINS),
+    },
+    "drit": {
+        "concat": Configuration({}, DISENTANGLED, ("content_discriminator",)),
+        "featurewise": Configuration(
+            {
+                "styling": "featurewise",
+                "mode_seeking_weight": 0.0,
+                "discriminator": dict(scales=1),
+                "update_every": 1,
+                "content_every": 20,
+                "precision": "bf16",
+            },
+            DISENTANGLED,
+        ),
     },
 }
 # Of the methods with a memory, which all devices share, the configurations that gather what the others have.
@@ -241,8 +267,8 @@ def phases(method: Method, steps: int = 12) -> tuple[Phase, ...]:
 
 def trained_by(name: str, configuration: str, phase: Phase) -> set[str]:
     """Return the learners that a phase trains."""
-    trains = set(CONFIGURATIONS[name][configuration].trains)
-    return trains if phase.translates else trains & {"guide"}
+    chosen = CONFIGURATIONS[name][configuration]
+    return set(chosen.trains if getattr(phase, "translates", True) else chosen.others)
 
 
 def batch(size: int = 8, side: int = 8) -> dict:

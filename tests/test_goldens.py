@@ -14,6 +14,7 @@ from tests import (
     golden_cut,
     golden_cyclegan,
     golden_distancegan,
+    golden_drit,
     golden_gcgan,
     golden_munit,
     golden_sincut,
@@ -30,6 +31,7 @@ RUNNERS = {
     "gcgan": golden_gcgan.Runner,
     "distancegan": golden_distancegan.Runner,
     "munit": golden_munit.Runner,
+    "drit": golden_drit.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
 }
@@ -51,7 +53,7 @@ def pytest_generate_tests(metafunc):
         about = subject(path, json.loads(path.read_text()))
         if about in RUNNERS:
             with np.load(path.with_suffix(".npz")) as arrays:
-                groups = dict.fromkeys(map(RUNNERS[about].group, arrays.files))
+                groups = [each for each in dict.fromkeys(map(RUNNERS[about].group, arrays.files)) if each]
         else:
             groups = [] if about in OTHERS else [f"unknown subject {about}"]
         for group in groups:

@@ -48,6 +48,19 @@ def test_descend_trains_the_named_learners_alone():
     np.testing.assert_allclose(stepped["first"].params["w"], 1.8 * np.ones(2))
 
 
+def test_a_gradient_may_be_that_of_other_weights():
+    """What is moved, and decays, are the learners' own."""
+    tx = {"first": optax.chain(optax.add_decayed_weights(1.0), optax.sgd(0.1))}
+
+    def square(params):
+        return (params["first"]["w"] ** 2).sum(), (params["first"]["w"], {})
+
+    learners = {"first": Learner.create({"params": {"w": jnp.full(2, 2.0)}}, tx["first"])}
+    stepped, seen = descend(learners, tx, square, at={"first": {"w": jnp.full(2, 5.0)}})
+    np.testing.assert_allclose(seen, 5 * np.ones(2))
+    np.testing.assert_allclose(stepped["first"].params["w"], (2 - 0.1 * (2 * 5 + 2)) * np.ones(2), rtol=1e-6)
+
+
 def test_gradients_and_statistics_are_averaged_over_devices():
     def step(learners, x):
         def loss_fn(params):
@@ -129,10 +142,10 @@ class Game:
         learners = {n: Learner.create({"params": {"w": jnp.full(2, v)}, **stats}, GAME[n]) for n, v in weights.items()}
         return TrainState(jnp.int32(4), jax.random.PRNGKey(0), learners)
 
-    def played(self, state, axis_name=None):
+    def played(self, state, axis_name=None, at=None):
         sides = dict(players=("first", "second"), opponents=("third",))
         steps = dict(make=self.make, oppose=self.oppose, deceive=self.deceive)
-        return play(state, GAME, **sides, **steps, axis_name=axis_name)
+        return play(state, GAME, **sides, **steps, at=at, axis_name=axis_name)
 
 
 def weight(state, name):
@@ -153,6 +166,15 @@ def test_opponents_see_what_was_made_before_the_players_step_and_players_face_th
     for name, value in expected.items():
         np.testing.assert_allclose(terms[name], value, rtol=1e-6)
     assert state.step == 4  # a method counts
+
+
+def test_a_game_may_be_that_of_the_players_as_they_were():
+    at = {"first": {"w": jnp.full(2, 1.0)}, "second": {"w": jnp.full(2, 4.0)}}
+    state, made, _ = Game().played(Game().state(), at=at)
+    np.testing.assert_allclose(made["made"], 4 * np.ones(2))
+    np.testing.assert_allclose(weight(state, "third"), (1 - 0.1 * 4) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(weight(state, "first"), (2 - 0.1 * 4 * 0.6) * np.ones(2), rtol=1e-6)
+    np.testing.assert_allclose(weight(state, "second"), (3 - 0.5 * 1 * 0.6) * np.ones(2), rtol=1e-6)
 
 
 def test_what_is_made_is_made_once_and_everyone_is_asked_once():

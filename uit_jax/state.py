@@ -91,6 +91,7 @@ def descend(
     optimizers: Mapping[str, optax.GradientTransformation],
     loss_fn: Callable[[dict[str, PyTree]], tuple[Array, tuple[PyTree, dict[str, PyTree]]]],
     *,
+    at: Mapping[str, PyTree] | None = None,
     axis_name: str | None = None,
 ) -> tuple[Learners, PyTree]:
     """Take one gradient step on the named learners together: the only gradient site of the program.
@@ -100,12 +101,13 @@ def descend(
       optimizers: one gradient transformation for each of them.
       loss_fn: weights of all named learners -> (scalar, (aux, stats)); `stats` holds the new statistics
         of those learners that have any.
+      at: the weights at which the gradient is taken, by default those that are moved.
       axis_name: the device axis over which gradients and statistics are averaged.
 
     Returns:
       The new learners and `aux`.
     """
-    params = {name: learner.params for name, learner in learners.items()}
+    params = {name: at[name] if at else learner.params for name, learner in learners.items()}
     grads, (aux, stats) = jax.grad(loss_fn, has_aux=True)(params)
     grads, stats = collectives.mean((grads, stats), axis_name)
     stepped = {}
@@ -128,6 +130,7 @@ def play(
     make: Callable[[dict[str, PyTree]], tuple[PyTree, dict[str, PyTree]]],
     oppose: Callable[[dict[str, PyTree], PyTree], tuple[Array, tuple[Metrics, dict[str, PyTree]]]],
     deceive: Callable[[dict[str, PyTree], PyTree, Learners], tuple[Array, Metrics]],
+    at: Mapping[str, PyTree] | None = None,
     axis_name: str | None = None,
 ) -> tuple[TrainState, PyTree, Metrics]:
     """Let opponents, then players learn from one set of translations: the order that a GAN's iteration has.
@@ -140,6 +143,7 @@ def play(
       make: weights of the players -> (what they make, any pytree; their new statistics by name, {} for none).
       oppose: (weights of the opponents, what was made, detached) -> (loss, (its terms, the opponents' new statistics)).
       deceive: (weights of the players, what was made, the opponents by name after their step) -> (loss, its terms).
+      at: the players' weights at which all this is computed, by default those that are moved.
       axis_name: the device axis.
 
     Returns:
@@ -155,7 +159,7 @@ def play(
         return loss, ((opposing, named(players[0], terms) | named(opponents[0], against), shown), stats)
 
     playing = {name: state.learners[name] for name in players}
-    playing, (opposing, terms, shown) = descend(playing, optimizers, loss_fn, axis_name=axis_name)
+    playing, (opposing, terms, shown) = descend(playing, optimizers, loss_fn, at=at, axis_name=axis_name)
     return state.with_learners({**playing, **opposing}), shown, terms
 
 

@@ -54,6 +54,7 @@ OTHERS = [
     ("fastcut", "mirrored"),
     ("sincut", "single"),
     ("cyclegan", "pools"),
+    ("drit", "concat"),
 ]
 
 
@@ -133,7 +134,7 @@ def test_views_do_not_depend_on_the_number_of_devices(how, count, name):
     def views(how, count):
         lifted = devices.lift(step, how, devices.devices_for(count))
         state = lifted.put_state(jnp.zeros(()))
-        return jax.device_get(lifted.step(state, lifted.put_batch(table.batch_of(method)), phase=Phase("any"))[1])
+        return jax.device_get(lifted.step(state, lifted.put_batch(shared_batch(method)), phase=Phase("any"))[1])
 
     ours, expected = views(how, count), views_alone(name)
     jax.tree.map(functools.partial(np.testing.assert_allclose, atol=2e-6), ours, expected)
@@ -144,7 +145,12 @@ def test_views_do_not_depend_on_the_number_of_devices(how, count, name):
 @functools.cache
 def views_alone(name):
     method = table.build(name)
-    return jax.device_get(jax.jit(method.views)(jax.random.key(3), table.batch_of(method)))
+    return jax.device_get(jax.jit(method.views)(jax.random.key(3), shared_batch(method)))
+
+
+def shared_batch(method):
+    """Return a batch of which each of eight devices has as many images as a method needs at least."""
+    return table.batch_of(method, 8 * method.batch_multiple)
 
 
 @pytest.mark.parametrize("how, count", EVERY_WAY)

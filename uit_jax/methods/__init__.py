@@ -10,6 +10,7 @@ from uit_jax.methods.cluit import CLUIT
 from uit_jax.methods.cut import CUT, FastCUT
 from uit_jax.methods.cyclegan import CycleGAN
 from uit_jax.methods.distancegan import DistanceGAN, SelfDistance
+from uit_jax.methods.drit import DRIT
 from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
@@ -28,6 +29,7 @@ METHODS: dict[str, type[Method]] = {
     "distancegan": DistanceGAN,
     "selfdistance": SelfDistance,
     "munit": MUNIT,
+    "drit": DRIT,
 }
 
 
