@@ -1,5 +1,7 @@
 """The pictures of a training run: what they show of a method with styles, and of one that translates domains."""
 
+from types import SimpleNamespace
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -17,6 +19,25 @@ def test_style_grids_show_what_the_method_draws():
             # The toy gives the content the reference's mean colour; these contents have nothing else.
             assert np.abs(at(drawn["translations"], row, column).astype(int) - reference).max() <= 1
     assert colors(drawn["domains"]) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
+
+
+def test_styles_are_those_of_the_side_that_is_translated_to():
+    """Contents are of the first."""
+
+    class Nine(SimpleNamespace):
+        channels = 3
+
+        def __len__(self):
+            return 9
+
+        def images(self, indices):
+            return np.stack([self.image] * len(indices))
+
+    sides = {"a": Nine(image=flat((200, 40, 40))), "b": Nine(image=flat((40, 40, 200)))}
+    method = toy.altered(toy.method(), readouts={"style": toy.method().style})
+    drawn = grids.render(method, toy.variables(), sides)["translations"]
+    for place, color in {(1, 0): (200, 40, 40), (0, 1): (40, 40, 200), (1, 1): (40, 40, 200)}.items():
+        assert np.abs(at(drawn, *place).astype(int) - color).max() <= 1
 
 
 def painter(traced=None):

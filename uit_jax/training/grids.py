@@ -19,15 +19,15 @@ _MEMBERS = 64
 
 def render(method: Method, variables: PyTree, sources: Mapping[str, Source]) -> dict[str, np.ndarray]:
     """Draw some images of a method's sides and their translations: name -> uint8 [H, W, 3]."""
-    source = next(iter(sources.values()))
+    source, *_, wanted = *sources.values(), *sources.values()
     if "style" not in method.readouts:
         # A side with other channels than the first is no input of the translator.
         shown = {name: each for name, each in sources.items() if each.channels == source.channels}
         sides = {name: data.examples(each, pick_evenly(len(each), _PICTURED)) for name, each in shown.items()}
         return side_grids(method, variables, sides)
-    members = data.examples(source, pick_evenly(len(source), _MEMBERS))
+    members, looks = (data.examples(each, pick_evenly(len(each), _MEMBERS)) for each in (source, wanted))
     # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
-    rows, columns = (members[pick_evenly(len(members), _PICTURED + more)] for more in (0, 1))
+    rows, columns = members[pick_evenly(len(members), _PICTURED)], looks[pick_evenly(len(looks), _PICTURED + 1)]
     return style_grids(method, variables, rows, columns, members)
 
 

@@ -103,7 +103,7 @@ class Run:
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
         self.progress.note(data.describe(self.sources))
-        if not self.method.phase(self.config.steps - 1).translates:
+        if not any(self.method.phase(step).translates for step in reversed(range(self.config.steps))):
             self.progress.note(f"steps={self.config.steps} end before the translator begins to learn: raise them")
         if self.config.tensorboard and not self.writers.tensorboard:
             self.progress.note("no TensorBoard events, only metrics.jsonl: TensorFlow or clu is not installed")
