@@ -1,5 +1,6 @@
 """The pictures of a training run: what they show of a method with styles, and of one that translates domains."""
 
+
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image

@@ -1,6 +1,7 @@
 """The real loop: what it writes, how it stops, and that a run which was stopped is the run that was not."""
 
 import contextlib
+import dataclasses
 import errno
 import json
 import os
@@ -589,6 +590,19 @@ def test_another_number_of_devices_continues_a_run(recipe, whole, tmp_path, how)
     other = checkpoint.restore_run(whole())[2]
     for x, y in zip(jax.tree.leaves(state), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(x, y, rtol=2e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("learning", [(), (1,)])
+def test_a_run_in_which_the_translator_never_learns_says_so(recipe, tmp_path, monkeypatch, capsys, learning):
+    """Not one whose last step is of the others that there are in between."""
+    phase = tiny_method.Tiny.phase
+
+    def patched(self, step):
+        return dataclasses.replace(phase(self, step), translates=step in learning)
+
+    monkeypatch.setattr(tiny_method.Tiny, "phase", patched)
+    run(recipe, tmp_path / "run", "steps=3")
+    assert ("steps=3 end before the translator begins to learn" in capsys.readouterr().err) == (not learning)
 
 
 def test_other_settings_or_other_images_do_not_continue_a_run(recipe, tmp_path):

@@ -87,7 +87,7 @@ def translate_all(
 ) -> np.ndarray:
     """Translate every content [m, H, W, C] to every style [n, D]: uint8 [m, n, H, W, C]."""
     rows, columns = len(contents), len(styles)
-    pairs = translate(
+    pairs = translate_any(
         method,
         variables,
         np.repeat(contents, columns, axis=0),

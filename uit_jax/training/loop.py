@@ -158,7 +158,7 @@ class Run:
             )
         if repeated := data.repeated(self.sources, config.batch_size):
             yield repeated
-        if not self.method.phase(last).translates:
+        if not any(phase.translates for phase in phases(self.method, config.steps)):
             yield f"steps={config.steps} end before the translator begins to learn: raise them"
         if stands_still(self.method, last):
             yield f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0"
