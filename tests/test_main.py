@@ -145,6 +145,14 @@ def test_what_is_wrong_with_the_machine_is_one_line(verb, capsys, monkeypatch, e
     assert said.startswith(told) and said.count("\n") == 1
 
 
+def test_jax_that_asserts_a_gpu_is_one_line(verb, capsys, monkeypatch):
+    verb(lambda argv: exec(compile("assert None is not None", "jax/_src/xla_bridge.py", "exec")))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    assert main.main(["bench"]) == 2
+    told = "uit: JAX_PLATFORMS=cuda: JAX finds no such device here: unset it, or install JAX for it\n"
+    assert capsys.readouterr().err == told
+
+
 def test_a_mistake_of_the_program_keeps_its_traceback(verb):
     verb(fail(KeyError("guide")))
     with pytest.raises(KeyError):

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -97,9 +98,12 @@ def _of_the_machine(error: Exception, verb: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in text:
         return f"out of memory: {ROOM.get(verb, 'give it fewer or smaller images')}"
-    if isinstance(error, RuntimeError) and "Unable to initialize backend" in text:
-        platforms = os.environ.get("JAX_PLATFORMS", "")
-        return f"JAX_PLATFORMS={platforms}: JAX finds no such device here: unset it, or install JAX for it ({text})"
+    # JAX asserts that one of the platforms is there where it is asked for CUDA alone and sees no GPU.
+    raised_in = traceback.extract_tb(error.__traceback__)[-1].filename
+    none_left = isinstance(error, AssertionError) and raised_in.endswith("xla_bridge.py")
+    if none_left or (isinstance(error, RuntimeError) and "Unable to initialize backend" in text):
+        platforms, why = os.environ.get("JAX_PLATFORMS", ""), f" ({text})" * bool(text)
+        return f"JAX_PLATFORMS={platforms}: JAX finds no such device here: unset it, or install JAX for it{why}"
     return ""
 
 
