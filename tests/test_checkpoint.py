@@ -1,6 +1,7 @@
 """Checkpoints hold everything bit for bit, keep the latest and the best, and survive damage."""
 
 import json
+import os
 import shutil
 import sys
 from types import SimpleNamespace
@@ -13,10 +14,11 @@ import orbax.checkpoint as ocp
 import pytest
 
 from tests import tiny_method
-from uit_jax import checkpoint, config
+from uit_jax import checkpoint, config, runs
 from uit_jax.errors import UserError
 from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.state import Learner, TrainState
+from uit_jax.verbs import config as config_verb
 
 
 def make_state(seed: int = 0) -> TrainState:
@@ -383,6 +385,20 @@ def test_without_a_whole_record_a_damaged_config_is_named(saved_run):
     (run / "config.json").write_text("{}")
     with pytest.raises(UserError, match="config.json is not the config of a run"):
         checkpoint.restore_run(run)
+
+
+def test_a_damaged_config_is_told_once_and_keeps_no_verb_from_the_run(saved_run, caplog, capsys):
+    run, _ = saved_run
+    width = str(checkpoint.begun_with(run).method.width)
+    path = run / "config.json"
+    path.unlink()
+    os.mkfifo(path)  # nobody writes to it
+    channels, depth = runs.drawn_form(run)
+    assert (channels, depth) == (3, 8) and checkpoint.restore_run(run)
+    assert config_verb.main([str(run), "--json"]) == 0
+    rows = {row["key"]: str(row["value"]) for row in json.loads(capsys.readouterr().out)}
+    assert rows["method.width"] == width
+    assert caplog.text.count("config.json is not the config of a run") == 1
 
 
 def test_a_checkpoint_of_another_run_is_not_taken_for_ones_own(saved_run, tmp_path, caplog):

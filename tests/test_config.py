@@ -475,6 +475,9 @@ def test_whatever_a_config_file_does_is_one_line_with_its_name(tmp_path, monkeyp
         assert str(caught.value).startswith(f"{name}{told}")
     with pytest.raises(UserError, match=r"--config=.*: is a folder; name a Python file"):
         config.resolve(str(tmp_path))
+    file.write_text("")
+    with pytest.raises(UserError, match=r"own.py has no get_config\(preset\)"):
+        config.resolve(str(file))
     (tmp_path / "readme.md").write_text("hello")
     with pytest.raises(UserError, match="is no Python file"):
         config.resolve(str(tmp_path / "readme.md"))

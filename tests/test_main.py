@@ -77,6 +77,22 @@ def test_a_warning_stays_on_one_line_whatever_the_name():
     assert logging.lastResort.format(record) == "unreadable: a\\nb\\x1b[2K.png"
 
 
+def test_a_library_that_logs_adds_no_handler_that_prints_names_as_they_are(monkeypatch):
+    monkeypatch.setattr(logging.root, "handlers", [])
+    main._make_terminals_safe()
+    logging.basicConfig()  # as logging.warning does
+    assert logging.root.handlers == [logging.lastResort]
+
+
+def test_a_folder_that_is_gone_is_one_line(verb, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    verb(lambda argv: os.getcwd())
+    assert main.main(["bench"]) == 2
+    monkeypatch.undo()
+    assert capsys.readouterr().err == "uit: the folder that this was started in is gone: change to another one\n"
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
 def test_no_name_is_too_strange_for_a_terminal(verb, monkeypatch, encoding):
     written = io.BytesIO()

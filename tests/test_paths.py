@@ -32,7 +32,7 @@ def test_other_schemes_are_refused_by_name(name):
         as_path(name)
 
 
-@pytest.mark.parametrize("name", ["gs://", "s3:///", "a\0b"])
+@pytest.mark.parametrize("name", ["gs://", "s3:///", "a\0b", ""])
 def test_a_name_of_nothing_is_refused(name):
     with pytest.raises(UserError):
         as_path(name)

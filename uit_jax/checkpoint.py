@@ -291,13 +291,19 @@ def begun_with(workdir: PathLike) -> ConfigDict | None:
         config, missing = None, str(error)
     where = f"the record of checkpoint {record['step']}"
     if config is None:
-        _log.warning("%s; the settings are those in %s", missing, where)
+        _tell_once(f"{missing}; the settings are those in {where}")
         return config_module.read(record["config"], f"{workdir}: {where}")
     if found := config_module.differing(config, record["config"]):
         path = as_path(workdir) / "config.json"
-        _log.warning("%s differs from %s, which holds: %s", path, where, ", ".join(found.values()))
+        _tell_once(f"{path} differs from {where}, which holds: {', '.join(found.values())}")
         config = config_module.corrected(config, record["config"], f"{workdir}: {where}")
     return config
+
+
+@functools.cache
+def _tell_once(text: str) -> None:
+    """Warn of what a verb reads more than once."""
+    _log.warning("%s", text)
 
 
 def of_run(record: Mapping[str, Any], config: ConfigDict, shapes: PyTree) -> PyTree:
@@ -454,7 +460,9 @@ def _quiet() -> Iterator[None]:
 def _reason(error: Exception) -> str:
     """Say in a few words what went wrong; tensorstore names the cause at the end of a long line."""
     text = " ".join(str(error).split())
-    return "no space left on device" if "No space left" in text else text[:200]
+    if "No space left" in text:
+        return "no space left on device"
+    return text if len(text) <= 300 else f"{text[:100]} ... {text[-200:]}"
 
 
 def _is_key(leaf) -> bool:

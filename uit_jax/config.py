@@ -213,13 +213,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def explain(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
-    """Return every setting of `path/of/config.py[:preset]`, or of a workdir's run, in the config's order.
+def explain(spec: str, overrides: Iterable[str] = (), run: ConfigDict | None = None) -> list[Explained]:
+    """Return every setting of `path/of/config.py[:preset]`, or of the run in a workdir, in the config's order.
 
+    `run` are the settings of the run, where they are known better than from its config.json.
     `origin` is "recipe", "preset", "run" or "override": the first of them that has the value. Raises UserError.
     """
     if as_path(spec).is_dir():
-        if (config := saved(spec)) is None:
+        if (config := run or saved(spec)) is None:
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
     else:
@@ -244,7 +245,8 @@ def saved(workdir: PathLike) -> ConfigDict | None:
     if not path.exists():
         return None
     try:
-        values = json.loads(path.read_bytes())
+        # A pipe would be waited for without an end.
+        values = json.loads(path.read_bytes() if path.is_file() else "")
     except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not the config of a run: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(values, dict):
@@ -317,6 +319,8 @@ def _load(spec: str) -> ConfigDict:
     module = importlib.util.module_from_spec(module_spec)
     try:
         module_spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"{path} has no get_config(preset), as configs/tunit.py has")
         config = module.get_config(chosen)
     except UserError:
         raise

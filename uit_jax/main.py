@@ -78,6 +78,8 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
+        if error.filename is None and error.errno == errno.ENOENT:
+            return _refused("the folder that this was started in is gone: change to another one")
         if error.filename is None and error.errno != errno.ENOSPC:
             raise
         return _refused(f"{error.filename or verb}: {error.strerror}")
@@ -151,6 +153,8 @@ def _make_terminals_safe() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
     logging.lastResort.setFormatter(_OneLine())
+    # A library that logs without a logger of its own would add a handler that prints names as they are.
+    logging.basicConfig(handlers=[logging.lastResort])
 
 
 if __name__ == "__main__":

@@ -139,7 +139,7 @@ def as_path(name: PathLike) -> Path:
     """Return the path that a name stands for: a `Path`, or a `Remote` for one in a bucket; paths stay what they are.
 
     Raises:
-      UserError: it is of a kind that is not supported, or a library is missing for it.
+      UserError: it is empty, or of a kind that is not supported, or a library is missing for it.
     """
     if isinstance(name, Remote):
         return name
@@ -153,6 +153,8 @@ def as_path(name: PathLike) -> Path:
             return Path("/" + rest.lstrip("/"))
         known = ", ".join(f"{each}://" for each in SCHEMES)
         raise UserError(f"{text}: {scheme}:// is not supported; a path is one on this machine, or begins with {known}")
+    if not text:
+        raise UserError("a path is empty, as of a variable that is not set: give the name of a file or folder")
     if "\0" in text:
         raise UserError(f"{text!r} is the name of no file or folder")
     return Path(os.path.expanduser(text)) if isinstance(name, str) else Path(text)

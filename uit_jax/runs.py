@@ -62,7 +62,7 @@ def drawn_form(workdir: PathLike) -> tuple[int, int]:
     Raises:
       UserError: there is no such run.
     """
-    config = configs.saved(as_path(workdir))
+    config = checkpoints.begun_with(as_path(workdir))
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     return configs.method_of(config).sides[-1].channels, config.data.depth

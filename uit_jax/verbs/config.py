@@ -4,13 +4,14 @@ import argparse
 import itertools
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from uit_jax import checkpoint, evaluation
 from uit_jax import config as config_module
-from uit_jax import evaluation
 from uit_jax.config import Explained
+from uit_jax.paths import as_path
 
 WIDTH, VALUE = 100, 16
 """Columns of the whole table, and the most of a value, which is broken where it is longer."""
@@ -29,11 +30,11 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--json", action="store_true", help="tell programs: a list of objects")
     rest, overrides = config_module.split(argv)
     args = parser.parse_args(rest)
-    rows = config_module.explain(args.config, overrides)
+    rows = _explained(args.config, overrides)
     values = {row.told.key: row.value for row in rows}
     evaluation.followed(values["evaluators"], values["best_metric"])
     if args.diff is not None:
-        records = differences(rows, config_module.explain(args.diff))
+        records = differences(rows, _explained(args.diff))
         heads = ("key", *_names(args.config, args.diff), "meaning")
         lines = [tuple(map(_text, record.values())) for record in records]
         print(json.dumps(records, indent=2) if args.json else table(heads, lines) if lines else "Nothing differs.")
@@ -42,6 +43,12 @@ def main(argv: list[str]) -> int:
     else:
         print(listing(rows))
     return 0
+
+
+def _explained(spec: str, overrides: Iterable[str] = ()) -> list[Explained]:
+    """Return every setting of a recipe, or of a run by its checkpoint's record where config.json differs."""
+    run = checkpoint.begun_with(spec) if as_path(spec).is_dir() else None
+    return config_module.explain(spec, overrides, run)
 
 
 def listing(rows: Sequence[Explained]) -> str:

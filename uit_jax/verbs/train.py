@@ -7,6 +7,7 @@ from ml_collections import ConfigDict
 from uit_jax import checkpoint
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
+from uit_jax.paths import as_path
 from uit_jax.training import loop
 from uit_jax.verbs import config as config_verb
 
@@ -22,6 +23,7 @@ def main(argv: list[str]) -> int:
     if args.distributed or args.coordinator:
         loop.join_hosts(args.coordinator, args.num_processes, args.process_id)
     if args.init_from is not None:
+        as_path(args.init_from)
         overrides.append(f"--config.init_from={args.init_from}")
     loop.train(_resolved(args.config, args.workdir, overrides), args.workdir)
     return 0

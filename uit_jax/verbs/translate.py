@@ -198,7 +198,7 @@ def _grid_path(grid: str | None, out: Path, targets: Sequence[Path]) -> Path | N
     path = out / "grid.png" if grid is None else as_path(grid)
     if path in targets:
         raise UserError(f"{path} is the place of a translation and of the grid picture: name another with --grid=PATH")
-    return picture_path("--grid", path)
+    return picture_path("--out" if grid is None else "--grid", path)
 
 
 def _place_film(args: argparse.Namespace) -> Path:
