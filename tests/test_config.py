@@ -158,6 +158,7 @@ def test_a_value_without_its_equals_sign_is_told_with_it():
         config.split(["--workdir=x", "--config.batch_size", "4", "--config.steps=3"])
     with pytest.raises(UserError, match="as in --config.steps=VALUE$"):
         config.split(["--config.steps", "--workdir=x"])
+    assert config.split([]) == ([], [])
     assert config.split(["--workdir=x", "--config.steps=3"]) == (["--workdir=x"], ["--config.steps=3"])
 
 

@@ -8,6 +8,7 @@ import ast
 import dataclasses
 import functools
 import importlib.util
+import itertools
 import json
 import traceback
 from collections.abc import Callable, Iterable, Mapping
@@ -197,7 +198,7 @@ def preset(config: ConfigDict, names: str, table: Mapping[str, Mapping[str, Any]
 def split(argv: Iterable[str]) -> tuple[list[str], list[str]]:
     """Separate a command line into its other arguments and its `--config.key=value` overrides. Raises UserError."""
     argv = list(argv)
-    for argument, following in zip(argv, [*argv[1:], "-"], strict=True):
+    for argument, following in itertools.zip_longest(argv, argv[1:], fillvalue="-"):
         if argument.startswith("--config.") and "=" not in argument:
             value = "VALUE" if following.startswith("-") else following
             raise UserError(f"{argument}: write the value behind an equals sign, as in {argument}={value}")

@@ -296,3 +296,9 @@ def test_a_bar_shows_losses_and_the_time_left_is_told_once():
         progress.close()
         assert "generator/cycle 0.25" in stream.getvalue()
         assert stream.getvalue().count("80 steps to go: about 00:0") == 1
+
+
+def test_a_note_stays_on_one_line_whatever_the_name():
+    stream = io.StringIO()
+    Progress(3, stream=stream).note("runs/a\n\x1b[2Kb holds 3 of 3 steps")
+    assert stream.getvalue() == "runs/a\\n\\x1b[2Kb holds 3 of 3 steps\n"

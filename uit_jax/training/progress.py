@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 from tqdm import tqdm
 
+from uit_jax.errors import shown
+
 _PACED = (10, 20)
 """The steps between which the pace is taken: by then the first is compiled, and the devices are busy."""
 
@@ -27,7 +29,8 @@ class Progress:
             self._bar = tqdm(total=self._steps, initial=step, file=self._stream, unit="step", dynamic_ncols=True)
 
     def note(self, message: str) -> None:
-        """Say one line, above the bar if there is one."""
+        """Say one line, whatever names it holds, above the bar if there is one."""
+        message = shown(message)
         if self._bar is not None:
             self._bar.write(message, file=self._stream)
         elif self._active:

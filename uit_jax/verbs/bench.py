@@ -6,7 +6,7 @@ import sys
 
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.files import check_places, write_whole
 from uit_jax.images.decode import FILTERS
 from uit_jax.paths import is_remote
@@ -56,7 +56,7 @@ def _measure_source(args: argparse.Namespace) -> dict:
         "{source}\n{images_per_second:8.0f} images/s on {cores} core(s)   {images_per_cpu_second:8.0f} images per CPU"
         " second   (median of {windows})"
     )
-    print(told.format(**found), file=sys.stderr, flush=True)
+    print(told.format(**found | {"source": shown(found["source"])}), file=sys.stderr, flush=True)
     return found
 
 
