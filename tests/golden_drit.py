@@ -153,6 +153,7 @@ class Runner:
     def steps_no_ms(self):
         """The same without mode seeking."""
         method = dataclasses.replace(self.method, mode_seeking_weight=0.0)
+        vars(method)["optimizers"] = self.method.optimizers  # they are compiled already
         losses, states, _ = self.run(method, self.manifest["steps_no_ms.losses.columns"])
         return {"steps_no_ms.losses": losses, "steps_no_ms.delta_l2.total": self.totals(states[0], states[-1])}
 
