@@ -206,12 +206,13 @@ def test_room_is_checked_beforehand(tmp_path, monkeypatch):
     checkpoint.check_room(tmp_path, big, keep=1, best=False)
 
 
-def test_a_failing_disk_is_one_line(store, monkeypatch):
+@pytest.mark.parametrize("reason", ["No space left on device", "File too large"])
+def test_a_failing_disk_is_one_line(store, monkeypatch, reason):
     def full(*args, **kwargs):
-        raise OSError(28, "No space left on device")
+        raise ValueError(f"OUT_OF_RANGE: Error opening {'x' * 300}: {reason}")
 
     monkeypatch.setattr(store._manager, "save", full)
-    with pytest.raises(UserError, match="step 1.*no space left on device"):
+    with pytest.raises(UserError, match=f"step 1.* could not be written: {reason.lower()}$"):
         store.save(1, make_state(1), {})
 
 

@@ -5,11 +5,13 @@ and it stays valid when the device buffers are donated to the next step.
 """
 
 import contextlib
+import errno
 import functools
 import itertools
 import json
 import logging
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -457,12 +459,15 @@ def _quiet() -> Iterator[None]:
         log.setLevel(before)
 
 
+# What a disk, a quota, a limit or a right of the user's stops a write with.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO)
+
+
 def _reason(error: Exception) -> str:
-    """Say in a few words what went wrong; tensorstore names the cause at the end of a long line."""
+    """Say in a few words what went wrong; tensorstore names the cause far into a long line."""
     text = " ".join(str(error).split())
-    if "No space left" in text:
-        return "no space left on device"
-    return text if len(text) <= 300 else f"{text[:100]} ... {text[-200:]}"
+    known = map(os.strerror, _OF_THE_DISK)
+    return next((reason.lower() for reason in known if reason in text), text[:200])
 
 
 def _is_key(leaf) -> bool:
