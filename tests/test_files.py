@@ -136,3 +136,13 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     for refuse in (files.find_images, lambda path: open_source(str(path), size=8)):
         with pytest.raises(UserError, match=r"dog: this folder may not be read \(Permission denied\)"):
             refuse(tmp_path)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(OSError, match="no regular file"):
+        files.read_regular(tmp_path / "config.json")
+    (tmp_path / "text").write_bytes(b"x")
+    assert files.read_regular(tmp_path / "text") == b"x"
+    with pytest.raises(FileNotFoundError):
+        files.read_regular(tmp_path / "none")

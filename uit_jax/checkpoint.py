@@ -29,6 +29,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
+from uit_jax.files import read_regular
 from uit_jax.method import Method
 from uit_jax.mirror import mirrored
 from uit_jax.paths import PathLike, as_path, is_remote
@@ -117,7 +118,10 @@ class Checkpoints:
                 reason = reason or why
                 _log.warning("checkpoint %d in %s is passed over: %s", candidate, self.directory, why)
         if chosen:
-            raise UserError(f"{self.directory}: none of the checkpoints {chosen} can be read: {reason}")
+            raise UserError(
+                f"{self.directory}: none of the checkpoints {chosen} can be read: {reason}; restore one from a copy, or"
+                " begin anew in another --workdir"
+            )
         return None
 
     def record(self, step: int) -> dict[str, Any]:
@@ -398,7 +402,7 @@ def _read_record(folder: Path) -> dict[str, Any]:
 def _json(path: Path) -> Any:
     """Read a file of JSON. Raises ValueError, which names it, or OSError."""
     try:
-        return json.loads(path.read_bytes())
+        return json.loads(read_regular(path))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}") from error
 

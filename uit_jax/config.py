@@ -246,8 +246,7 @@ def saved(workdir: PathLike) -> ConfigDict | None:
     if not path.exists():
         return None
     try:
-        # A pipe would be waited for without an end.
-        values = json.loads(path.read_bytes() if path.is_file() else "")
+        values = json.loads(files.read_regular(path))
     except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{path} is not the config of a run: {getattr(error, 'strerror', None) or error}") from error
     if not isinstance(values, dict):
@@ -270,6 +269,8 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
         values = {"init_from": Top.init_from, **values}
+        if not isinstance(values.get("data"), Mapping):
+            raise UserError("data holds no settings")
         values["data"] = {"max_pixels": Data.max_pixels, **values["data"]}
         config = ConfigDict(_tuples(values)).lock()
         check(config)

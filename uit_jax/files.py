@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -114,6 +115,13 @@ def _remove(path: Path) -> None:
 def write_json(path: PathLike, value: Any) -> None:
     """Write a JSON file whole or not at all. Raises UserError."""
     write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the bytes of a file. Raises OSError, also where a pipe would be waited for without an end."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return path.read_bytes()
 
 
 def check_writable(folder: Path, options: str) -> None:

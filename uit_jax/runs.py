@@ -10,6 +10,7 @@ come out as numpy arrays, uint8, or uint16 for runs of depth 16.
 import contextlib
 import dataclasses
 import functools
+import io
 import zlib
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from uit_jax import checkpoint as checkpoints
 from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly, picked, write_whole
+from uit_jax.files import pick_evenly, picked, read_regular, write_whole
 from uit_jax.inference import batched, inputs, search, styles
 from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
@@ -111,7 +112,7 @@ class Trained(Model):
         source = self.config.data.source
         path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
         # One that is damaged, or not there, is made anew.
-        with contextlib.suppress(Exception), path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
+        with contextlib.suppress(Exception), np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as kept:
             return styles.checked(DomainStyles(**kept), self._entries("cluster"), self._entries("style"))
         data.check_there("data.source", source, "--references")
         found = self._domain_styles(source, limit)

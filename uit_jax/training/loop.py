@@ -161,7 +161,10 @@ class Run:
         if not any(phase.translates for phase in phases(self.method, config.steps)):
             yield f"steps={config.steps} end before the translator begins to learn: raise them"
         if stands_still(self.method, last):
-            yield f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0"
+            yield (
+                f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0: lower them, or"
+                " lengthen method.schedule"
+            )
 
     def advance(self, state: PyTree, step: int) -> PyTree:
         """Do step number `step`, counted from 1."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.files import write_whole
+from uit_jax.files import read_regular, write_whole
 from uit_jax.images import pictures
 from uit_jax.paths import PathLike, as_path, is_remote, on_disk
 
@@ -59,7 +59,7 @@ class Writers:
         if not path.exists():
             return []
         try:
-            before = path.read_bytes()
+            before = read_regular(path)
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror}") from error
         kept, odd = _up_to(step, io.BytesIO(before).readlines())
