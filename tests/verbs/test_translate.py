@@ -423,6 +423,7 @@ def test_a_name_that_cannot_be_written_costs_that_image_alone(tmp_path, capsys):
     assert uit(tmp_path, *arguments) == 1
     said = capsys.readouterr()
     assert "could not write 1\n" in said.out and "translated 3 of 4 images" in said.out
+    assert f"; side by side in {tmp_path / 'out' / 'grid.png'}, could" in said.out
     assert f"{longer}.png cannot be written: File name too long\n" in said.err
     assert sorted(p.name for p in (tmp_path / "out").iterdir()) == sorted(["a.png", "grid.png", long, strange])
 

@@ -51,7 +51,7 @@ def _translate_images(args: argparse.Namespace) -> int:
     _check(args, {**dict(zip(names, targets, strict=True)), **({} if grid is None else {"--grid": grid})}, given.items)
     run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
     job, total = _job(run, args), len(given.items)
-    rows, done, unwritten = [], 0, 0
+    rows, done, unwritten, beside = [], 0, 0, ""
     with tqdm(total=total, unit="image", disable=None) as bar:
         for each in drawing.translations(job, given, progress=_told(bar)):
             bar.update()
@@ -72,9 +72,10 @@ def _translate_images(args: argparse.Namespace) -> int:
                 rows.append((pictures.thumbnail(each.image), small, given.called(each.index)))
     if grid is not None and rows:
         pictures.save(grid, drawing.render(job.look, rows, title=f"step {run.step}"))
+        beside = f"; side by side in {shown(grid)}"
     unreadable = total - done - unwritten
     but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
-    print(f"translated {done} of {total} images to {shown(args.out)}{but}")
+    print(f"translated {done} of {total} images to {shown(args.out)}{beside}{but}")
     return 1 if unwritten else 0
 
 
