@@ -186,6 +186,8 @@ def test_values_are_checked_wherever_they_come_from(path):
 def test_a_missing_file_and_an_unknown_preset_are_named(path):
     with pytest.raises(UserError, match="no-such.py"):
         config.resolve("no-such.py")
+    with pytest.raises(UserError, match=f"--config=gcgan: no such file; with uit_jax come .*{SHIPPED[-1]}"):
+        config.resolve("gcgan")
     with pytest.raises(UserError, match="did you mean semi"):
         config.resolve("configs/tunit.py:semy")
 

@@ -357,7 +357,8 @@ def _file(name: str) -> Path:
     for path in (as_path(name), package.parent / shipped, package / shipped):
         if path.is_file():
             return path
-    raise UserError(f"--config={name}: no such file, here or among the configs that ship with uit_jax")
+    known = sorted({f"configs/{path.name}" for root in (package.parent, package) for path in root.glob("configs/*.py")})
+    raise UserError(f"--config={name}: no such file; with uit_jax come {', '.join(known)}")
 
 
 def _find(config: ConfigDict, key: str) -> Described:
