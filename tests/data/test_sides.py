@@ -309,7 +309,7 @@ def test_one_side_needs_a_batch_of_images(tree, class_folders):
     alone = {"image": open_source(str(class_folders), size=SIZE)}
     check_enough("data.source=pets", alone, 24)
     check_enough("", open_domains(str(tree), size=SIZE), 100)
-    with pytest.raises(UserError, match="^data.source=pets: 24 images are fewer than batch_size=25$"):
+    with pytest.raises(UserError, match="^data.source=pets: 24 images are fewer than batch_size=25: lower it$"):
         check_enough("data.source=pets", alone, 25)
 
 

@@ -97,11 +97,11 @@ def test_every_phase_of_a_run_is_checked(tmp_path):
     tunit = tabled("tunit", tmp_path / "r", **{"data.source": str(source), "data.image_size": 8})
     work = tmp_path / "run"
     told = refused(tunit, work, "method.guide_batch_size=13")
-    assert told.endswith("12 images are fewer than method.guide_batch_size=13")
+    assert told.endswith("12 images are fewer than method.guide_batch_size=13: lower it")
     told = refused(tunit, work, "method.domains=13")
     assert "12 images cannot be sorted into method.domains=13 pseudo domains: set it to 12 at most" in told
     told = refused(tunit, work, "method.labels.share=0.9", "batch_size=4", "steps=40")
-    assert told.endswith("2 unlabelled images are fewer than batch_size=4")
+    assert told.endswith("2 unlabelled images are fewer than batch_size=4: lower it")
     sincut = tabled("sincut", tmp_path / "r", **{"batch_size": 1, "data.source": str(source / "train/a/0.png")})
     where = f"data.target={source / 'train/b/0.png'}"
     assert "20 x 20 are smaller than the crops" in refused(sincut, work, where, "data.image_size=32")
@@ -166,10 +166,12 @@ def test_training_beyond_a_schedule_is_told_and_nothing_but_that_is_refused(reci
     monkeypatch.setattr(tiny_method.Tiny, "optimizer", until)
     run(recipe, tmp_path / "run", "steps=4")
     assert "beyond the schedule" not in capsys.readouterr().err
+    run(recipe, tmp_path / "run", "steps=2")
+    assert "run holds 4 steps, and steps=2 ask for no more" in capsys.readouterr().err
     with pytest.raises(UserError, match="steps=8: from step 4 on every step size is 0.*--init_from=.*run and another"):
         run(recipe, tmp_path / "run", "steps=8")
     run(recipe, tmp_path / "long", "steps=6", "checkpoint_every=5")
-    assert "steps=6 go beyond the schedule" in capsys.readouterr().err
+    assert "steps=6 go beyond the schedule: from step 4 on every" in capsys.readouterr().err
     (tmp_path / "long" / "checkpoints" / "6").rename(tmp_path / "six")
     run(recipe, tmp_path / "long", "steps=6", "checkpoint_every=5")  # it was meant to stand still
     never = staticmethod(lambda rate: Optimizer(*adam(rate), lambda step: 0.0))

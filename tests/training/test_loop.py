@@ -602,7 +602,7 @@ def test_a_run_in_which_the_translator_never_learns_says_so(recipe, tmp_path, mo
 
     monkeypatch.setattr(tiny_method.Tiny, "phase", patched)
     run(recipe, tmp_path / "run", "steps=3")
-    assert ("steps=3 end before the translator begins to learn" in capsys.readouterr().err) == (not learning)
+    assert ("before the translator begins to learn: raise them" in capsys.readouterr().err) == (not learning)
 
 
 def test_other_settings_or_other_images_do_not_continue_a_run(recipe, tmp_path):

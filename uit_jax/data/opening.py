@@ -26,7 +26,7 @@ def splits(spec: str) -> tuple[str, ...]:
     found = parts(spec)
     if is_pair(found):
         raise UserError(
-            f"{spec}: holds image pairs ({', '.join(found)}); name one folder or split of it to train on single images"
+            f"{spec}: holds image pairs ({', '.join(found)}); for single images name one folder or split of it"
         )
     return found
 
@@ -117,8 +117,9 @@ def stored_form(spec: str, part: str = "train") -> Form | None:
 
 def split_class(spec: str) -> tuple[str, str]:
     """Separate "SPEC#CLASS" into spec and class, "" where none is named; a path that exists is one with its "#"."""
+    kind = _kind(spec)
     base, mark, chosen = spec.rpartition("#")
-    if not mark or (_kind(spec) == "folder" and as_path(spec).exists()):
+    if not mark or (kind == "folder" and as_path(spec).exists()):
         return spec, ""
     if not chosen:
         raise UserError(f"{spec}: name a class behind the #, or leave the # out")

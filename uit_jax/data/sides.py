@@ -105,7 +105,7 @@ def check_enough(
     counts = [len(stream_members(source, stream)[0]) for source in sources.values()]
     if len(sources) == 1 and counts[0] < batch_size and stream.kind != "labelled":
         kind = "unlabelled images" if stream.kind == "unlabelled" else "images"
-        raise UserError(f"{name}: {counts[0]} {kind} are fewer than {key}={batch_size}")
+        raise UserError(f"{name}: {counts[0]} {kind} are fewer than {key}={batch_size}: lower it")
 
 
 def repeated(sources: Sources, batch_size: int) -> str:

@@ -1,5 +1,6 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
+import bisect
 import contextlib
 import copy
 import os
@@ -60,8 +61,11 @@ def train(config: ConfigDict, workdir: PathLike) -> PyTree:
             if stopped:
                 break
         run.checkpoints.wait()
-        again = "" if step >= config.steps else "; the same command continues"
-        run.progress.note(f"{workdir} holds {step} of {config.steps} steps{again}")
+        if step > config.steps:
+            run.progress.note(f"{workdir} holds {step} steps, and steps={config.steps} ask for no more")
+        else:
+            again = "; the same command continues" * (step < config.steps)
+            run.progress.note(f"{workdir} holds {step} of {config.steps} steps{again}")
     return state
 
 
@@ -159,10 +163,14 @@ class Run:
         if repeated := data.repeated(self.sources, config.batch_size):
             yield repeated
         if not any(phase.translates for phase in phases(self.method, config.steps)):
-            yield f"steps={config.steps} end before the translator begins to learn: raise them"
-        if stands_still(self.method, last):
             yield (
-                f"steps={config.steps} go beyond the schedule, at the end of which every step size is 0: lower them, or"
+                f"steps={config.steps} end in phase {self.method.phase(last).name}, before the translator begins to"
+                " learn: raise them, or shorten what comes before it (`uit config` tells every setting)"
+            )
+        if stands_still(self.method, last):
+            end = bisect.bisect_left(range(last), True, key=lambda step: stands_still(self.method, step))
+            yield (
+                f"steps={config.steps} go beyond the schedule: from step {end} on every step size is 0: lower them, or"
                 " lengthen method.schedule"
             )
 
