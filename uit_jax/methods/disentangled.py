@@ -119,7 +119,7 @@ class Disentangled(PairMethod):
         shapes |= {f"style_{name}": style for name in encoded} | {"random_0": style, "random_1": style}
         for number, (name, shape) in enumerate(shapes.items(), len(OTHER)):
             keys = collectives.example_keys(jax.random.fold_in(key, number), half, axis_name)
-            made[name] = jax.vmap(functools.partial(jax.random.normal, shape=shape))(keys)
+            made[name] = _standard(keys, shape)
         return made
 
     # --- what a trained model offers ---
@@ -140,10 +140,14 @@ class Disentangled(PairMethod):
     def readouts(self):
         return {"style": self.read_style}
 
-    @property
-    def style_prior(self) -> tuple[int, ...]:
-        """The shape of a style that nothing was read from: standard normal numbers."""
-        return (self.style_dim,)
+    def style_prior(self, keys: Array) -> Array:
+        """Sample styles [n, D] of either domain, one for each of keys [n]: of N(0, I)."""
+        return _standard(keys, (self.style_dim,))
+
+
+def _standard(keys: Array, shape: tuple[int, ...]) -> Array:
+    """Sample standard normal numbers [n, *shape], with one key for each of n."""
+    return jax.vmap(functools.partial(jax.random.normal, shape=shape))(keys)
 
 
 # An iteration calls each network at many places, which are traced once together.
