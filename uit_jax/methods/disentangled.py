@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax import augment, collectives
-from uit_jax.method import PairMethod
+from uit_jax.method import PairMethod, Phase
 from uit_jax.nn import drit
 from uit_jax.settings import changed, setting
 from uit_jax.types import Array, Batch, PyTree
@@ -22,6 +22,13 @@ Sides = Mapping[str, Array]
 
 OTHER = {"a": "b", "b": "a"}
 """Each side's other one."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DRITPhase(Phase):
+    """Whether the content discriminator learns; where nothing `translates`, it alone does."""
+
+    content: bool = True
 
 
 @dataclasses.dataclass(frozen=True)

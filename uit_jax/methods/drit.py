@@ -14,20 +14,13 @@ import optax
 from uit_jax import collectives, optimizers
 from uit_jax.losses import adversarial, latent, reconstruction
 from uit_jax.method import Network, Phase
-from uit_jax.methods.disentangled import OTHER, Disentangled, Sides
+from uit_jax.methods.disentangled import OTHER, Disentangled, DRITPhase, Sides
 from uit_jax.settings import Adam, LinearDecay, setting
 from uit_jax.state import Learners, TrainState, descend, named, play
 from uit_jax.types import Array, Batch, Metrics, PyTree
 
 REAL, FAKE, UNDECIDED = (dict.fromkeys(OTHER, target) for target in (1.0, 0.0, 0.5))
 DOMAIN = {"a": 0.0, "b": 1.0}  # what the content discriminator should say of contents
-
-
-@dataclasses.dataclass(frozen=True)
-class DRITPhase(Phase):
-    """Whether the content discriminator learns; where nothing `translates`, it alone does."""
-
-    content: bool = True
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +66,11 @@ class DRIT(Disentangled):
         rate = optimizers.linear_decay(adam.learning_rate, **vars(self.schedule))
         at_count = {"learning_rate": lambda count: rate((count // moves + 1) * period - 1)}
         return optimizers.adam(**vars(adam) | at_count)
+
+    def rates(self, step: int) -> dict[str, float]:
+        share = float(optimizers.linear_decay(1.0, **vars(self.schedule))(step))
+        own = {"content_discriminator": self.content_rate}
+        return {name: share * own.get(name, self.adam.learning_rate) for name in self.networks}
 
     # --- the iteration ---
 
