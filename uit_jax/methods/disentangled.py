@@ -15,10 +15,9 @@ import jax.numpy as jnp
 from uit_jax import augment, collectives
 from uit_jax.method import PairMethod, Phase
 from uit_jax.nn import drit
+from uit_jax.nn.drit import Sides
 from uit_jax.settings import changed, setting
 from uit_jax.types import Array, Batch, PyTree
-
-Sides = Mapping[str, Array]
 
 OTHER = {"a": "b", "b": "a"}
 """Each side's other one."""

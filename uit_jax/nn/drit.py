@@ -1,7 +1,6 @@
 """DRIT's networks (arXiv:1808.00948; exact forms in the published code), each of both domains at once.
 
-What goes in and comes out is {side: arrays}, of one side or of both. All convolutions but those of 1 x 1 reflect their
-borders.
+What goes in and comes out is {side: arrays}, of one side or of both. Convolutions reflect their borders.
 """
 
 import functools
@@ -18,9 +17,8 @@ from uit_jax.types import Array
 
 Sides = Mapping[str, Array]
 
-DOWNS = 2
+DOWNS, CONTENT_KERNEL = 2, 4
 MULTIPLE = 2**DOWNS
-CONTENT_KERNEL = 4
 
 _normal = nn.initializers.normal(0.02)
 _linear = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
@@ -119,8 +117,7 @@ class _Moments(nn.Module):
         for index in range(3):
             x = _PooledBlock((index + 2) * self.width, self.dtype, name=f"block_{index}")(x)
         x = nn.leaky_relu(x, 0.2).astype(jnp.float32).mean((1, 2))
-        mean, log_variance = (nn.Dense(self.features, kernel_init=_linear, name=n) for n in ("mean", "log_variance"))
-        return mean(x), log_variance(x)
+        return tuple(nn.Dense(self.features, kernel_init=_linear, name=n)(x) for n in ("mean", "log_variance"))
 
 
 class _Code(nn.Module):
@@ -140,10 +137,7 @@ class _Code(nn.Module):
 
 
 class StyleEncoder(nn.Module):
-    """Images [B, H, W, C], 16 px a side at least -> mean and log variance of their style, each [B, D].
-
-    Where the style is to change features there is no variance, but None.
-    """
+    """Images [B, H, W, C], 16 px a side at least -> mean [B, D] and log variance of their style; featurewise None."""
 
     features: int = 8
     width: int = 64
@@ -282,16 +276,13 @@ class Discriminator(nn.Module):
 
 def content_side(layers: int) -> int:
     """Return the smallest side of an image of whose content code `ContentDiscriminator` sees all that it has to."""
-    side = CONTENT_KERNEL
-    for _ in range(layers):
-        side = 2 * side + 3
-    return MULTIPLE * side
+    return MULTIPLE * ((CONTENT_KERNEL + 3) * 2**layers - 3)
 
 
 class ContentDiscriminator(nn.Module):
     """Tell of which domain content codes [B, h, w, C] are, A (low) or B: a list of one array of logits [B, h', w', 1].
 
-    Codes of 54 x 54, of images of 216 px, have one logit.
+    Codes of images of 212 to 240 px have one logit.
     """
 
     layers: int = 3
