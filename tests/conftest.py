@@ -3,6 +3,7 @@
 import importlib.util
 import mmap
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,11 @@ os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")  # what runs for mi
 os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Who runs the suite behind `nohup` or in the background lets it ignore these, which the command and its tests do not.
+for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, default)
 
 
 def pytest_addoption(parser):

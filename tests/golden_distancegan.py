@@ -5,6 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from tests import golden_cyclegan
 from tests.golden_recipe import images
@@ -108,7 +109,8 @@ class Runner(golden_cyclegan.Runner):
         runner = golden_cyclegan.Runner.__new__(type(self))
         runner.__dict__.update(self.__dict__, method=wide)
         with jax.enable_x64(True):
-            memory = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), self.start.memory)
+            widened = {np.dtype(np.float32): np.float64}
+            memory = jax.tree.map(lambda x: x.astype(widened.get(x.dtype, x.dtype)), self.start.memory)
             runner.start = self.start.replace(memory=memory)
             return golden_cyclegan.Runner.steps(runner, prefix)
 

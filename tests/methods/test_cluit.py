@@ -283,7 +283,7 @@ def test_views_of_whole_images_have_no_squares():
     "changes, message",
     [
         ({"image_size": 96}, "data.image_size=96 must be a power of two"),
-        ({"image_size": 4}, "data.image_size=4 must be a power of two and 8 at least"),
+        ({"image_size": 4}, "data.image_size=4 must be a power of two and 8 to 16384"),
         ({"bottleneck": 12}, "method.bottleneck=12 must be a power of two"),
         ({"bottleneck": 256}, "method.bottleneck=256 must be data.image_size=128 at most"),
         ({"patch_sides": (0.5,)}, "method.patch_sides=(0.5,) must be 2 numbers"),
