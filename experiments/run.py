@@ -196,6 +196,7 @@ def cost(config) -> tuple[dict[str, float], str]:
     phases = measured["phases"]
     scores = {
         "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),
+        "million_parameters": measured["parameters"] / 1e6,
         "gigabytes": max(phase["mib"] for phase in phases) / 1024,
     }
     return scores, _COST.format(steps=_STEPS, windows=_WINDOWS, **measured)

@@ -146,7 +146,7 @@ def check_sizes(name, config, state):
 def test_names_are_unique_and_data_sets_known():
     for table in TABLES.values():
         assert len({row.name for row in table.rows}) == len(table.rows)
-    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values(), world.WORLD]
+    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values(), world.WORLD, world.DISKS]
     assert all(row.data in known for _, row in ROWS)
     # What is named has a number in the paper, or says that there is none; of our own nothing is published.
     for name, row in ROWS:
@@ -456,7 +456,8 @@ def timed(monkeypatch):
 
     def pretend(config, steps, windows):
         phases = [{"share": 0.5, "steps_per_second": rate, "mib": mib} for rate, mib in ((4.0, 2048.0), (8.0, 1024.0))]
-        return {"phases": phases, "devices": 1, "device": "abacus", "batch_size": config.batch_size}
+        about = {"devices": 1, "device": "abacus", "batch_size": config.batch_size, "parameters": 3_000_000}
+        return {"phases": phases, **about}
 
     monkeypatch.setattr(measure, "measure", pretend)
 
@@ -481,7 +482,7 @@ def test_a_row_of_pairs_is_run_on_a_tree_of_two_domains(tmp_path, trained_pair, 
     assert [config.data.source for config in trained_pair.values()] == [str(right)]
     (path,) = (tmp_path / "results" / "cut" / "table1" / "horse2zebra-cut").glob("*.json")
     result = json.loads(path.read_text())
-    assert result["scores"] == {"seconds_per_iteration": 0.5 / 4 + 0.5 / 8, "gigabytes": 2}
+    assert result["scores"] == {"seconds_per_iteration": 0.5 / 4 + 0.5 / 8, "million_parameters": 3, "gigabytes": 2}
     assert (result["data_set"], result["source"], result["training_seed"]) == ("Horse→Zebra", str(right), 1)
 
     capsys.readouterr()
@@ -513,7 +514,7 @@ def table_of(text, title):
 
 WORLD_SCORES = (
     "translation_species translation_color translation_position translation_ground_follows_reference style_retrieval"
-    " seconds_per_iteration"
+    " million_parameters seconds_per_iteration"
 ).split()
 
 
@@ -539,12 +540,12 @@ def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, 
     assert report.main(["world", f"--results={tmp_path / 'results'}"]) == 0
     text = capsys.readouterr().out
     cells = table_of(text, "Methods")["cluit"]
-    assert list(cells.values())[1:7] == [f"{record['scores'][name]:.3f}" for name in WORLD_SCORES]
+    assert list(cells.values())[1:8] == [f"{record['scores'][name]:.3f}" for name in WORLD_SCORES]
     assert (cells["seeds"], cells["step"], cells["images"]) == ("0", "1", "24")
     # The protocols of oracle, retrieval and cost, what was changed, and the seed that is missing.
     assert len(cells["notes"]) == 5 * len("[1]")
     assert "changed: steps=1" in text and "not run: seed 1, 2" in text and "all are ours" in text
-    assert "paper / ours" not in text and list(table_of(text, "Methods")["tunit"].values())[1:7] == ["-"] * 6
+    assert "paper / ours" not in text and list(table_of(text, "Methods")["tunit"].values())[1:8] == ["-"] * 7
 
 
 @pytest.fixture
@@ -557,7 +558,7 @@ def scored(trained, monkeypatch):
         assert wanted == {"translations", "style_retrieval", *timed} and not kmeans
         scores = dict.fromkeys(WORLD_SCORES, 0.25) | {"translation_species": 0.5 + 0.1 * trained.config.seed}
         if not timed:
-            del scores["seconds_per_iteration"]
+            del scores["seconds_per_iteration"], scores["million_parameters"]
         return {
             "scores": scores,
             "images": 600,

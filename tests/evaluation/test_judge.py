@@ -114,6 +114,51 @@ def test_some_images_are_judged_among_themselves(judge, test):
     assert f"{others.size} translations" in protocol and "each of 15 labelled" in protocol
 
 
+class Images(data.Source):
+    """Images [n, S, S, C] that are held in memory."""
+
+    def __init__(self, pixels):
+        labels = np.zeros(len(pixels), np.int32)
+        super().__init__("held", data.Form(SIZE), names=[f"{i}" for i in labels], labels=labels, classes=())
+        self._pixels = pixels
+
+    def images(self, indices):
+        return self._pixels[list(indices)]
+
+
+@pytest.fixture(scope="module")
+def domains(folder):
+    """Red and green images to learn from, and to be judged."""
+    found = []
+    for source in open_both(folder):
+        pixels, seen = source.images(range(len(source))), looks(source)
+        found.append({"a": Images(pixels[seen == 0]), "b": Images(pixels[seen == 1])})
+    return found
+
+
+@pytest.mark.parametrize("direction", ["AtoB", "BtoA"])
+def test_of_two_domains_a_translation_is_wanted_to_be_of_the_second(domains, direction):
+    train, test = (judging._both(each, direction) for each in domains)
+    assert train.classes == ("A", "B") and len(test) == sum(map(len, domains[1].values()))
+    judge = classifier.train(train, test, steps=STEPS, **SMALL)
+    first, second = domains[1].values()
+    # The class A is that of the data, whichever side comes first.
+    assert (judge.read(first.images(range(len(first)))) == (direction == "BtoA")).mean() > 0.95
+
+    def score(answer, **how):
+        return judging.score_pair(answer, toy.variables(), domains[1], judge, direction=direction, **how)
+
+    perfect, protocol = score(translator(lambda content, style: style), styled=True, references=3)
+    assert perfect["translation_accuracy"] > 0.9 and perfect["translation_kept"] < 0.1
+    assert perfect["judge_accuracy"] == judge.accuracy and protocol.startswith(f"{3 * len(first)} translations")
+    assert f"of 3 of {direction[-1]}, drawn" in protocol and f"calls {direction[0]}'s" in protocol
+    idle = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, inputs: inputs["content"])
+    idle, protocol = score(idle, chosen=np.arange(4))
+    assert idle["translation_kept"] > 0.7 and "4 test images" in protocol and "as they are" in protocol
+    turned = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, x: jnp.roll(x["content"], 1, -1))
+    assert score(turned)[0]["translation_accuracy"] > 0.9
+
+
 def test_references_are_others_of_another_class_and_the_same_every_time():
     labels = np.random.default_rng(0).integers(4, size=60)
     others = judging.pairs(labels, 10, seed=3)

@@ -97,28 +97,41 @@ def test_score_gives_content_and_reference_to_the_translator(reader):
         def translate(variables, inputs):
             return inputs["content"]
 
-    perfect, idle = (oracle.score(method, shown, WORLD, count=COUNT, reader=reader) for method in (Perfect, Idle))
+    pairs = [scenes[rows] for rows in oracle.pairs(scenes, COUNT)]
+    perfect, idle = (oracle.score(method, shown, WORLD, *pairs, reader=reader) for method in (Perfect, Idle))
     assert perfect["species"] > 0.9 and perfect["follows_reference"] == 1 and perfect["error"] < 1e-6
     assert idle["species"] < 0.1 and idle["follows_reference"] < 0.1
 
 
-def test_a_translator_to_one_species_is_judged_without_references(reader):
+def of_species(number):
     scenes = WORLD.scenes("test")
-    scenes = scenes[np.flatnonzero(scenes.species == 0)]
-    truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, 2))
+    return scenes[np.flatnonzero(scenes.species == number)]
+
+
+def test_a_translator_to_one_species_is_judged_without_references(reader):
+    scenes, wanted = of_species(0), of_species(2)
+    kind = dataclasses.replace(scenes, species=np.full_like(scenes.species, 2))
+
+    def coloured(objects):
+        return dataclasses.replace(kind, colors=np.stack([objects[:, 0], objects[:, 1], scenes.colors[:, 2]], 1))
+
+    truth = coloured(np.resize(wanted.colors, scenes.colors.shape))
+    usual = coloured(np.broadcast_to(wanted.colors.mean(0), scenes.colors.shape))
     moved = dataclasses.replace(truth, position=-truth.position)
-    regrounded = dataclasses.replace(
-        truth, colors=np.stack([*truth.colors.swapaxes(0, 1)[:2], 0 * truth.colors[:, 2]], 1)
-    )
+    regrounded = dataclasses.replace(truth, colors=truth.colors * np.array([1, 1, 0])[:, None])
 
     def compare(outputs):
-        return oracle.compare_domain(pixels(outputs), scenes, 2, WORLD, reader)
+        return oracle.compare_domain(pixels(outputs), scenes, wanted, WORLD, reader)
 
-    perfect, idle, elsewhere, black = map(compare, (truth, scenes, moved, regrounded))
+    perfect, mean, idle, elsewhere, black = map(compare, (truth, usual, scenes, moved, regrounded))
     assert perfect["species"] > 0.9 and perfect["position"] < 0.5 and perfect["ground"] < 0.01
     assert idle["species"] < 0.1 and idle["position"] < 0.5 and idle["ground"] < 0.01
     assert elsewhere["species"] > 0.9 and elsewhere["position"] > 0.8
     assert black["ground"] > 0.3
+    # As many colours as there are: as far from the mean as the species' own images; that mean is nearer, red is not.
+    floor = perfect["object_floor"]
+    assert 0.5 < perfect["object"] / floor < 2 and mean["object"] < 0.6 * floor and idle["object"] > 4 * floor
+    np.testing.assert_allclose(black["color"], (black["object"] + black["ground"]) / 2)
 
 
 def test_such_a_translator_is_given_the_scenes(reader):
@@ -128,11 +141,17 @@ def test_such_a_translator_is_given_the_scenes(reader):
             assert set(inputs) == {"content"}
             return inputs["content"] * variables - 1 + variables
 
-    scenes = WORLD.scenes("test")
-    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, 1, reader=reader) for share in (1.0, 0.5))
+    scenes, wanted = WORLD.scenes("test"), of_species(1)
+    kept, dark = (oracle.score_domain(Darker, share, WORLD, scenes, wanted, reader=reader) for share in (1.0, 0.5))
     assert kept["ground"] < 0.01 and kept["position"] < 0.5 and kept["oracle_accuracy"] == reader.accuracy
     np.testing.assert_allclose(dark["ground"], np.linalg.norm(scenes.colors[:, 2], axis=-1).mean() / 2, rtol=0.02)
     assert kept["species"] == np.mean(reader.read(pixels(scenes))[0] == 1)
+
+
+def test_pairs_of_two_domains_are_drawn_once_and_evenly():
+    content, reference = oracle.cross(20, 7, 50)
+    assert set(np.bincount(content)) == {2, 3} and set(reference) == set(range(7))
+    np.testing.assert_array_equal(reference, oracle.cross(20, 7, 50)[1])
 
 
 def test_mean_colours_weigh_by_the_parts():

@@ -132,8 +132,9 @@ def test_another_source_and_fewer_images(tmp_path, run):
 def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
     asked = {}
 
-    def score(method, variables, world, *, count):
-        asked.update(method=method, size=world.size, seed=world.seed, count=count)
+    def score(method, variables, world, content, reference):
+        assert len(content) == len(reference) and (content.species != reference.species).all()
+        asked.update(method=method, size=world.size, seed=world.seed, count=len(content))
         return {"species": np.float32(0.25), "position": 0.5}
 
     monkeypatch.setattr(oracle, "score", score)
@@ -147,7 +148,7 @@ def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
 
 def test_translations_of_a_method_without_pseudo_domains_are_judged_too(run, monkeypatch):
     asked = []
-    monkeypatch.setattr(oracle, "score", lambda *a, count: asked.append(count) or {"species": 0.25})
+    monkeypatch.setattr(oracle, "score", lambda *a: asked.append(len(a[-1])) or {"species": 0.25})
     run.config.data.source = "procedural:species=3,test_count=20"
     scores = evaluate(unclustered(run), pairs=50)["scores"]
     assert set(scores) == {"style_retrieval", "style_retrieval_chance", "translation_species"} and asked == [50]
@@ -183,13 +184,13 @@ def pair_run(run):
 def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monkeypatch):
     asked = {}
 
-    def score(method, variables, world, scenes, species):
-        asked.update(method=method, size=world.size, seed=world.seed, scenes=scenes, species=species)
+    def score(method, variables, world, scenes, wanted):
+        asked.update(method=method, size=world.size, seed=world.seed, scenes=scenes, species=set(wanted.species))
         return {"species": 0.25, "position": np.float32(0.5)}
 
     monkeypatch.setattr(oracle, "score_domain", score)
     result = evaluate(pair_run, limit=5)
-    assert (asked["size"], asked["seed"], asked["species"], len(asked["scenes"])) == (SIZE, 3, 1, 5)
+    assert (asked["size"], asked["seed"], asked["species"], len(asked["scenes"])) == (SIZE, 3, {1}, 5)
     assert (asked["scenes"].species == 0).all()
     assert result["scores"] == {"translation_species": 0.25, "translation_position": 0.5}
     assert result["classes"] == ["disk", "square"] and "5 test images" in result["protocol"]["translations"]
@@ -198,7 +199,21 @@ def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monke
     assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text
     pair_run.config.data.direction = "BtoA"
     evaluate(pair_run, pairs=4)
-    assert asked["species"] == 0 and len(asked["scenes"]) == 4
+    assert asked["species"] == {0} and len(asked["scenes"]) == 4
+
+
+def test_styles_of_a_pair_are_those_of_images_of_the_second_domain(pair_run, monkeypatch):
+    asked = {}
+
+    def score(method, variables, world, content, reference):
+        asked.update(content=set(content.species), reference=set(reference.species), count=len(content))
+        return {"species": 0.25}
+
+    monkeypatch.setattr(oracle, "score", score)
+    styled = altered(pair_run, readouts={"style": lambda variables, images: images.mean((1, 2))})
+    result = evaluate(styled, pairs=70)
+    assert asked == {"content": {0}, "reference": {1}, "count": 70}
+    assert "70 test images of A, each in the style of one of B" in result["protocol"]["translations"]
 
 
 def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
@@ -269,7 +284,7 @@ def test_translations_are_judged_by_a_classifier_that_is_trained_once(tmp_path, 
     judge = result["protocol"]["judge"]
     assert judge.startswith(f"{tmp_path / 'judge.npz'} (checksum ") and "ResNet-50" in judge and "90 labelled" in judge
     text = evaluation.table(json.loads(json.dumps(result)))
-    assert f"translations of the reference's class  {scores['translation_accuracy']:.4f}" in text
+    assert f"translations of the wanted class       {scores['translation_accuracy']:.4f}" in text
 
     assert evaluate(run, judging) == result
     # Another run on the same images has the same judge and the same pairs.
@@ -283,7 +298,7 @@ def test_translations_are_judged_by_a_classifier_that_is_trained_once(tmp_path, 
 
 
 def test_on_the_procedural_world_a_classifier_judges_beside_the_oracle(tmp_path, run, small_judge, monkeypatch):
-    monkeypatch.setattr(oracle, "score", lambda *a, count: {"species": 0.25})
+    monkeypatch.setattr(oracle, "score", lambda *a: {"species": 0.25})
     run.config.data.source = "procedural:species=3,count=40,test_count=20"
     judging = Judge(tmp_path / "judge.npz", references=2, steps=STEPS)
     scores = evaluate(run, judging)["scores"]
@@ -301,8 +316,8 @@ def test_what_cannot_be_judged_is_one_line_before_anything_is_trained(tmp_path, 
         with pytest.raises(UserError, match=message):
             evaluate(run, Judge(file), **arguments)
 
-    for unstyled in (pair_run, altered(run, readouts={})):
-        refused("^judge: this run's method has no styles", unstyled)
+    refused("^judge: this run's method has no styles", altered(run, readouts={}))
+    refused("^judge: name the file", pair_run, file=None)
     run.config.data.source = str(tmp_path / "set")
     write_set(tmp_path / "set", labelled=False)
     refused("^judge: name the file", file=None)

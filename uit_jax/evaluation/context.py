@@ -99,11 +99,16 @@ class Context:
         return (self.labels >= 0) & ~np.isin(self.chosen, list(self.source.unreadable))
 
     @functools.cached_property
-    def training(self) -> Source:
-        """The training images of the first side, at the size of the test images. Raises UserError."""
+    def training_sides(self) -> Mapping[str, Source]:
+        """The training images by the method's sides, at the size of the test images. Raises UserError."""
         config, method = self.trained.config, self.trained.method
         how = dict(split="train", size=self.trained.image_size, seed=config.seed)
-        return data.open_sides(method.sides, config.data, **how)[method.sides[0].name]
+        return data.open_sides(method.sides, config.data, **how)
+
+    @property
+    def training(self) -> Source:
+        """The training images of the first side. Raises UserError."""
+        return next(iter(self.training_sides.values()))
 
     def _read(self, name: str) -> np.ndarray:
         """Return a read-out of the chosen images; all that will be asked for are read in the same pass."""

@@ -1,13 +1,16 @@
 """Judge translations of labelled images by a classifier of true ones, as CLUIT does (arXiv:2105.03117, Section 4)."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from uit_jax import data
+from uit_jax.data.sides import Sources
 from uit_jax.data.sources.base import Source
+from uit_jax.data.sources.joined import Joined
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
@@ -24,15 +27,21 @@ SCORE_PROTOCOL = (
     " the judge calls the reference's class, kept = share that it calls the content's; judge accuracy = on those test"
     " images themselves; unreadable images are left out"
 )
+PAIR_PROTOCOL = (
+    "{count} translations by the weights kept for inference: {images} test images of {source}, {styles}; accuracy ="
+    " share that the judge calls {target}'s, kept = share that it calls {source}'s; judge accuracy = on the test images"
+    " of both; unreadable images are left out"
+)
 _BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Judge(Evaluator):
-    """What a classifier of true images calls the translations of labelled ones.
+    """What a classifier of true images calls the translations of labelled ones, or of one domain's to another.
 
     Attributes:
-      file: where the classifier is kept; where there is none yet, it is trained on the run's labelled training images.
+      file: where the classifier is kept; where there is none yet, it is trained on the run's labelled training images,
+        or to tell those of two domains apart.
       references: how many of another class each image is translated with.
       steps: of training a new classifier.
       progress: a `training.progress.Progress` that is told of these.
@@ -41,7 +50,7 @@ class Judge(Evaluator):
     name = "judge"
     scores = {
         "judge_accuracy": "accuracy of the judge on true images",
-        "translation_accuracy": "translations of the reference's class",
+        "translation_accuracy": "translations of the wanted class",
         "translation_kept": "  still of the content's class",
     }
     compares_labels = True
@@ -52,44 +61,56 @@ class Judge(Evaluator):
     progress: Any = dataclasses.field(default=None, repr=False, compare=False)
 
     def needs(self, context: Context) -> str:
-        if not context.trained.styled:
+        sides = context.trained.method.sides
+        if len(sides) == 1 and not context.trained.styled:
             return "this run's method has no styles, so that no reference could lend its class"
+        if len(context.sources) < len(sides):
+            return "there are no test images of B"
+        if len({side.channels for side in sides}) > 1:
+            return "a judge tells images of equal channels apart"
         if self.file is None:
             return "name the file in which the classifier is kept"
         return ""
 
     def run(self, context: Context) -> Scores:
-        trained = context.trained
-        judge = self.open(context)
-        found, protocol = score(
-            trained.method,
-            trained.variables,
-            context.source,
-            judge,
-            chosen=context.chosen,
-            references=self.references,
-            seed=context.seed,
-        )
+        trained, how = context.trained, dict(references=self.references, seed=context.seed, chosen=context.chosen)
+        model = trained.method, trained.variables
+        if len(context.sources) == 2:
+            direction = trained.config.data.direction
+            judge = self.open(_both(context.sources, direction), lambda: _both(context.training_sides, direction))
+            how |= dict(styled=trained.styled, direction=direction)
+            found, protocol = score_pair(*model, context.sources, judge, **how)
+        else:
+            judge = self.open(context.source, lambda: context.training, context.chosen)
+            found, protocol = score(*model, context.source, judge, **how)
         told = f"{self.file} (checksum {judge.checksum}): {judge.protocol}"
         return Scores(found, {"judged_translations": protocol, "judge": told})
 
-    def open(self, context: Context) -> Classifier:
+    def open(
+        self, test: Source, training: Callable[[], Source], chosen: np.ndarray | slice = slice(None)
+    ) -> Classifier:
         """Read the classifier, or train it and keep it.
 
-        Raises UserError where it cannot judge the chosen test images, before anything is trained.
+        Raises UserError where it cannot judge the chosen ones of the test images, before anything is trained.
         """
         path = as_path(self.file)
-        check_labels(context.source, context.chosen)
+        check_labels(test, chosen)
         if path.exists():
             judge = classifier.load(path)
-            judge.check_fits(context.source, str(path))
+            judge.check_fits(test, str(path))
             return judge
         if path.suffix != ".npz":
             raise UserError(f"--judge={path}: the name must end in .npz")
         check_writable(path.parent, "--judge")
-        judge = classifier.train(context.training, context.source, steps=self.steps, progress=self.progress)
+        judge = classifier.train(training(), test, steps=self.steps, progress=self.progress)
         classifier.save(path, judge)
         return judge
+
+
+def _both(sources: Sources, direction: str) -> Source:
+    """Return the images of two domains as one source of the classes A and B, as the data has them."""
+    domains = list(sources.values())
+    return Joined(dict(zip("AB", domains if direction == "AtoB" else domains[::-1], strict=True)))
 
 
 def score(
@@ -129,12 +150,7 @@ def score(
     check_labels(test, chosen)
     labels = test.labels[chosen]
     others = pairs(labels, references, seed)
-    calls = []
-    for rows in slices(len(chosen), _BATCH, "judge, translations"):
-        contents = np.repeat(data.examples(test, chosen[rows]), others.shape[1], axis=0)
-        drawn = batched.translate(method, variables, contents, codes[others[rows].ravel()], batch_size=_BATCH)
-        calls.append(judge.read(drawn).reshape(-1, others.shape[1]))
-    calls = np.concatenate(calls)
+    calls = _calls(method, variables, test, chosen, judge, codes, others)
     scores = {
         "judge_accuracy": float((found == labels).mean()),
         "translation_accuracy": float((calls == labels[others]).mean()),
@@ -142,6 +158,76 @@ def score(
     }
     counts = dict(count=others.size, images=len(chosen), references=others.shape[1])
     return scores, SCORE_PROTOCOL.format(**counts, seed=seed)
+
+
+def score_pair(
+    method: Method,
+    variables: PyTree,
+    sources: Sources,
+    judge: Classifier,
+    *,
+    direction: str = "AtoB",
+    styled: bool = False,
+    chosen: np.ndarray | None = None,
+    references: int = 10,
+    seed: int = 0,
+) -> tuple[dict[str, float], str]:
+    """Translate the test images of the first side, and let a classifier of the classes A and B name the results.
+
+    Args:
+      sources: the test images of both sides.
+      direction: as `data.direction`: which of A and B is the first side.
+      styled: whether each is translated with as many `references` of B, drawn by `seed`, or as it is.
+      chosen: which images of the first side to use; by default all.
+
+    Returns:
+      Scores, and the protocol as a sentence; as `score` does.
+
+    Raises:
+      UserError: the images are not as the classifier reads them.
+    """
+    first, second = sources.values()
+    judge.check_fits(_both(sources, direction), "the judge given")
+    chosen = np.arange(len(first)) if chosen is None else np.asarray(chosen)
+    chosen, found = read_all(first, chosen, "judge, contents", judge.read)
+    readers = [judge.read]
+    if styled:
+        readers.append(lambda images: batched.read(method, "style", variables, images, batch_size=_BATCH))
+    _, of_second, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
+    others = np.zeros((len(chosen), 1), np.int64)
+    if styled:
+        count, rng = len(codes[0]), np.random.default_rng(seed)
+        others = np.stack([rng.choice(count, min(references, count), replace=False) for _ in chosen])
+    calls = _calls(method, variables, first, chosen, judge, codes[0] if styled else None, others)
+    source, _, target = direction.partition("to")
+    own, wanted = (judge.classes.index(name) for name in (source, target))
+    scores = {
+        "judge_accuracy": float(np.concatenate([found == own, of_second == wanted]).mean()),
+        "translation_accuracy": float((calls == wanted).mean()),
+        "translation_kept": float((calls == own).mean()),
+    }
+    of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
+    about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
+    return scores, PAIR_PROTOCOL.format(source=source, target=target, **about)
+
+
+def _calls(
+    method: Method,
+    variables: PyTree,
+    source: Source,
+    chosen: np.ndarray,
+    judge: Classifier,
+    codes: np.ndarray | None,
+    others: np.ndarray,
+) -> np.ndarray:
+    """Translate the chosen images [n] in the styles `codes` of `others` [n, R], or as they are: the classes [n, R]."""
+    calls = []
+    for rows in slices(len(chosen), _BATCH, "judge, translations"):
+        contents = np.repeat(data.examples(source, chosen[rows]), others.shape[1], axis=0)
+        styles = None if codes is None else codes[others[rows].ravel()]
+        drawn = batched.translate(method, variables, contents, styles, batch_size=_BATCH)
+        calls.append(judge.read(drawn).reshape(-1, others.shape[1]))
+    return np.concatenate(calls)
 
 
 def pairs(labels: np.ndarray, references: int, seed: int) -> np.ndarray:

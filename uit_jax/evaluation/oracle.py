@@ -23,9 +23,11 @@ from uit_jax.nn import oracle as network_of
 from uit_jax.types import PyTree
 
 PROTOCOL = "{count} pairs of test images of different species, compared with the true translation of each"
+PAIR_PROTOCOL = "{count} test images of A, each in the style of one of B, compared with the true translation of each"
 DOMAIN_PROTOCOL = (
     "{count} test images of A translated by the weights kept for inference; species and place judged by a network that"
-    " was trained on true images and labels of the procedural world"
+    " was trained on true images and labels of the procedural world; colours compared with the mean ones of that"
+    " species, and with the ground that was there"
 )
 _UNKNOWN = "what translations should be is known of the procedural world's images in RGB alone"
 
@@ -34,8 +36,8 @@ _UNKNOWN = "what translations should be is known of the procedural world's image
 class Oracle(Evaluator):
     """Translations of the procedural world compared with the true ones.
 
-    A method with styles translates `pairs` of test images of different species; one from a domain to another as many
-    test images of the first.
+    A method with styles translates `pairs` of test images of different species, or of two domains; one without styles
+    as many test images of the first domain.
     """
 
     name = "oracle"
@@ -45,6 +47,7 @@ class Oracle(Evaluator):
         "translation_position": "position error / that of random pairs",
         "translation_color": "colour error (RGB distance)",
         "translation_object": "  of the object",
+        "translation_object_floor": "    of the wanted species' own images",
         "translation_ground": "  of the ground",
         "translation_follows_reference": "colours nearer to reference than content",
         "translation_ground_follows_reference": "  of the ground alone",
@@ -57,25 +60,29 @@ class Oracle(Evaluator):
         if not self.pairs:
             return "no translations are asked for (--pairs=0)"
         sides = [side.channels for side in context.trained.method.sides]
-        if (len(sides) == 1) != context.trained.styled:
+        if len(sides) == 1 and not context.trained.styled:
             return "translations are neither to a reference nor from one domain to another"
         worlds_of = [getattr(source, "world", None) for source in context.sources.values()]
         return _UNKNOWN if len(worlds_of) < len(sides) or None in worlds_of or set(sides) != {3} else ""
 
     def run(self, context: Context) -> Scores:
-        method, variables, source = context.trained.method, context.trained.variables, context.source
-        if context.trained.styled:
-            found = score(method, variables, source.world, count=self.pairs)
-            protocol, facts = PROTOCOL.format(count=self.pairs), {}
-        else:
-            target = context.sources[method.sides[1].name].scenes.species[0]
+        trained, source = context.trained, context.source
+        model, facts = (trained.method, trained.variables, source.world), {}
+        scenes = [each.scenes for each in context.sources.values()]
+        if not trained.styled:
             few = len(context.chosen) <= self.pairs
             chosen = context.chosen if few else pick_evenly(len(source), self.pairs)
-            found = score_domain(method, variables, source.world, source.scenes[chosen], int(target))
-            protocol = DOMAIN_PROTOCOL.format(count=len(chosen))
-            facts = {"images": len(chosen), "labelled_images": len(chosen)}
+            found = score_domain(*model, scenes[0][chosen], scenes[1])
+            protocol, facts = DOMAIN_PROTOCOL, {"images": len(chosen), "labelled_images": len(chosen)}
+        elif len(scenes) == 2:
+            content, reference = cross(*map(len, scenes), self.pairs)
+            found, protocol = score(*model, scenes[0][content], scenes[1][reference]), PAIR_PROTOCOL
+        else:
+            test = source.world.scenes("test")
+            content, reference = pairs(test, self.pairs)
+            found, protocol = score(*model, test[content], test[reference]), PROTOCOL
         scores = {f"translation_{name}": float(value) for name, value in found.items()}
-        return Scores(scores, {"translations": protocol}, facts)
+        return Scores(scores, {"translations": protocol.format(count=facts.get("images", self.pairs))}, facts)
 
 
 class Reader(NamedTuple):
@@ -138,10 +145,22 @@ def pairs(scenes: worlds.Scenes, count: int, seed: int = 0) -> tuple[np.ndarray,
     return content, reference
 
 
+def cross(contents: int, references: int, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw `count` pairs of one of so many contents and one of so many references: two int arrays."""
+    rng = np.random.default_rng(seed)
+    return rng.permutation(np.resize(np.arange(contents), count)), rng.integers(references, size=count)
+
+
 def score(
-    method: Method, variables: PyTree, world: worlds.World, *, count: int = 600, reader: Reader | None = None
+    method: Method,
+    variables: PyTree,
+    world: worlds.World,
+    content: worlds.Scenes,
+    reference: worlds.Scenes,
+    *,
+    reader: Reader | None = None,
 ) -> dict[str, float]:
-    """Translate pairs of test scenes of different species and compare with the true translations.
+    """Translate scenes, each in the style of another one, and compare with the true translations.
 
     Returns:
       oracle_accuracy: the oracle's own, on test images.
@@ -154,16 +173,8 @@ def score(
       ground_follows_reference: the same for the ground alone, which no species owns.
       error: mean absolute difference of pixels from the true translation, in [-1, 1] units.
     """
-    scenes = world.scenes("test")
-    reader = reader or train(world)
-    content, reference = pairs(scenes, count)
-    images = _to_float(world.render(scenes))
-    translate = jax.jit(method.translate)
-    outputs = []
-    for rows in np.array_split(np.arange(count), max(1, count // 100)):
-        inputs = {"content": images[content[rows]], "reference": images[reference[rows]]}
-        outputs.append(np.asarray(translate(variables, inputs)))
-    return compare(np.concatenate(outputs), scenes[content], scenes[reference], world, reader)
+    outputs = _translations(method, variables, world, content=content, reference=reference)
+    return compare(outputs, content, reference, world, reader or train(world))
 
 
 def score_domain(
@@ -171,39 +182,50 @@ def score_domain(
     variables: PyTree,
     world: worlds.World,
     scenes: worlds.Scenes,
-    species: int,
+    wanted: worlds.Scenes,
     *,
     reader: Reader | None = None,
 ) -> dict[str, float]:
-    """Translate scenes by a method without styles, which was to learn to draw them as another species.
+    """Translate scenes by a method without styles, which was to learn to draw them as those of another species.
+
+    Args:
+      wanted: scenes of that species.
 
     Returns:
       oracle_accuracy: the oracle's own, on test images.
       species: share of translations that the oracle calls that species.
       position: mean distance of the translated object from where it was, divided by that of a random pairing.
-      ground: mean distance in RGB (0 to sqrt 3) of the ground's colour, which no species owns, from what it was.
+      object: mean distance in RGB (0 to sqrt 3) of the object's mean colour, within the true outlines, from that of
+        the species; its own images, which differ, lie at `object_floor`.
+      ground: that of the ground's colour, which no species owns, from what it was.
+      color: the mean of `object` and `ground`.
     """
-    reader = reader or train(world)
-    translate = jax.jit(method.translate)
-    outputs = []
-    for part in np.array_split(np.arange(len(scenes)), max(1, len(scenes) // 100)):
-        content = _to_float(world.render(scenes[part]))
-        outputs.append(np.asarray(translate(variables, {"content": content})))
-    return compare_domain(np.concatenate(outputs), scenes, species, world, reader)
+    outputs = _translations(method, variables, world, content=scenes)
+    return compare_domain(outputs, scenes, wanted, world, reader or train(world))
 
 
-def compare_domain(outputs: np.ndarray, scenes: worlds.Scenes, species: int, world, reader: Reader) -> dict:
+def compare_domain(
+    outputs: np.ndarray, scenes: worlds.Scenes, wanted: worlds.Scenes, world: worlds.World, reader: Reader
+) -> dict[str, float]:
     """Compare translations [n, S, S, 3] in [-1, 1] with what they should be; see `score_domain` for the numbers."""
     found, position = reader.read(outputs)
+    species = int(wanted.species[0])
     truth = dataclasses.replace(scenes, species=np.full_like(scenes.species, species))
+    drawn, parts = outputs / 2 + 0.5, worlds.masks(truth, world.size)
     # Where there is ground before and after.
-    ground = worlds.masks(scenes, world.size)[..., 2] * worlds.masks(truth, world.size)[..., 2]
-    seen = np.einsum("nhwc,nhw->nc", outputs / 2 + 0.5, ground) / ground.sum((1, 2))[:, None]
+    ground = (worlds.masks(scenes, world.size) * parts)[..., 2]
+    seen = np.einsum("nhwc,nhw->nc", drawn, ground) / ground.sum((1, 2))[:, None]
+    own = _mean_colors(world.render(wanted) / 255, worlds.masks(wanted, world.size))[:, 0]
+    objects = _distances(_mean_colors(drawn, parts)[:, 0], own.mean(0)).mean()
+    grounds = _distances(seen, scenes.colors[:, 2]).mean()
     return {
         "oracle_accuracy": reader.accuracy,
         "species": float((found == species).mean()),
         "position": _displacement(position, scenes.position),
-        "ground": float(_distances(seen, scenes.colors[:, 2]).mean()),
+        "color": float(objects + grounds) / 2,
+        "object": float(objects),
+        "object_floor": float(_distances(own, own.mean(0)).mean()),
+        "ground": float(grounds),
     }
 
 
@@ -227,6 +249,18 @@ def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scene
         "ground_follows_reference": float((to_reference[:, 1] < to_content[:, 1]).mean()),
         "error": float(np.abs(outputs - _to_float(world.render(truth))).mean()),
     }
+
+
+def _translations(method: Method, variables: PyTree, world: worlds.World, **scenes: worlds.Scenes) -> np.ndarray:
+    """Render scenes, give them to `translate` by their names, a hundred at once, and return its images."""
+    translate = jax.jit(method.translate)
+    count = len(scenes["content"])
+    images = {name: _to_float(world.render(each)) for name, each in scenes.items()}
+    outputs = [
+        np.asarray(translate(variables, {name: each[rows] for name, each in images.items()}))
+        for rows in np.array_split(np.arange(count), max(1, count // 100))
+    ]
+    return np.concatenate(outputs)
 
 
 def _displacement(found: np.ndarray, true: np.ndarray) -> float:

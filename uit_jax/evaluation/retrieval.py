@@ -27,9 +27,10 @@ class Retrieval(Evaluator):
     def needs(self, context: Context) -> str:
         if not context.trained.styled:
             return "this run's method has no styles"
-        if (context.labels >= 0).sum() < 2:
+        labels = context.labels[context.labels >= 0]
+        if len(labels) < 2:
             return f"{context.source.spec}: its images have no labels to score styles by"
-        return ""
+        return f"{context.source.spec}: its images are all of one class" if (labels == labels[0]).all() else ""
 
     def run(self, context: Context) -> Scores:
         codes, known = context.codes(), context.known()
