@@ -19,17 +19,7 @@ Presets, several joined by commas:
     epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
-from uit_jax import config
-
-# Images of the larger domain of each data set: the steps of an epoch.
-EPOCHS = {
-    "horse2zebra": 1_334,
-    "cat2dog": 5_153,
-    "cityscapes": 2_975,
-    "apple2orange": 1_019,
-    "summer2winter": 1_231,
-    "ginger2black": 290,
-}
+from uit_jax import config, recipes
 
 SETTINGS = {
     "batch_size": 1,
@@ -39,44 +29,20 @@ SETTINGS = {
     "data.resample": "bicubic",
 }
 
-PRESETS = {
-    "bf16": {"precision": "bf16"},
-    "photos": {
-        "steps": 12_000,
-        "log_every": 50,
-        "image_every": 1_000,
-        "checkpoint_every": 1_000,
-        "data.image_size": 64,
-        "method.load_size": 72,
-        "method.generator.width": 32,
-        "method.generator.blocks": 6,
-        "method.discriminator.width": 32,
-    },
-}
-
 
 def get_config(preset: str = ""):
-    names = [name for name in preset.split(",") if name]
+    names = recipes.named(preset)
     fast = "fastcut" in names
+    constant, decay = (150, 50) if fast else (200, 200)
+    epoch = recipes.IMAGES[recipes.set_of(names)]
     chosen = config.defaults("fastcut" if fast else "cut")
-    config.update(chosen, SETTINGS)
-    epochs = (150, 50) if fast else (200, 200)
-    lengths = {name: _schedule(steps, *epochs) for name, steps in EPOCHS.items()}
-    config.update(chosen, lengths["horse2zebra"])
-    lengths["cityscapes"]["data.direction"] = "BtoA"
-    photos = {**PRESETS["photos"], **_shares(PRESETS["photos"]["steps"], *epochs)}
-    return config.preset(chosen, ",".join(names), {"cut": {}, "fastcut": {}, **lengths, **PRESETS, "photos": photos})
-
-
-def _shares(steps: int, constant: int, decay: int) -> dict[str, int]:
-    """Divide steps as epochs are divided."""
-    constant = steps * constant // (constant + decay)
-    return {"method.schedule.constant_steps": constant, "method.schedule.decay_steps": steps - constant}
-
-
-def _schedule(epoch: int, constant: int, decay: int) -> dict[str, int]:
-    return {
-        "steps": epoch * (constant + decay),
-        "method.schedule.constant_steps": epoch * constant,
-        "method.schedule.decay_steps": epoch * decay,
+    config.update(chosen, SETTINGS | recipes.linear(constant * epoch, decay * epoch))
+    before = recipes.PHOTOS_STEPS * constant // (constant + decay)
+    presets = {
+        "cut": {},
+        "fastcut": {},
+        **recipes.SETS,
+        "bf16": recipes.BF16,
+        "photos": recipes.PHOTOS_RESNET | recipes.linear(before, recipes.PHOTOS_STEPS - before),
     }
+    return config.preset(chosen, preset, presets)

@@ -18,17 +18,7 @@ Presets, several joined by commas:
     epochs of other data    steps = 200 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
-from uit_jax import config
-
-# Images of the larger domain of each data set: the steps of an epoch.
-EPOCHS = {
-    "horse2zebra": 1_334,
-    "cat2dog": 5_153,
-    "cityscapes": 2_975,
-    "apple2orange": 1_019,
-    "summer2winter": 1_231,
-    "ginger2black": 290,
-}
+from uit_jax import config, recipes
 
 SETTINGS = {
     "batch_size": 1,
@@ -38,32 +28,14 @@ SETTINGS = {
     "data.resample": "bicubic",
 }
 
-PRESETS = {
-    "bf16": {"precision": "bf16"},
-    "photos": {
-        "log_every": 50,
-        "image_every": 1_000,
-        "checkpoint_every": 1_000,
-        "data.image_size": 64,
-        "method.load_size": 72,
-        "method.generator.width": 32,
-        "method.generator.blocks": 6,
-        "method.discriminator.width": 32,
-    },
-}
-
 
 def get_config(preset: str = ""):
-    names = [name for name in preset.split(",") if name]
-    chosen = config.update(config.defaults("cyclegan"), SETTINGS)
-    epoch = next((EPOCHS[name] for name in names if name in EPOCHS), EPOCHS["horse2zebra"])
-    config.update(chosen, _schedule(200 * epoch))
-    lengths = dict.fromkeys(EPOCHS, {}) | {"cityscapes": {"data.direction": "BtoA"}}
-    photos = {**PRESETS["photos"], **_schedule(12_000)}
-    presets = {**lengths, "parity": {"method.decay_lead": epoch}, **PRESETS, "photos": photos}
-    return config.preset(chosen, ",".join(names), presets)
-
-
-def _schedule(steps: int) -> dict[str, int]:
-    half = steps // 2
-    return {"steps": steps, "method.schedule.constant_steps": half, "method.schedule.decay_steps": steps - half}
+    epoch = recipes.IMAGES[recipes.set_of(recipes.named(preset))]
+    chosen = config.update(config.defaults("cyclegan"), SETTINGS | recipes.halves(200 * epoch))
+    presets = {
+        **recipes.SETS,
+        "parity": {"method.decay_lead": epoch},
+        "bf16": recipes.BF16,
+        "photos": recipes.PHOTOS_RESNET | recipes.halves(recipes.PHOTOS_STEPS),
+    }
+    return config.preset(chosen, preset, presets)

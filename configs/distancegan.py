@@ -12,7 +12,7 @@ horse2zebra, SelfDistance 80.8 (Table 1 of CUT, arXiv:2007.15651).
 Presets, several joined by commas:
 
     self                    SelfDistance: distances between the halves of an image
-    horse2zebra, cat2dog, cityscapes, apple2orange, summer2winter
+    horse2zebra, cat2dog, cityscapes, apple2orange, summer2winter, ginger2black
                             the length of their epochs; horse2zebra is the default; cityscapes, whose published folders
                             have the photographs in trainA, is translated from B to A
     one_way                 A to B alone, which is what the other way does nothing to
@@ -23,16 +23,7 @@ Presets, several joined by commas:
                             method.schedule.constant_steps has 101 and decay_steps 99
 """
 
-from uit_jax import config
-
-# Images of the larger domain of each data set.
-IMAGES = {
-    "horse2zebra": 1_334,
-    "cat2dog": 5_153,
-    "cityscapes": 2_975,
-    "apple2orange": 1_019,
-    "summer2winter": 1_231,
-}
+from uit_jax import config, recipes
 
 MEASURED = 900  # batches at most from which the published code takes the distances of a domain
 
@@ -43,38 +34,22 @@ SETTINGS = {
     "checkpoint_every": 5_000,
 }
 
-PRESETS = {
-    "one_way": {"method.both_ways": False},
-    "cycles": {"method.cycle_weight": 10.0},
-    "bf16": {"precision": "bf16"},
-    "photos": {
-        "log_every": 50,
-        "image_every": 1_000,
-        "checkpoint_every": 1_000,
-        "data.image_size": 64,
-        "method.load_size": 72,
-        "method.generator.width": 32,
-        "method.generator.blocks": 6,
-        "method.discriminator.width": 32,
-    },
-}
-
 
 def get_config(preset: str = ""):
-    names = [name for name in preset.split(",") if name]
-    method = "selfdistance" if "self" in names else "distancegan"
-    chosen = config.update(config.defaults(method), SETTINGS)
-    epoch = next((IMAGES[name] for name in names if name in IMAGES), IMAGES["horse2zebra"]) // chosen.batch_size
+    names = recipes.named(preset)
+    chosen = config.update(config.defaults("selfdistance" if "self" in names else "distancegan"), SETTINGS)
+    epoch = recipes.IMAGES[recipes.set_of(names)] // chosen.batch_size
     config.update(chosen, _schedule(min(MEASURED, epoch), 101 * epoch, 99 * epoch))
-    lengths = dict.fromkeys(IMAGES, {}) | {"cityscapes": {"data.direction": "BtoA"}}
-    photos = {**PRESETS["photos"], **_schedule(300, 5_900, 5_800)}
-    return config.preset(chosen, ",".join(names), {"self": {}, **lengths, **PRESETS, "photos": photos})
+    presets = {
+        "self": {},
+        **recipes.SETS,
+        "one_way": {"method.both_ways": False},
+        "cycles": {"method.cycle_weight": 10.0},
+        "bf16": recipes.BF16,
+        "photos": recipes.PHOTOS_RESNET | _schedule(300, 5_900, 5_800),
+    }
+    return config.preset(chosen, preset, presets)
 
 
 def _schedule(measured: int, constant: int, decay: int) -> dict[str, int]:
-    return {
-        "steps": measured + constant + decay,
-        "method.measuring_steps": measured,
-        "method.schedule.constant_steps": constant,
-        "method.schedule.decay_steps": decay,
-    }
+    return recipes.linear(constant, decay, before=measured) | {"method.measuring_steps": measured}

@@ -22,17 +22,7 @@ Presets, several joined by commas:
     epochs of other data    steps = 1200 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
-from uit_jax import config
-
-# Images of the larger domain of each data set.
-EPOCHS = {
-    "horse2zebra": 1_334,
-    "cat2dog": 5_153,
-    "cityscapes": 2_975,
-    "apple2orange": 1_019,
-    "summer2winter": 1_231,
-    "ginger2black": 290,
-}
+from uit_jax import config, recipes
 
 SETTINGS = {
     "batch_size": 2,
@@ -44,16 +34,18 @@ SETTINGS = {
 
 FEATUREWISE = {"method.styling": "featurewise"}
 PRESETS = {
+    **recipes.SETS,
+    "cat2dog": FEATUREWISE,
     "drit": {"method.mode_seeking_weight": 0.0},
     "featurewise": FEATUREWISE,
     "swapped": {"method.update_every": 1, "method.content_every": 3},
-    "bf16": {"precision": "bf16"},
+    "bf16": recipes.BF16,
     "photos": {
+        **recipes.PHOTOS,
+        **recipes.halves(recipes.PHOTOS_STEPS),
         "log_every": 60,
         "image_every": 1_500,
         "checkpoint_every": 1_500,
-        "data.image_size": 64,
-        "method.load_size": 72,
         "method.width": 16,
         "method.discriminator.width": 16,
         "method.content_layers": 1,
@@ -62,15 +54,6 @@ PRESETS = {
 
 
 def get_config(preset: str = ""):
-    names = [name for name in preset.split(",") if name]
-    chosen = config.update(config.defaults("drit"), SETTINGS)
-    epoch = next((EPOCHS[name] for name in names if name in EPOCHS), EPOCHS["horse2zebra"])
-    config.update(chosen, _schedule(600 * epoch))
-    own = {"cat2dog": FEATUREWISE, "cityscapes": {"data.direction": "BtoA"}}
-    presets = dict.fromkeys(EPOCHS, {}) | own | PRESETS
-    return config.preset(chosen, ",".join(names), presets | {"photos": {**PRESETS["photos"], **_schedule(12_000)}})
-
-
-def _schedule(steps: int) -> dict[str, int]:
-    half = steps // 2
-    return {"steps": steps, "method.schedule.constant_steps": half, "method.schedule.decay_steps": steps - half}
+    epoch = recipes.IMAGES[recipes.set_of(recipes.named(preset))]
+    chosen = config.update(config.defaults("drit"), SETTINGS | recipes.halves(1200 * epoch // 2))
+    return config.preset(chosen, preset, PRESETS)

@@ -12,7 +12,8 @@ Presets, several joined by commas:
     horse2zebra, summer2winter
                             a generator for each frame, as the authors have it; horse2zebra is the default
     cityscapes              the authors' at 128 px, from B to A (the published folders have the photographs in trainA)
-    cat2dog, apple2orange   one generator for both frames
+    cat2dog, apple2orange, ginger2black
+                            one generator for both frames
     flip                    upside down, not by 90 degrees
     shared, apart           one generator for both frames, or one for each
     parity                  with the decay an epoch early, as in the published code, whose last epoch stands still
@@ -21,16 +22,7 @@ Presets, several joined by commas:
     epochs of other data    steps = 200 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
-from uit_jax import config
-
-# Images of the larger domain of each data set.
-IMAGES = {
-    "horse2zebra": 1_334,
-    "cat2dog": 5_153,
-    "cityscapes": 2_975,
-    "apple2orange": 1_019,
-    "summer2winter": 1_231,
-}
+from uit_jax import config, recipes
 
 SETTINGS = {
     "batch_size": 8,
@@ -40,14 +32,11 @@ SETTINGS = {
     "data.resample": "bicubic",
 }
 
-SETS = {
+OWN = {
     "horse2zebra": {"method.shared": False},
     "summer2winter": {"method.shared": False},
-    "cat2dog": {},
-    "apple2orange": {},
     "cityscapes": {
         "batch_size": 12,
-        "data.direction": "BtoA",
         "data.image_size": 128,
         "method.load_size": 144,
         "method.generator.blocks": 6,
@@ -55,38 +44,20 @@ SETS = {
     },
 }
 
-PRESETS = {
-    "flip": {"method.turn": "flip"},
-    "shared": {"method.shared": True},
-    "apart": {"method.shared": False},
-    "bf16": {"precision": "bf16"},
-    "photos": {
-        "batch_size": 1,
-        "log_every": 50,
-        "image_every": 1_000,
-        "checkpoint_every": 1_000,
-        "data.image_size": 64,
-        "method.load_size": 72,
-        "method.shared": True,
-        "method.generator.width": 32,
-        "method.generator.blocks": 6,
-        "method.discriminator.width": 32,
-    },
-}
-
 
 def get_config(preset: str = ""):
-    names = [name for name in preset.split(",") if name]
-    chosen = config.update(config.defaults("gcgan"), SETTINGS)
-    data = next((name for name in names if name in IMAGES), "horse2zebra")
-    config.update(chosen, SETS[data])
-    epoch = IMAGES[data] // chosen.batch_size
-    config.update(chosen, _schedule(200 * epoch))
-    photos = {**PRESETS["photos"], **_schedule(12_000)}
-    presets = {**dict.fromkeys(IMAGES, {}), "parity": {"method.decay_lead": epoch}, **PRESETS, "photos": photos}
-    return config.preset(chosen, ",".join(names), presets)
-
-
-def _schedule(steps: int) -> dict[str, int]:
-    half = steps // 2
-    return {"steps": steps, "method.schedule.constant_steps": half, "method.schedule.decay_steps": steps - half}
+    data = recipes.set_of(recipes.named(preset))
+    chosen = config.update(config.defaults("gcgan"), SETTINGS | OWN.get(data, {}))
+    epoch = recipes.IMAGES[data] // chosen.batch_size
+    config.update(chosen, recipes.halves(200 * epoch))
+    small = {"batch_size": 1, "method.shared": True}
+    presets = {
+        **recipes.SETS,
+        "flip": {"method.turn": "flip"},
+        "shared": {"method.shared": True},
+        "apart": {"method.shared": False},
+        "parity": {"method.decay_lead": epoch},
+        "bf16": recipes.BF16,
+        "photos": recipes.PHOTOS_RESNET | small | recipes.halves(recipes.PHOTOS_STEPS),
+    }
+    return config.preset(chosen, preset, presets)

@@ -20,7 +20,7 @@ Presets, several joined by commas:
     photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator
 """
 
-from uit_jax import config
+from uit_jax import config, recipes
 
 SETTINGS = {
     "steps": 1_000_000,
@@ -34,26 +34,17 @@ CYCLE = {"method.cycle_weight": 10.0}
 PRESETS = {
     "edges2shoes": {},
     "edges2handbags": {},
-    "cat2dog": {},
-    "horse2zebra": CYCLE,
-    "apple2orange": CYCLE,
-    "summer2winter": CYCLE,
-    "ginger2black": CYCLE,
-    "cityscapes": {**CYCLE, "data.direction": "BtoA"},
+    **{name: changes if name == "cat2dog" else changes | CYCLE for name, changes in recipes.SETS.items()},
     "synthia2cityscape": {**CYCLE, "data.image_size": 512, "method.load_size": 512},
-    "bf16": {"precision": "bf16"},
+    "bf16": recipes.BF16,
     "photos": {
-        "steps": 12_000,
-        "log_every": 50,
-        "image_every": 1_000,
-        "checkpoint_every": 1_000,
-        "data.image_size": 64,
-        "method.load_size": 72,
+        **recipes.PHOTOS,
+        "steps": recipes.PHOTOS_STEPS,
         "method.generator.width": 32,
         "method.generator.blocks": 2,
         "method.generator.mlp_width": 128,
         "method.discriminator.width": 32,
-        "method.schedule.every": 6_000,
+        "method.schedule.every": recipes.PHOTOS_STEPS // 2,
     },
 }
 

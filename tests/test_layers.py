@@ -24,7 +24,7 @@ LAYERS = (
     ("__version__", "types", "errors"),
     ("collectives", "paths"),
     ("files", "mirror"),
-    ("settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
+    ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
     ("method",),
     ("methods",),
@@ -38,8 +38,8 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths files mirror settings state method optimizers config checkpoint runs"
-    " main"
+    "__init__ types errors collectives paths files mirror recipes settings state method optimizers config checkpoint"
+    " runs main"
 ).split()
 FOLDERS = "memory losses nn augment images metrics methods data convert inference evaluation training verbs".split()
 # Settings that only some methods have, and what the first house asked of a method in their place.
@@ -159,10 +159,10 @@ def test_nothing_but_methods_knows_their_names(path):
         assert not {text for text in texts if isinstance(text, str)} & set(methods.METHODS)
 
 
-def test_configs_import_the_config_module_alone():
+def test_configs_import_the_config_module_and_what_recipes_share():
     for path in sorted((ROOT / "configs").glob("*.py")):
         ours = {name for name in imports(path) if name.startswith("uit_jax")}
-        assert ours <= {"uit_jax.config", "uit_jax.errors.UserError"}, path
+        assert ours <= {"uit_jax.config", "uit_jax.recipes", "uit_jax.errors.UserError"}, path
 
 
 def test_every_verb_is_a_file_that_names_itself():

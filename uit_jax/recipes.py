@@ -1,0 +1,58 @@
+"""What the recipes of unpaired domains share: the sets of the papers, schedules, and sizes for a processor.
+
+The recipes themselves, one a method, are the files in `configs/`.
+"""
+
+from collections.abc import Iterable
+
+IMAGES = {
+    "horse2zebra": 1_334,
+    "cat2dog": 5_153,
+    "cityscapes": 2_975,
+    "apple2orange": 1_019,
+    "summer2winter": 1_231,
+    "ginger2black": 290,
+}
+"""Training images of the larger domain of each set: an epoch of them. ginger2black are AFHQ's cats of two colours."""
+
+SETS = {name: {"data.direction": "BtoA"} if name == "cityscapes" else {} for name in IMAGES}
+"""Presets that name a set: of Cityscapes, whose published folders have the photographs in trainA, B becomes A."""
+
+BF16 = {"precision": "bf16"}
+
+PHOTOS = {
+    "log_every": 50,
+    "image_every": 1_000,
+    "checkpoint_every": 1_000,
+    "data.image_size": 64,
+    "method.load_size": 72,
+}
+PHOTOS_RESNET = {
+    **PHOTOS,
+    "method.generator.width": 32,
+    "method.generator.blocks": 6,
+    "method.discriminator.width": 32,
+}
+"""A processor without accelerator: small images, and narrow networks as CycleGAN has them."""
+PHOTOS_STEPS = 12_000
+
+
+def named(presets: str) -> list[str]:
+    """Return the names in "a,b"."""
+    return [name for name in presets.split(",") if name]
+
+
+def set_of(names: Iterable[str]) -> str:
+    """Return the first of the names that is a set's, horse2zebra where none is."""
+    return next((name for name in names if name in IMAGES), "horse2zebra")
+
+
+def linear(constant: int, decay: int, before: int = 0) -> dict[str, int]:
+    """Return the settings of so many steps at a constant rate and so many in which it falls; some come before."""
+    steps = {"method.schedule.constant_steps": constant, "method.schedule.decay_steps": decay}
+    return {"steps": before + constant + decay, **steps}
+
+
+def halves(steps: int) -> dict[str, int]:
+    """Return the settings of a rate that falls in the second half of the steps."""
+    return linear(steps // 2, steps - steps // 2)
