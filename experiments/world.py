@@ -62,7 +62,7 @@ def _pairs() -> tuple[Row, ...]:
     scales = {**judge, "method.discriminator.scales": 2}
     munit = {**common, **scales, "method.generator.width": 16, "method.generator.mlp_width": 64}
     munit |= {"method.schedule.every": half, "method.cycle_weight": 10.0}
-    drit = {**common, **linear, **scales, "method.width": 8, "method.content_layers": 0}
+    drit = {**common, **linear, **scales, "method.width": 16, "method.content_layers": 0}
     rows = {
         "cut": ("configs/cut.py:photos", resnet, ()),
         "fastcut": ("configs/cut.py:fastcut,photos", resnet, ()),
