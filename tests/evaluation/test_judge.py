@@ -60,6 +60,13 @@ def test_a_judge_learns_to_tell_images_apart(judge, folder, test):
     np.testing.assert_array_equal(judge.read(open_both(folder, depth=16)[1].images(range(36))), judge.read(images))
 
 
+def test_features_are_what_the_last_layer_reads(judge, test):
+    images = test.images(range(5))
+    out, features = judge.params["classes"]["out"], judge.features(images)
+    logits = judge.network.apply(judge.params, images / np.float32(127.5) - 1)
+    np.testing.assert_allclose(features @ out["kernel"] + out["bias"], logits, rtol=1e-4, atol=1e-4)
+
+
 def test_training_is_a_function_of_images_and_seed(folder):
     eight, sixteen, other = (
         classifier.train(*open_both(folder, depth=depth), steps=STEPS, seed=seed, **SMALL)
@@ -146,15 +153,20 @@ def test_of_two_domains_a_translation_is_wanted_to_be_of_the_second(domains, dir
     assert (judge.read(first.images(range(len(first)))) == (direction == "BtoA")).mean() > 0.95
 
     def score(answer, **how):
-        return judging.score_pair(answer, toy.variables(), domains[1], judge, direction=direction, **how)
+        true = domains[0]["b"]
+        return judging.score_pair(answer, toy.variables(), domains[1], true, judge, direction=direction, **how)
 
     perfect, protocol = score(translator(lambda content, style: style), styled=True, references=3)
     assert perfect["translation_accuracy"] > 0.9 and perfect["translation_kept"] < 0.1
     assert perfect["judge_accuracy"] == judge.accuracy and protocol.startswith(f"{3 * len(first)} translations")
     assert f"of 3 of {direction[-1]}, drawn" in protocol and f"calls {direction[0]}'s" in protocol
+    assert perfect["translation_frechet_floor"] > 0 and perfect["translation_coverage"] > 0.5
     idle = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, inputs: inputs["content"])
-    idle, protocol = score(idle, chosen=np.arange(4))
-    assert idle["translation_kept"] > 0.7 and "4 test images" in protocol and "as they are" in protocol
+    few, protocol = score(idle, chosen=np.arange(4))
+    assert few["translation_kept"] > 0.7 and "4 test images" in protocol and "as they are" in protocol
+    assert "translation_frechet" not in few
+    idle, _ = score(idle)
+    assert idle["translation_frechet"] > 5 * perfect["translation_frechet"] and idle["translation_coverage"] == 0
     turned = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, x: jnp.roll(x["content"], 1, -1))
     assert score(turned)[0]["translation_accuracy"] > 0.9
 

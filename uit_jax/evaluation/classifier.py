@@ -74,10 +74,17 @@ class Network:
         """Map images float32 [B, S, S, C] in [-1, 1] to logits [B, K]."""
         return self.module.apply({"params": params}, images)["classes"]
 
+    def features(self, params: PyTree, images: Array) -> Array:
+        """Map images float32 [B, S, S, C] in [-1, 1] to what the last layer reads: [B, D]."""
+        how = dict(capture_intermediates=lambda part, _: part.path == ("classes", "conv"), mutable=["intermediates"])
+        _, seen = self.module.apply({"params": params}, images, **how)
+        (found,) = jax.tree.leaves(seen)
+        return jax.nn.leaky_relu(found[:, 0, 0], 0.2)
+
     @property
     def readouts(self) -> Mapping[str, Callable]:
         """What `batched.read` asks a method for."""
-        return {"class": self.apply}
+        return {"class": self.apply, "features": self.features}
 
 
 class Classifier(NamedTuple):
@@ -114,6 +121,10 @@ class Classifier(NamedTuple):
     def read(self, images: np.ndarray) -> np.ndarray:
         """Return the class of each image uint8 or uint16 [n, S, S, C]: int64 [n]."""
         return batched.read(self.network, "class", self.params, images, batch_size=64).argmax(-1)
+
+    def features(self, images: np.ndarray) -> np.ndarray:
+        """Return what the last layer reads of each image uint8 or uint16 [n, S, S, C]: float32 [n, D]."""
+        return batched.read(self.network, "features", self.params, images, batch_size=64)
 
     def check_fits(self, source: Source, name: str) -> None:
         """Raise a UserError that begins with `name` where a source has other classes or other images than it reads."""

@@ -1,7 +1,7 @@
 """Judge translations of labelled images by a classifier of true ones, as CLUIT does (arXiv:2105.03117, Section 4)."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from uit_jax.evaluation.context import Context, Evaluator, Scores, slices
 from uit_jax.files import check_writable
 from uit_jax.inference import batched
 from uit_jax.method import Method
+from uit_jax.metrics import frechet, manifold
 from uit_jax.paths import as_path
 from uit_jax.types import PyTree
 
@@ -30,8 +31,11 @@ SCORE_PROTOCOL = (
 PAIR_PROTOCOL = (
     "{count} translations by the weights kept for inference: {images} test images of {source}, {styles}; accuracy ="
     " share that the judge calls {target}'s, kept = share that it calls {source}'s; judge accuracy = on the test images"
-    " of both; unreadable images are left out"
+    " of both; unreadable images are left out. In the judge's features, so that it is no FID: Fréchet distance of the"
+    " translations from the {true} training images of {target} (floor = of its {held_out} test images from these), and"
+    " coverage = share of these training images among whose {neighbours} nearest there is a translation"
 )
+_NEIGHBOURS = 5
 _BATCH = 16
 
 
@@ -52,6 +56,9 @@ class Judge(Evaluator):
         "judge_accuracy": "accuracy of the judge on true images",
         "translation_accuracy": "translations of the wanted class",
         "translation_kept": "  still of the content's class",
+        "translation_frechet": "Fréchet distance in the judge's features",
+        "translation_frechet_floor": "  of true test images",
+        "translation_coverage": "  share of true images with translations near",
     }
     compares_labels = True
 
@@ -79,7 +86,8 @@ class Judge(Evaluator):
             direction = trained.config.data.direction
             judge = self.open(_both(context.sources, direction), lambda: _both(context.training_sides, direction))
             how |= dict(styled=trained.styled, direction=direction)
-            found, protocol = score_pair(*model, context.sources, judge, **how)
+            *_, true = context.training_sides.values()
+            found, protocol = score_pair(*model, context.sources, true, judge, **how)
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
             found, protocol = score(*model, context.source, judge, **how)
@@ -150,7 +158,8 @@ def score(
     check_labels(test, chosen)
     labels = test.labels[chosen]
     others = pairs(labels, references, seed)
-    calls = _calls(method, variables, test, chosen, judge, codes, others)
+    drawn = _translations(method, variables, test, chosen, codes, others)
+    calls = np.concatenate([judge.read(images) for images in drawn]).reshape(others.shape)
     scores = {
         "judge_accuracy": float((found == labels).mean()),
         "translation_accuracy": float((calls == labels[others]).mean()),
@@ -164,6 +173,7 @@ def score_pair(
     method: Method,
     variables: PyTree,
     sources: Sources,
+    true: Source,
     judge: Classifier,
     *,
     direction: str = "AtoB",
@@ -176,12 +186,15 @@ def score_pair(
 
     Args:
       sources: the test images of both sides.
+      true: other images of the second, which the translations should be like.
       direction: as `data.direction`: which of A and B is the first side.
       styled: whether each is translated with as many `references` of B, drawn by `seed`, or as it is.
       chosen: which images of the first side to use; by default all.
 
     Returns:
-      Scores, and the protocol as a sentence; as `score` does.
+      Scores, and the protocol as a sentence; as `score` does. `translation_frechet` is the Fréchet distance of the
+      translations from `true` in the judge's features, `translation_frechet_floor` that of the second side's images;
+      `translation_coverage` the share of `true` images with a translation among their nearest.
 
     Raises:
       UserError: the images are not as the classifier reads them.
@@ -190,44 +203,46 @@ def score_pair(
     judge.check_fits(_both(sources, direction), "the judge given")
     chosen = np.arange(len(first)) if chosen is None else np.asarray(chosen)
     chosen, found = read_all(first, chosen, "judge, contents", judge.read)
-    readers = [judge.read]
+    readers = [judge.read, judge.features]
     if styled:
         readers.append(lambda images: batched.read(method, "style", variables, images, batch_size=_BATCH))
-    _, of_second, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
+    _, of_second, held_out, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
+    _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:
         count, rng = len(codes[0]), np.random.default_rng(seed)
         others = np.stack([rng.choice(count, min(references, count), replace=False) for _ in chosen])
-    calls = _calls(method, variables, first, chosen, judge, codes[0] if styled else None, others)
+    calls, features = [], []
+    for images in _translations(method, variables, first, chosen, codes[0] if styled else None, others):
+        calls.append(judge.read(images))
+        features.append(judge.features(images))
+    calls, features, like = np.concatenate(calls), np.concatenate(features), frechet.moments(wanted)
     source, _, target = direction.partition("to")
-    own, wanted = (judge.classes.index(name) for name in (source, target))
+    before, after = (judge.classes.index(name) for name in (source, target))
     scores = {
-        "judge_accuracy": float(np.concatenate([found == own, of_second == wanted]).mean()),
-        "translation_accuracy": float((calls == wanted).mean()),
-        "translation_kept": float((calls == own).mean()),
+        "judge_accuracy": float(np.concatenate([found == before, of_second == after]).mean()),
+        "translation_accuracy": float((calls == after).mean()),
+        "translation_kept": float((calls == before).mean()),
     }
+    # Of a handful of images there is no distribution.
+    if min(map(len, (features, held_out, wanted))) > _NEIGHBOURS:
+        scores["translation_frechet"] = frechet.distance(frechet.moments(features), like)
+        scores["translation_frechet_floor"] = frechet.distance(frechet.moments(held_out), like)
+        scores["translation_coverage"] = manifold.scores(wanted, features, _NEIGHBOURS)["coverage"]
     of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
+    about |= dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
     return scores, PAIR_PROTOCOL.format(source=source, target=target, **about)
 
 
-def _calls(
-    method: Method,
-    variables: PyTree,
-    source: Source,
-    chosen: np.ndarray,
-    judge: Classifier,
-    codes: np.ndarray | None,
-    others: np.ndarray,
-) -> np.ndarray:
-    """Translate the chosen images [n] in the styles `codes` of `others` [n, R], or as they are: the classes [n, R]."""
-    calls = []
+def _translations(
+    method: Method, variables: PyTree, source: Source, chosen: np.ndarray, codes: np.ndarray | None, others: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield translations of chosen images [n] in order, in the styles `codes` of `others` [n, R] or as they are."""
     for rows in slices(len(chosen), _BATCH, "judge, translations"):
         contents = np.repeat(data.examples(source, chosen[rows]), others.shape[1], axis=0)
         styles = None if codes is None else codes[others[rows].ravel()]
-        drawn = batched.translate(method, variables, contents, styles, batch_size=_BATCH)
-        calls.append(judge.read(drawn).reshape(-1, others.shape[1]))
-    return np.concatenate(calls)
+        yield batched.translate(method, variables, contents, styles, batch_size=_BATCH)
 
 
 def pairs(labels: np.ndarray, references: int, seed: int) -> np.ndarray:
