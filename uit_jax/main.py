@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 
-from uit_jax import __version__
+from uit_jax import __version__, programs
 from uit_jax.errors import UserError, shown
 
 VERBS = {
@@ -63,6 +63,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if verb not in VERBS:
             raise UserError(f"there is no verb {verb!r}; there are: {', '.join(VERBS)}")
+        programs.keep()
         with _signals(_end_at_once):
             module = importlib.import_module(VERBS[verb][0])
         with _signals(_end):

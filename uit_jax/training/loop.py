@@ -180,7 +180,9 @@ class Run:
         batch = self.streams.batch(step - 1, phase)
         began, new = time.monotonic(), phase not in self.compiled
         if new:
-            self.progress.note(f"compiling the step of phase {phase.name} ...")
+            kept = jax.config.jax_compilation_cache_dir
+            where = f", or reading it back from {kept}" if kept else ""
+            self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
         state, metrics = self.lifted.step(state, self.lifted.put_batch(batch), phase=phase)
         if new:
             self.compiled.add(phase)

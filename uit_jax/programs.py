@@ -1,0 +1,63 @@
+"""Compiled programs are kept on disk, so that what was compiled once, which takes minutes, is there the next time.
+
+JAX keeps them itself, where it is told a folder. JAX_COMPILATION_CACHE_DIR names another than the one chosen here, and
+JAX_ENABLE_COMPILATION_CACHE=false keeps none.
+"""
+
+import contextlib
+import hashlib
+import os
+import platform
+from collections.abc import MutableMapping
+from pathlib import Path
+
+MOST_BYTES = 4 * 2**30
+"""Of all programs together; the ones that were not asked for the longest give way."""
+
+_FOLDER, _CACHE = "JAX_COMPILATION_CACHE_DIR", Path("uit_jax", "programs")
+
+
+def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
+    """Tell JAX, before it is imported, where to keep programs; return the folder, None where it is not chosen here.
+
+    It lies in the user's cache, one for each kind of processor: a program may use what another processor has not.
+    """
+    if environ.get(_FOLDER) is not None:
+        return None
+    root = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache")
+    folder = root / _CACHE / _processor()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            return None
+        make_room(folder)
+    # A machine without a home, or a full one: programs are compiled as if there were no cache.
+    except OSError:
+        return None
+    environ[_FOLDER] = str(folder)
+    return folder
+
+
+def make_room(folder: Path, most: int = MOST_BYTES) -> None:
+    """Remove the files of a folder that were not asked for the longest until the rest has at most so many bytes."""
+    found = []
+    for path in folder.iterdir():
+        # Another process may remove it at the same moment.
+        with contextlib.suppress(OSError):
+            about = path.stat()
+            found.append((max(about.st_atime, about.st_mtime), about.st_size, path))
+    total = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if total <= most:
+            break
+        with contextlib.suppress(OSError):
+            path.unlink()
+            total -= size
+
+
+def _processor() -> str:
+    """Return what tells this kind of processor from others."""
+    told = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8", errors="replace") as lines:
+        told += next((line for line in lines if line.startswith(("flags", "Features"))), "")
+    return hashlib.sha256(told.encode()).hexdigest()[:12]
