@@ -395,7 +395,7 @@ def test_errors_are_those_of_the_command(styled, unstyled, tmp_path, monkeypatch
         (unstyled, ["inspect", there, "--layer=9", picture], lambda r: r.inspect(content, layer=9)),
         (unstyled, ["inspect", there, "--points=99,0", picture], lambda r: r.inspect(content, [(99, 0)])),
     ]
-    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     for run, command, ask in cases:
         state = SimpleNamespace(step=7, variables=run.variables, **toy.variables())
         monkeypatch.setattr(checkpoint, "restore_run", lambda *_, run=run, state=state: (run.config, run.method, state))

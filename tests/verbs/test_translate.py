@@ -31,7 +31,7 @@ def run(tmp_path, monkeypatch, traced):
     state = SimpleNamespace(step=7, **toy.variables())
     method = toy.method(multiple=8, traced=traced, image_size=SIZE)
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
-    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     (tmp_path / "run").mkdir()
     return runs.Trained(tmp_path / "run", config, method, toy.variables(), 7)
 

@@ -105,6 +105,8 @@ def _record(context: Context, evaluators: Sequence[Evaluator]) -> dict[str, Any]
     }
     for each in found:
         record |= each.facts
+    if len(trained.method.sides) > 1:
+        record["direction"] = trained.config.data.direction
     return record | {
         "source": source.describe(),
         "protocol": {name: text for each in found for name, text in each.protocol.items()},
