@@ -210,4 +210,4 @@ class Trained(Model):
             keys = (one,) if len(sides) == 1 else ("source", "target", "test_source", "test_target")
         for key in keys:
             data.check_there(f"data.{key}", getattr(wanted, key), "--source")
-        return data.open_styles(sides, wanted, str(images or ""), size=self.image_size, seed=self.config.seed)
+        return data.open_last_side(sides, wanted, str(images or ""), size=self.image_size, seed=self.config.seed)

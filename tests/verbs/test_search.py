@@ -290,7 +290,10 @@ def test_a_real_checkpoint_is_asked(name, tmp_path):
     checkpoints.close()
     assert uit(tmp_path, "--count=3", "--queries=2") == 0
     (first, _), run = found(tmp_path)["queries"], runs.load(workdir)
-    images = data.open_test(config.data.source, size=size, seed=config.seed).images(range(24))
+    # Of two domains, styles are those of the second.
+    searched = config.data.source + "#1" * (len(method.sides) > 1)
+    images = data.open_test(searched, size=size, seed=config.seed)
+    images = images.images(range(len(images)))
     codes = np.asarray(method.readouts["style"](run.variables, (images / 127.5 - 1).astype(np.float32)))
     codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     nearest = np.sort(codes[1:] @ codes[0])[::-1][:3]

@@ -68,7 +68,7 @@ def open_test_sides(sides: Sequence[Side], wanted: Wanted, *, size: int, seed: i
     return _open(sides, wanted, places(len(sides), wanted, "held out"), size, seed)
 
 
-def open_styles(sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0) -> Source:
+def open_last_side(sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0) -> Source:
     """Open the images of a method's last side, which of two is the one that styles are of: held-out ones if there are.
 
     Args:
