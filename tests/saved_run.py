@@ -19,7 +19,14 @@ def save(workdir: Path, name: str, **settings) -> None:
     config = configs.update(configs.defaults(name), tiny | settings)
     method, rng = configs.method_of(config), np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: configs.initial_state(config, method))
-    state = jax.tree.map(lambda leaf: abs(rng.normal(0.2, 0.3, leaf.shape)).astype(leaf.dtype), shapes)
+
+    def draw(leaf):
+        if not np.issubdtype(leaf.dtype, np.floating):
+            return np.zeros(leaf.shape, leaf.dtype)
+        scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.5
+        return rng.normal(0, scale, leaf.shape).astype(leaf.dtype)
+
+    state = jax.tree.map(draw, shapes)
     workdir.mkdir(parents=True)
     configs.save(config, workdir)
     checkpoints = checkpoint.Checkpoints(workdir)

@@ -84,7 +84,7 @@ def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
 def sampled_look(codes: np.ndarray, seed: int) -> Look:
     """Return sampled styles [n, D]."""
     labels = [f"style {number}" for number in range(1, len(codes) + 1)]
-    return Look(codes, labels, [None] * len(codes), f"{len(codes)} sampled styles, seed {seed}")
+    return Look(codes, labels, [None] * len(codes), f"{len(codes)} sampled style{'s' * (len(codes) != 1)}, seed {seed}")
 
 
 def reference_look(codes: np.ndarray, images: np.ndarray, names: Sequence[str]) -> Look:
