@@ -197,7 +197,7 @@ def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monke
     assert json.dumps(result)
     text = evaluation.table(result)
     assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text
-    assert result["direction"] == "AtoB"
+    assert result["direction"] == "AtoB" and re.search("direction +AtoB", text)
     pair_run.config.data.direction = "BtoA"
     assert evaluate(pair_run, pairs=4)["direction"] == "BtoA"
     assert asked["species"] == {0} and len(asked["scenes"]) == 4

@@ -121,6 +121,7 @@ def table(record: Mapping[str, Any]) -> str:
     """Lay a record out for a terminal."""
     images = f"{record['images']} ({record['labelled_images']} labelled)"
     rows = [("step", str(record["step"])), ("test images", images)]
+    rows += [("direction", record["direction"])] if "direction" in record else []
     if sizes := record.get("cluster_sizes"):
         shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
         rows += [
