@@ -11,6 +11,7 @@ import pytest
 from tests import method_table as table
 from uit_jax import collectives, methods
 from uit_jax.errors import UserError
+from uit_jax.inference import batched
 from uit_jax.method import training_step
 
 
@@ -163,6 +164,36 @@ def test_translation_without_reference_at_any_size(name):
         images = jnp.pad(content, ((0, 0), (0, 0), (0, width - 16), (0, 0)), "reflect")
         translated = translate(variables, {"content": images})
         assert translated.shape == images.shape and jnp.abs(translated).max() <= 1
+
+
+BOTH_WAYS = [name for name in methods.METHODS if table.build(name).exchanged({})]
+
+
+def test_the_methods_that_learn_both_ways():
+    assert BOTH_WAYS == ["cyclegan", "distancegan", "selfdistance", "munit", "drit"]
+    assert table.build("distancegan", "one_way").exchanged({}) is None
+
+
+@pytest.mark.parametrize("name", BOTH_WAYS)
+def test_domains_that_are_exchanged_twice_are_as_before_and_once_translated_otherwise(name):
+    method, variables, content = inference(name)
+    turned, exchanged = method.exchanged(variables)
+    again, same = turned.exchanged(exchanged)
+    assert method == turned == again and jax.tree.structure(variables) == jax.tree.structure(exchanged)
+    assert table.changed(variables, exchanged) and not table.changed(variables, same)
+    inputs, translate = {"content": content, "reference": jnp.flip(content, 0)}, jax.jit(method.translate)
+    assert jnp.abs(translate(variables, inputs) - translate(exchanged, inputs)).max() > 1e-4
+
+
+@pytest.mark.parametrize("name", [name for name in methods.METHODS if table.build(name).style_prior])
+def test_sampled_styles_are_of_their_seed_and_place_alone(name):
+    method, variables, content = inference(name)
+    codes = batched.sample(method, 70)
+    for count in (1, 3, 64, 65):
+        np.testing.assert_array_equal(batched.sample(method, count), codes[:count])
+    read = jax.eval_shape(method.readouts["style"], variables, content)
+    assert codes.shape == (70, read.shape[-1]) and codes.dtype == read.dtype == np.float32
+    assert len(np.unique(np.concatenate([codes, batched.sample(method, 70, seed=1)]).round(5), axis=0)) == 140
 
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if "patch_codes" in table.build(name).readouts])

@@ -16,6 +16,7 @@ from PIL import Image
 import uit_jax
 from tests import method_table as table
 from tests import tiny_method, toy, toy_translator
+from tests.saved_run import save
 from uit_jax import checkpoint, main, methods, runs
 from uit_jax import config as configs
 from uit_jax.errors import UserError
@@ -395,7 +396,7 @@ def test_errors_are_those_of_the_command(styled, unstyled, tmp_path, monkeypatch
         (unstyled, ["inspect", there, "--layer=9", picture], lambda r: r.inspect(content, layer=9)),
         (unstyled, ["inspect", there, "--points=99,0", picture], lambda r: r.inspect(content, [(99, 0)])),
     ]
-    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     for run, command, ask in cases:
         state = SimpleNamespace(step=7, variables=run.variables, **toy.variables())
         monkeypatch.setattr(checkpoint, "restore_run", lambda *_, run=run, state=state: (run.config, run.method, state))
@@ -464,6 +465,7 @@ def trained(tmp_path_factory):
         checkpoints = checkpoint.Checkpoints("runs/horses")
         checkpoints.save(1, configs.initial_state(config, configs.method_of(config)), {})
         checkpoints.close()
+        save(folder / "runs" / "pets", "munit")
         yield folder
 
 
@@ -537,6 +539,15 @@ def test_the_page_about_the_api_runs_from_top_to_bottom(trained):
         (lambda run: run.translate("cat.jpg", reference="red.jpg", max_pixels=float("nan")), "--max_pixels=nan"),
         (lambda run: run.interpolate("cat.jpg", "red.jpg", None, frames=2.5), "--frames=2.5"),
         (lambda run: run.encode("cat.jpg", batch_size=0), "--batch_size=0"),
+        (lambda run: run.sample(3), "has no styles to sample"),
+        (lambda run: run.look(styles=3), "--styles=3: the method of this run samples no styles; give --reference,"),
+        (lambda run: run.look(reference="red.jpg", seed=3), "--seed=3: is for the styles"),
+        (lambda run: uit_jax.load("runs/horses").look(styles=3), "--styles: the method of this run has no styles to"),
+        (lambda run: uit_jax.load("runs/pets").sample(0), "--count=0"),
+        (lambda run: uit_jax.load("runs/pets").sample(1, seed=1.5), "--seed=1.5 is not a whole number of at least 0"),
+        (lambda run: uit_jax.load("runs/pets").look(styles=True), "--styles=True"),
+        (lambda run: uit_jax.load("runs/pets").look("red.jpg", styles=2), "--reference and --styles: a style comes fr"),
+        (lambda run: uit_jax.load("runs/flowers", direction="BtoA"), "--direction=BtoA: this run has no two domains"),
         (lambda run: run.search("cat.jpg", "photos", count=0), "--count=0"),
         (lambda run: run.search("cat.jpg", "photos", count=1, limit=0), "0 images are asked for"),
         (lambda run: run.search(None, "photos", count=1, queries=-1), "-1 images are asked for"),

@@ -22,7 +22,7 @@ from ml_collections import ConfigDict
 from uit_jax import __version__, files, methods, settings
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.method import Method
+from uit_jax.method import DIRECTIONS, Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
@@ -34,7 +34,7 @@ class Data:
 
     source: str = setting("procedural", "where the images are: a folder, a packed set, tfds:NAME or procedural")
     target: str = setting("", "of a pair of domains: where B is, if not beside A")
-    direction: str = setting("AtoB", "of a pair: which domain is translated into which", choices=("AtoB", "BtoA"))
+    direction: str = setting("AtoB", "of a pair: which domain is translated into which", choices=DIRECTIONS)
     test_source: str = setting("", "where held-out images are, if not beside the source")
     test_target: str = setting("", "of a pair: where held-out images of B are, if not beside A's")
     image_size: int = changed(Method, "image_size", 128, owner=None)

@@ -21,6 +21,9 @@ from uit_jax.types import Array, Batch, Metrics, PyTree, Stage
 LARGEST_SIDE = 2**14
 """The largest side of training images, pixels."""
 
+DIRECTIONS = ("AtoB", "BtoA")
+"""Which of two domains is translated into which, the domains being named as the user's data are."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
@@ -102,6 +105,7 @@ class Method:
       followed: names of the evaluators worth running during training.
       best_metric: the score of theirs by which the best checkpoint is chosen, the larger the better; "" for none.
       inherited: names of what of the memory belongs to the weights, and goes with them into another run.
+      style_prior: samples styles float32 [n, D], one for each of keys [n]; None where a style is of images alone.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -109,6 +113,7 @@ class Method:
     followed: ClassVar[tuple[str, ...]] = ()
     best_metric: ClassVar[str] = ""
     inherited: ClassVar[tuple[str, ...]] = ()
+    style_prior: ClassVar[Callable[[Array], Array] | None] = None
 
     image_size: int = setting(128, "side of the square training images, pixels", low=1, high=LARGEST_SIDE, owner="data")
     channels: int = setting(3, "channels of the images: 1, 3, or any number that the files have", low=1, owner="data")
@@ -234,10 +239,23 @@ class Method:
         """`translate` in parts that can be drawn in tiles; () where it cannot."""
         return ()
 
+    def exchanged(self, variables: PyTree) -> "tuple[Method, PyTree] | None":
+        """Return the same model with its two domains exchanged: what translated A to B translates B to A.
+
+        None where it translates one way only.
+        """
+        return None
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PairMethod(Method):
-    """A method that learns from unpaired images of two domains, a and b, in random crops."""
+    """A method that learns from unpaired images of two domains, a and b, in random crops.
+
+    Class attributes:
+      opposites: pairs of names in the tree of weights, of what is A's and the same of B; () where one way is learned.
+    """
+
+    opposites: ClassVar[tuple[tuple[str, str], ...]] = ()
 
     image_size: int = settings.changed(Method, "image_size", 256)
     target_channels: int = setting(0, "channels of domain B; 0: as many as A", low=0, owner="data")
@@ -264,6 +282,20 @@ class PairMethod(Method):
 
     def phase(self, step: int) -> Phase:
         return Phase("train", load_size=self.load_size)
+
+    def exchanged(self, variables: PyTree) -> "tuple[PairMethod, PyTree] | None":
+        if not self.opposites:
+            return None
+        changes = {"channels": self.out_channels, "target_channels": self.channels}
+        turned = self if self.out_channels == self.channels else dataclasses.replace(self, **changes)
+        return turned, _renamed(variables, {a: b for pair in self.opposites for a, b in (pair, pair[::-1])})
+
+
+def _renamed(tree: PyTree, names: Mapping[str, str]) -> PyTree:
+    """Return a tree of mappings with other names, wherever in it."""
+    if not isinstance(tree, Mapping):
+        return tree
+    return {names.get(name, name): _renamed(part, names) for name, part in tree.items()}
 
 
 @functools.lru_cache(maxsize=32)

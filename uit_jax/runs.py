@@ -28,24 +28,30 @@ from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
 from uit_jax.inference.search import Found, Searched
 from uit_jax.inference.styles import DomainStyles
-from uit_jax.method import Method
+from uit_jax.method import DIRECTIONS, Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree
 
 
 def load(
-    workdir: PathLike, checkpoint: str | int = "latest", *, data_max_pixels: int | None = None
+    workdir: PathLike,
+    checkpoint: str | int = "latest",
+    *,
+    direction: str | None = None,
+    data_max_pixels: int | None = None,
 ) -> "Trained":
     """Read a trained run back.
 
     Args:
       workdir: the folder that training wrote.
       checkpoint: "latest", "best", or a step.
+      direction: of two domains, "AtoB" or "BtoA", as `data.direction` names them; by default the run's own. In the
+        other one a model that has learnt both ways translates, encodes and is evaluated from B to A.
       data_max_pixels: in the place of the run's own `data.max_pixels`: pixels of an image file, of which a larger one
         is not read. (The `max_pixels` of `translate` are those from which on an image is drawn in tiles.)
 
     Raises:
-      UserError: there is no such run or checkpoint.
+      UserError: there is no such run or checkpoint, or it knows no such direction.
     """
     if not isinstance(workdir, PathLike):
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
@@ -53,20 +59,43 @@ def load(
     config, method, state = checkpoints.restore_run(workdir, checkpoint)
     if data_max_pixels is not None:
         configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
+    config, method, variables = _directed(direction, config, method, method.variables(state))
     # Onto the device once, and not with every batch.
-    return Trained(workdir, config, method, jax.device_put(method.variables(state)), int(state.step))
+    return Trained(workdir, config, method, jax.device_put(variables), int(state.step))
 
 
-def drawn_form(workdir: PathLike) -> tuple[int, int]:
+def drawn_form(workdir: PathLike, direction: str | None = None) -> tuple[int, int]:
     """Return channels and bits of a run's translations, from its settings, without its weights.
 
     Raises:
-      UserError: there is no such run.
+      UserError: there is no such run, or it knows no such direction.
     """
     config = checkpoints.begun_with(as_path(workdir))
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
-    return configs.method_of(config).sides[-1].channels, config.data.depth
+    config, method, _ = _directed(direction, config, configs.method_of(config), {})
+    return method.sides[-1].channels, config.data.depth
+
+
+def _directed(
+    direction: str | None, config: Any, method: Method, variables: PyTree
+) -> tuple[Any, Method, PyTree]:
+    """Return settings, method and weights of a run as they are in a direction, as `load` has it. Raises UserError."""
+    if direction is None:
+        return config, method, variables
+    if direction not in DIRECTIONS:
+        raise UserError(f"--direction={direction}: give {' or '.join(DIRECTIONS)}")
+    if len(method.sides) < 2:
+        raise UserError(f"--direction={direction}: this run has no two domains to translate between; leave it out")
+    own = config.data.direction
+    if direction == own:
+        return config, method, variables
+    if (found := method.exchanged(variables)) is None:
+        other = f"train one with --config.data.direction={direction}"
+        raise UserError(f"--direction={direction}: this run translates {own} only; {other}")
+    first, last = (side.channels for side in found[0].sides)
+    channels = {} if first == last else {"data.channels": first, "data.target_channels": last}
+    return configs.update(config.copy_and_resolve_references(), {"data.direction": direction, **channels}), *found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -135,7 +164,8 @@ class Trained(Model):
         Args:
           query: images, of which at most `queries` are asked for, evenly spread; None for some of those searched.
           images: what is searched: the text of a source, as `data.source` has it, of one with a test split that; or
-            images in a list or an array. By default the run's test source, else its training source.
+            images in a list or an array. By default the run's test source, else its training source; of two domains
+            the one that is translated to, whose styles these are.
           count: neighbours of each query, itself not among them; by default 8, or as many as there are.
           limit: search at most so many images, evenly spread.
 
@@ -168,13 +198,16 @@ class Trained(Model):
         return styles.domain_styles(self.method, self.variables, images, len(source), limit=limit)
 
     def _searched(self, images: Images | None) -> Searched:
-        """Open what is searched: images, or the test split of a source where it has one, else all of it."""
+        """Open what is searched: images, or the test split of a source where it has one, else all of it.
+
+        Of two domains it is the one that is translated to: the style encoder is of its images.
+        """
         if images is not None and not isinstance(images, PathLike):
             return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)
-        wanted = self.config.data
+        wanted, sides, keys = self.config.data, self.method.sides, ()
         if images is None:
-            key = "test_source" if wanted.test_source else "source"
+            one = "test_source" if wanted.test_source else "source"
+            keys = (one,) if len(sides) == 1 else ("source", "target", "test_source", "test_target")
+        for key in keys:
             data.check_there(f"data.{key}", getattr(wanted, key), "--source")
-        spec = str(images or wanted.test_source or wanted.source)
-        split = "test" if "test" in data.splits(spec) else "train"
-        return data.open_source(spec, split=split, size=self.image_size, seed=self.config.seed, **self.form)
+        return data.open_last_side(sides, wanted, str(images or ""), size=self.image_size, seed=self.config.seed)

@@ -15,6 +15,7 @@ from uit_jax.data import (
     check_same,
     describe,
     fingerprint,
+    open_last_side,
     open_sides,
     open_source,
     open_test,
@@ -153,6 +154,32 @@ def test_the_held_out_images_of_two_sources(tree, tmp_path, class_folders):
     _fails("has no test split", a, b, opened=open_test_domains)
     _fails("has no test split", a, b, "", tree / "trainB", opened=open_test_domains)
     _fails("leave data.test_target empty", a, b, a, tree, opened=open_test_domains)
+
+
+def test_of_the_last_side_the_held_out_images_are_opened_or_where_there_are_none_all(tree, class_folders):
+    sides = Side("a", 3), Side("b", 3)
+
+    def opened(*specs, sides=sides, spec="", **options):
+        source = open_last_side(sides, Wanted(*map(str, specs), **options), str(spec), size=SIZE)
+        return str(source.names[0]).removeprefix(f"{tree}/"), len(source)
+
+    assert opened(tree) == ("testB/300.jpg", 2) and opened(tree, direction="BtoA") == ("testA/200.jpg", 3)
+    a, b = tree / "trainA", tree / "trainB"
+    assert opened(a, b) == ("trainB/100.jpg", 4) and opened(a, b, direction="BtoA") == ("trainA/000.jpg", 7)
+    assert opened(a, b, test_source=str(tree)) == ("testB/300.jpg", 2)
+    assert opened(a, b, test_target=str(tree / "testB")) == ("testB/300.jpg", 2)
+    # Another pair, or a source of that side alone.
+    assert opened(a, b, spec=tree) == ("testB/300.jpg", 2)
+    assert opened(a, b, direction="BtoA", spec=tree) == ("testA/200.jpg", 3)
+    assert opened(tree, spec=a) == opened(tree, spec=a, direction="BtoA") == ("trainA/000.jpg", 7)
+    world = "procedural:species=3,test_count=60"
+    assert opened(world) == opened("procedural", spec=f"{world}#1") != opened(world, direction="BtoA")
+    (tree / "testB").rename(tree / "moved")
+    assert opened(tree) == ("trainB/100.jpg", 4)
+    one = (Side("image", 3),)
+    assert opened(class_folders, sides=one)[1] == 24 and opened(class_folders, sides=one, test_source=str(a))[1] == 7
+    with pytest.raises(UserError, match="holds image pairs"):
+        opened(class_folders, sides=one, spec=tree)
 
 
 def test_packed_pairs_open_as_pairs(tree, tmp_path):

@@ -197,8 +197,9 @@ def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monke
     assert json.dumps(result)
     text = evaluation.table(result)
     assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text
+    assert result["direction"] == "AtoB" and re.search("direction +AtoB", text)
     pair_run.config.data.direction = "BtoA"
-    evaluate(pair_run, pairs=4)
+    assert evaluate(pair_run, pairs=4)["direction"] == "BtoA"
     assert asked["species"] == {0} and len(asked["scenes"]) == 4
 
 
@@ -214,6 +215,12 @@ def test_styles_of_a_pair_are_those_of_images_of_the_second_domain(pair_run, mon
     result = evaluate(styled, pairs=70)
     assert asked == {"content": {0}, "reference": {1}, "count": 70}
     assert "70 test images of A, each in the style of one of B" in result["protocol"]["translations"]
+
+
+def test_styles_of_one_of_two_domains_are_not_compared_by_labels_of_the_other(pair_run):
+    styled = altered(pair_run, readouts={"style": lambda variables, images: images.mean((1, 2))})
+    with pytest.raises(UserError, match="retrieval: this run's styles are of the domain it translates to"):
+        evaluate(styled, pairs=0)
 
 
 def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):

@@ -39,6 +39,18 @@ def test_a_grid_has_references_on_top_contents_on_the_left_and_a_white_corner():
             assert (at(picture, row, column) == (c, r, 0)).all()
 
 
+def test_a_grid_without_any_reference_has_no_row_for_them():
+    """Its contents stand apart from what is made of them all the same."""
+    drawn = [[flat((c, r, 0)) for r in (30, 40)] for c in (10, 20)]
+    labels = dict(title="two styles", row_labels=["a", "b"], column_labels=["style 1", "style 2"])
+    contents = [flat((10, 0, 0)), flat((20, 0, 0))]
+    for how in ({}, labels):
+        picture = pictures.reference_grid(contents, [None, None], drawn, **how)
+        rows = [[content, *row] for content, row in zip(contents, drawn, strict=True)]
+        heads = {"column_labels": ["", *how["column_labels"]]} if how else {}
+        np.testing.assert_array_equal(picture, pictures.table(rows, lead=True, **how | heads))
+
+
 def test_captions_take_room_and_ink_but_hide_no_image():
     contents, references = [flat((10, 0, 0))], [flat((0, 30, 0))]
     plain = pictures.reference_grid(contents, references, [[flat((10, 30, 0))]])

@@ -125,11 +125,13 @@ def test_a_method_without_stages_cannot():
 
 NARROW = dict(width=4, blocks=1)
 SMALL = dict(image_size=32, load_size=32, patches=dict(layers=(0, 4)))
+BACK = dict(image_size=32, load_size=32, generator=NARROW, identity_weight=0.0, target_channels=1)
 REAL = {
     "cut": ("cut", SMALL | dict(generator=NARROW)),
     "cut_aliased": ("cut", SMALL | dict(generator=NARROW | dict(antialias=False, antialias_up=False))),
     "cut_batch_norm": ("cut", SMALL | dict(generator=NARROW, norm="batch")),
     "cut_other_channels": ("fastcut", SMALL | dict(generator=NARROW, channels=1, target_channels=3)),
+    "cyclegan_back": ("cyclegan", BACK),
     "sincut": ("sincut", dict(generator=dict(width=1), image_size=16, discriminator=dict(width=1))),
 }
 
@@ -145,7 +147,8 @@ def drawn_weights(method, unit=False):
             return values if unit else values / np.sqrt(np.prod(leaf.shape[:-1]))
         return np.abs(values) + 0.5 if path[-1].key in ("var", "scale") else 0.1 * values
 
-    return jax.tree_util.tree_map_with_path(draw, {"generator": state["generator"]})
+    generators = {name: part for name, part in state.items() if name.startswith("generator")}
+    return jax.tree_util.tree_map_with_path(draw, generators)
 
 
 @pytest.mark.parametrize("case", REAL)
@@ -153,7 +156,9 @@ def test_the_published_networks_are_drawn_alike(case):
     name, hparams = REAL[case]
     method = methods.build(name, hparams)
     variables = drawn_weights(method, unit=name == "sincut")
-    image = picture(100, 132, hparams.get("channels", 3))
+    if case.endswith("_back"):
+        method, variables = method.exchanged(variables)
+    image = picture(100, 132, method.channels)
     expected = whole(method, variables, image)
     assert expected.std() > 0.05
     done = []

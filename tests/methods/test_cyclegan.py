@@ -109,6 +109,18 @@ def test_without_an_identity_term_there_is_none_and_domains_may_differ_in_channe
     assert translated.shape == (1, 16, 24, 1)
 
 
+def test_domains_that_are_exchanged_are_translated_back():
+    """By the other generator, whose channels are the other way round."""
+    method = table.build("cyclegan", identity_weight=0.0, target_channels=1)
+    variables = method.variables(random_state(method, full_pools()))
+    turned, exchanged = method.exchanged(variables)
+    assert [side.channels for side in turned.sides] == [1, 3] and turned.exchanged(exchanged)[0] == method
+    content = images(0)[..., :1]
+    expected = method.networks["generator_ba"].module.apply(variables["generator_ba"], content)
+    assert expected.shape == (2, SIZE, SIZE, 3)
+    np.testing.assert_allclose(jax.jit(turned.translate)(exchanged, {"content": content}), expected, atol=1e-5)
+
+
 def test_the_rate_falls_linearly_and_an_epoch_early_where_the_published_code_does():
     def rates(lead):
         adam = dict(learning_rate=1.0)

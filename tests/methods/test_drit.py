@@ -279,6 +279,21 @@ def test_the_content_discriminators_gradient_is_cut_to_its_longest():
     assert np.abs(second(5.0, long) / second(100.0, long) - 1).max() > 0.1
 
 
+@pytest.mark.parametrize("styling", ["concat", "featurewise"])
+def test_domains_that_are_exchanged_are_translated_back(styling):
+    """By what is each one's own and what both share: contents of B, drawn as A in the style of an image of A."""
+    method = table.build("drit", styling=styling)
+    params = {name: learner.params for name, learner in random_state(method, ()).learners.items()}
+    net, content, reference = plain(method), views()["b"], views()["a"]
+    variables = {name: {"params": params[name]} for name in method.kept}
+    _, exchanged = method.exchanged(variables)
+    style = jax.jit(lambda p: net["style_encoder"](p, "a", reference)[0])(params)
+    expected = jax.jit(lambda p: net["generator"](p, "a", net["content_encoder"](p, "b", content), style))(params)
+    back = jax.jit(method.translate)(exchanged, {"content": content, "reference": reference})
+    np.testing.assert_allclose(back, expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(method.readouts["style"])(exchanged, reference), style, atol=1e-5)
+
+
 def test_a_batch_holds_images_to_encode_and_others():
     with pytest.raises(UserError, match="batch_size=3 cannot be divided by 2"):
         table.build("drit").init(jax.random.key(0), 3)

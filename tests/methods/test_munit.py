@@ -141,6 +141,25 @@ def test_contents_are_read_by_a_and_styles_by_b():
     assert np.abs(other - expected).max() > 1e-3
 
 
+def test_domains_that_are_exchanged_are_translated_back():
+    """What encodes contents is B's, what reads styles and decodes A's."""
+    method, variables = model()
+    _, exchanged = method.exchanged(variables)
+    content, reference = images(0), images(1)
+
+    @jax.jit
+    def by_hand(content, reference):
+        a, b = (functools.partial(method.networks[name].module.apply, variables[name]) for name in method.kept)
+        style = a(reference, method="encode")[1]
+        return a(b(content, method="encode")[0], style, method="decode"), style
+
+    expected, style = by_hand(content, reference)
+    for given in ({"reference": reference}, {"style": style}):
+        back = jax.jit(method.translate)(exchanged, {"content": content, **given})
+        np.testing.assert_allclose(back, expected, atol=1e-5)
+    np.testing.assert_allclose(jax.jit(method.readouts["style"])(exchanged, reference), style, atol=1e-5)
+
+
 def test_styles_are_sampled_from_a_normal_prior_one_for_each_key():
     method = table.build("munit", style_dim=64)
     keys = jax.random.split(jax.random.key(0), 100)

@@ -46,6 +46,21 @@ def test_the_styles_of_a_method_of_two_domains_are_the_seconds(tmp_path):
     assert {(90, 90, 90), (40, 40, 200)} <= colors(grid)
 
 
+def test_sampled_styles_are_among_those_that_are_drawn(monkeypatch):
+    """Of a method that samples any; beside references, of which there are as many fewer."""
+    told, table = [], pictures.table
+    monkeypatch.setattr(pictures, "table", lambda rows, **how: told.append((rows, how)) or table(rows, **how))
+    method = toy.altered(toy.method(), style_prior=lambda keys: jnp.tile(jnp.array([0.2, -0.2, 0.0]), (len(keys), 1)))
+    source = data.open_source("procedural:count=70", size=16)
+    grids.render(method, toy.variables(), {"a": source, "b": source}, 9)
+    (rows, how), _ = told
+    assert how["title"].endswith("each in the styles of those above and in 4 sampled ones")
+    assert [image is None for image in rows[0]] == [True] + [False] * 4 + [True] * 4
+    for row in rows[1:]:
+        # But for what is brighter than white.
+        np.testing.assert_allclose([image.mean((0, 1)) for image in row[5:]], [[153, 102, 127.5]] * 4, atol=5)
+
+
 def painter(traced=None):
     """Return a method without styles that moves colours from channel to channel."""
 

@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests import method_table as table
 from tests import toy, toy_translator
+from tests.saved_run import save
 from uit_jax import checkpoint, data, main, runs
-from uit_jax import config as config_module
 from uit_jax.images import pictures
 from uit_jax.inference import search
 
@@ -278,20 +279,13 @@ def test_codes_are_encoded_in_batches_of_one_size(tmp_path, opened, monkeypatch)
 @pytest.mark.parametrize("name", [name for name in table.TINY if "style" in table.build(name).readouts])
 def test_a_real_checkpoint_is_asked(name, tmp_path):
     """Through the trainer's own files, of every method with styles."""
-    hparams = config_module.flatten({"method": table.TINY[name]})
-    size = max(16, hparams.pop("method.image_size"))
-    settings = {"data.source": "procedural:count=8,test_count=24,species=2", "data.image_size": size}
-    config = config_module.update(config_module.defaults(name), {**hparams, **settings, "batch_size": 4})
-    method, workdir = config_module.method_of(config), tmp_path / "run"
-    workdir.mkdir()
-    config_module.save(config, workdir)
-    checkpoints = checkpoint.Checkpoints(workdir)
-    checkpoints.save(1, config_module.initial_state(config, method), {})
-    checkpoints.close()
+    save(tmp_path / "run", name, **{"data.source": "procedural:count=8,test_count=24,species=2"})
     assert uit(tmp_path, "--count=3", "--queries=2") == 0
-    (first, _), run = found(tmp_path)["queries"], runs.load(workdir)
-    images = data.open_test(config.data.source, size=size, seed=config.seed).images(range(24))
-    codes = np.asarray(method.readouts["style"](run.variables, (images / 127.5 - 1).astype(np.float32)))
+    (first, _), run = found(tmp_path)["queries"], runs.load(tmp_path / "run")
+    # Of two domains, styles are those of the second.
+    source = data.open_test(run.config.data.source + "#1" * (len(run.method.sides) > 1), size=SIZE)
+    images = (source.images(range(len(source))) / 127.5 - 1).astype(np.float32)
+    codes = np.asarray(jax.jit(run.method.readouts["style"])(run.variables, images))
     codes = codes / np.linalg.norm(codes, axis=1, keepdims=True)
     nearest = np.sort(codes[1:] @ codes[0])[::-1][:3]
     np.testing.assert_allclose([near["cosine"] for near in first["neighbours"]], nearest, atol=1e-4)

@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,7 +32,7 @@ def run(tmp_path, monkeypatch, traced):
     state = SimpleNamespace(step=7, **toy.variables())
     method = toy.method(multiple=8, traced=traced, image_size=SIZE)
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
-    monkeypatch.setattr(runs, "drawn_form", lambda workdir: (3, 8))
+    monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     (tmp_path / "run").mkdir()
     return runs.Trained(tmp_path / "run", config, method, toy.variables(), 7)
 
@@ -268,6 +269,90 @@ def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
     codes = own.codes(pixels_of(run, paths), range(2))
     np.testing.assert_allclose(np.linalg.norm(codes, axis=-1), 1, rtol=1e-5)
     np.testing.assert_allclose(codes[0], look.codes, atol=1e-6)
+
+
+@pytest.fixture
+def sampling(run, monkeypatch):
+    """Let the toy sample styles, colours that fit into the range with the content's texture."""
+
+    def style_prior(keys):
+        return jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-0.5, maxval=0.5))(keys)
+
+    run = altered(run, style_prior=style_prior)
+    state = SimpleNamespace(step=7, **toy.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
+    return run
+
+
+def test_sampled_styles_are_the_columns_of_every_strip(tmp_path, sampling, monkeypatch):
+    told, table = [], pictures.table
+    monkeypatch.setattr(pictures, "table", lambda rows, **how: told.append((rows, how)) or table(rows, **how))
+    contents = [paint(tmp_path / "in" / f"{i}.png", (100, 110 + 9 * i, 120), size) for i, size in enumerate(SIZES)]
+    codes = sampling.sample(12, seed=3)
+    colors = (codes + 1) * 127.5
+    for name, count, batch in (("few", 3, 8), ("many", 12, 2)):
+        asked = [f"--styles={count}", "--seed=3", f"--batch_size={batch}", f"--out={tmp_path / name}"]
+        assert uit(tmp_path, f"--content={tmp_path / 'in'}", "--size=keep", *asked) == 0
+        for content, size in zip(contents, SIZES, strict=True):
+            strip = tmp_path / name / content.name
+            assert Image.open(strip).size == (count * size[0], size[1])
+            # The first ones are the same for any number, and all the same for every content.
+            np.testing.assert_allclose(frame_means(strip, count), colors[:count], atol=1)
+    (rows, how), _ = told
+    assert how["title"] == "3 sampled styles, seed 3, step 7" and [len(row) for row in rows] == [4, 4]
+    assert how["column_labels"] == ["", "style 1", "style 2", "style 3"] and how["row_labels"] == ["0.png", "1.png"]
+
+
+SIZES = (40, 20), (16, 18)
+
+
+def test_no_more_translations_are_drawn_at_once_than_are_asked_for(tmp_path, sampling, traced):
+    """Of many styles or large images fewer contents, and always as many together: one program for each size."""
+    for i in range(3):
+        paint(tmp_path / "in" / f"{i}.png", (100, 110, 120))
+        paint(tmp_path / "in" / f"wide{i}.png", (100, 110, 120), size=(64, 32))
+    for styles, batch in ((3, 8), (20, 4)):
+        asked = [f"--styles={styles}", f"--batch_size={batch}", "--size=keep", f"--out={tmp_path / 'out'}"]
+        traced.clear()
+        assert uit(tmp_path, f"--content={tmp_path / 'in'}", *asked, "--overwrite") == 0
+        assert sorted(traced) == {3: [(1, 32, 64, 3), (2, 32, 32, 3)], 20: [(1, 32, 32, 3)]}[styles]
+
+
+def test_a_film_is_drawn_in_sampled_styles(tmp_path, sampling):
+    for number in range(2):
+        paint(tmp_path / "in" / f"{number}.png", (100, 110, 120), (32, 32), noise=0)
+    asked = ["--styles=3", f"--video={tmp_path / 'o.mp4'}"]
+    assert uit(tmp_path, f"--content={tmp_path / 'in'}", *asked) == 0
+    film = list(video.frames(tmp_path / "o.mp4"))
+    assert film[0].shape == (32, 96, 3) and len(film) == 2
+    for frame in film:
+        means = frame.reshape(32, 3, 32, 3).mean((0, 2))
+        np.testing.assert_allclose(means, (sampling.sample(3) + 1) * 127.5, atol=8)
+
+
+def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, capsys, monkeypatch):
+    content, out = f"--content={paint(tmp_path / 'c.png', (9, 9, 9))}", f"--out={tmp_path / 'out'}"
+    cases = [
+        (["--styles=1001"], "--styles=1001 must be 1000 at most"),
+        (["--styles=2", "--seed=4294967296"], "--seed=4294967296 must be 4294967295 at most"),
+        (["--domain=0", "--seed=1"], "--seed=1: is for the styles that --styles=N samples; leave it out"),
+        (["--interpolate=own,c.png", "--frames=1001"], "--frames=1001 must be 1000 at most"),
+        ([], "give --reference, --domain, --interpolate or --styles: the method of this run draws in a style"),
+    ]
+    monkeypatch.chdir(tmp_path)
+    for arguments, line in cases:
+        assert uit(tmp_path, content, out, *arguments) == 2, arguments
+        assert capsys.readouterr().err == f"uit: {line}\n"
+    for arguments in (["--styles=0"], ["--styles=two"], ["--styles=2", "--seed=-1"], ["--styles=2", "--domain=0"]):
+        with pytest.raises(SystemExit):
+            uit(tmp_path, content, out, *arguments)
+    assert "argument --domain: not allowed with argument --styles" in capsys.readouterr().err
+    assert uit(tmp_path, content, "--styles=2", "--seed=4294967295", f"--out={tmp_path / 'last.png'}") == 0
+    state = SimpleNamespace(step=7, **toy.variables())
+    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
+    assert uit(tmp_path, content, out, "--styles=2") == 2
+    line = "--styles=2: the method of this run samples no styles; give --reference, --domain or --interpolate"
+    assert line in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_run_that_sorts_no_images_has_no_pseudo_domains(run):

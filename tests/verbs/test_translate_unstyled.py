@@ -48,7 +48,10 @@ def run(tmp_path, monkeypatch, traced, settings):
         return config, method, SimpleNamespace(step=7, variables=variables)
 
     monkeypatch.setattr(checkpoint, "restore_run", open_run)
-    drawn = lambda workdir: (settings["target_channels"] or settings["channels"], settings["depth"])  # noqa: E731
+
+    def drawn(workdir, direction):
+        return settings["target_channels"] or settings["channels"], settings["depth"]
+
     monkeypatch.setattr(runs, "drawn_form", drawn)
     (tmp_path / "run").mkdir()
 

@@ -10,13 +10,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from uit_jax.data.batches import Batches, HostBatch, batches
-from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class
+from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class, splits
 from uit_jax.data.order import ALL, stream_members
 from uit_jax.data.sources.base import DOMAINS, Form, Source
 from uit_jax.data.sources.folders import pair_folders
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.method import Side, Stream
+from uit_jax.method import DIRECTIONS, Side, Stream
 from uit_jax.paths import as_path
 
 Sources = dict[str, Source]  # by the names of the sides, in the method's order
@@ -66,6 +66,23 @@ def open_test_sides(sides: Sequence[Side], wanted: Wanted, *, size: int, seed: i
     Raises UserError, also where nothing is held out.
     """
     return _open(sides, wanted, places(len(sides), wanted, "held out"), size, seed)
+
+
+def open_last_side(sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0) -> Source:
+    """Open the images of a method's last side, which of two is the one that styles are of: held-out ones if there are.
+
+    Args:
+      spec: in the place of what is `wanted`: both domains, or a source that is of this side alone.
+
+    Raises UserError.
+    """
+    if len(sides) > 1 and (not spec or _holds_both(spec, alone=True)):
+        pair = Wanted(spec, direction=wanted.direction) if spec else wanted
+        place = places(len(sides), pair, "held out")[-1] or places(len(sides), pair, "train")[-1]
+    else:
+        spec = spec or wanted.test_source or wanted.source
+        place = single(spec, "test" if "test" in splits(spec) else "train")
+    return _open(sides, wanted, (None,) * (len(sides) - 1) + (place,), size, seed)[sides[-1].name]
 
 
 def describe(sources: Sources) -> str:
@@ -186,9 +203,9 @@ def places(count: int, wanted: Wanted, split: str) -> tuple[Place | None, ...]:
     if count == 1:
         return (held_out(wanted.source, wanted.test_source) if split == "held out" else single(wanted.source, split),)
     found = _held_out_domains(wanted) if split == "held out" else _domains(wanted.source, wanted.target, split)
-    if wanted.direction not in ("AtoB", "BtoA"):
-        raise UserError(f"data.direction is {wanted.direction!r}; it is 'AtoB' or 'BtoA'")
-    first, second = found if wanted.direction == "AtoB" else reversed(found)
+    if wanted.direction not in DIRECTIONS:
+        raise UserError(f"data.direction is {wanted.direction!r}; it is {' or '.join(map(repr, DIRECTIONS))}")
+    first, second = found if wanted.direction == DIRECTIONS[0] else reversed(found)
     return first, second if split != "held out" or _exists(second) else None
 
 

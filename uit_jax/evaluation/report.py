@@ -105,6 +105,8 @@ def _record(context: Context, evaluators: Sequence[Evaluator]) -> dict[str, Any]
     }
     for each in found:
         record |= each.facts
+    if len(trained.method.sides) > 1:
+        record["direction"] = trained.config.data.direction
     return record | {
         "source": source.describe(),
         "protocol": {name: text for each in found for name, text in each.protocol.items()},
@@ -119,6 +121,7 @@ def table(record: Mapping[str, Any]) -> str:
     """Lay a record out for a terminal."""
     images = f"{record['images']} ({record['labelled_images']} labelled)"
     rows = [("step", str(record["step"])), ("test images", images)]
+    rows += [("direction", record["direction"])] if "direction" in record else []
     if sizes := record.get("cluster_sizes"):
         shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
         rows += [

@@ -27,6 +27,8 @@ class Retrieval(Evaluator):
     def needs(self, context: Context) -> str:
         if not context.trained.styled:
             return "this run's method has no styles"
+        if len(context.trained.method.sides) > 1:
+            return "this run's styles are of the domain it translates to, and labels are not"
         labels = context.labels[context.labels >= 0]
         if len(labels) < 2:
             return f"{context.source.spec}: its images have no labels to score styles by"

@@ -30,14 +30,15 @@ def reference_grid(
 
     Args:
       contents: m images uint8 [H, W, C], of any sizes.
-      references: n images, or None where a column has no picture of its own.
+      references: n images, or None where a column has no picture of its own; where none has, there is no such row.
       translations: m rows of n images.
       title, row_labels, column_labels: captions; none where empty.
     """
-    rows = [[None, *references], *([content, *row] for content, row in zip(contents, translations, strict=True))]
-    labels = ["", *row_labels] if row_labels else []
+    top = [[None, *references]] if any(image is not None for image in references) else []
+    rows = [*top, *([content, *row] for content, row in zip(contents, translations, strict=True))]
+    labels = [*([""] * len(top)), *row_labels] if row_labels else []
     heads = ["", *column_labels] if column_labels else []
-    return table(rows, title=title, row_labels=labels, column_labels=heads, header=True)
+    return table(rows, title=title, row_labels=labels, column_labels=heads, header=bool(top), lead=True)
 
 
 def domain_grid(

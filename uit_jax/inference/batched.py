@@ -22,6 +22,8 @@ from uit_jax.types import Array, PyTree
 MAX_PIXELS = 2**20
 """Larger images are drawn in tiles."""
 
+_SAMPLED = 64  # together, however many are asked for: one program, and one result
+
 
 def to_uint8(images: Array) -> Array:
     """Map float32 in [-1, 1] to the nearest uint8; what lies outside is clipped."""
@@ -65,6 +67,12 @@ def apply(
 def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None) -> np.ndarray:
     """Return the pseudo domain of each image uint8 [n, H, W, C]: int64 [n]."""
     return read(method, "cluster", variables, images, batch_size=batch_size).argmax(-1)
+
+
+def sample(method: Method, count: int, seed: int = 0) -> np.ndarray:
+    """Sample styles of a method that has a `style_prior`: float32 [n, D], each row of the seed and its index alone."""
+    keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(count, dtype=np.uint32))
+    return _in_batches(jax.jit(method.style_prior), keys, batch_size=_SAMPLED)
 
 
 def translate(

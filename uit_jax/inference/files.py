@@ -25,7 +25,7 @@ class Job(NamedTuple):
       form: what they are brought to: channels, depth and resample, as `images.decode` has them.
       look: the styles to draw in; None for a method without any.
       keep: draw images at their own size (continued by reflection, and cut back), not at the model's.
-      batch_size: images drawn at once at the model's size; of larger images fewer.
+      batch_size: translations drawn at once at the model's size; of larger images fewer.
       max_pixels: images with more are drawn in tiles; by default as `batched.translate_any` has it.
     """
 
@@ -54,7 +54,11 @@ class Job(NamedTuple):
         return look.mixed(batched.read(self.method, "style", self.variables, small, batch_size=self.batch_size))
 
     def together(self, size: tuple[int, int]) -> int:
-        """Return how many images of a height and width are drawn at once."""
+        """Return how many images of a height and width are drawn at once, each in all styles."""
+        return max(1, self.at_once(size) // (1 if self.look is None else self.look.codes.shape[-2]))
+
+    def at_once(self, size: tuple[int, int]) -> int:
+        """Return how many translations of a height and width are drawn at once."""
         height, width = batched.drawn_size(*size, self.method.multiple)
         return max(1, self.batch_size * self.side**2 // (height * width))
 
@@ -80,7 +84,7 @@ class Job(NamedTuple):
             columns = codes.shape[1]
             pairs = np.repeat(padded, columns, axis=0), codes.reshape(-1, codes.shape[-1])
             # Always as many pairs: fewer in the last batch would be another program to compile.
-            drawn = batched.translate(*model, *pairs, batch_size=max(1, min(together * columns, 32)))
+            drawn = batched.translate(*model, *pairs, batch_size=min(together * columns, self.at_once(size)))
             drawn = drawn.reshape(len(images), columns, *drawn.shape[1:])
         return [frames[:, : image.shape[0], : image.shape[1]] for image, frames in zip(images, drawn, strict=True)]
 

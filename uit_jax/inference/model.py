@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.inference import batched, inputs, inspection, styles
+from uit_jax.inference import batched, inputs, inspection
 from uit_jax.inference import files as drawing
+from uit_jax.inference import styles as looks
 from uit_jax.inference.files import Job
 from uit_jax.inference.inputs import Given, Images
 from uit_jax.inference.inspection import Inspected
@@ -21,7 +22,7 @@ from uit_jax.inference.styles import DomainStyles, Look
 from uit_jax.method import Method
 from uit_jax.types import PyTree
 
-_CHUNK = 256
+_CHUNK, _LARGEST_SEED = 256, 2**32 - 1
 
 
 class Model:
@@ -51,6 +52,11 @@ class Model:
     def clustered(self) -> bool:
         """Whether it sorts images into pseudo domains."""
         return "cluster" in self.method.readouts
+
+    @property
+    def sampled(self) -> bool:
+        """Whether styles can be sampled, and not only read of images."""
+        return self.method.style_prior is not None
 
     @property
     def target_channels(self) -> int:
@@ -84,6 +90,18 @@ class Model:
             raise UserError("the method of this run knows no pseudo domains")
         return self._read("cluster", images, batch_size)
 
+    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+        """Sample style codes for `translate`: float32 [count, D], the same first ones for any count.
+
+        Raises:
+          UserError: the method's styles are those of images alone, or the count or the seed is no such number.
+        """
+        if not self.sampled:
+            raise UserError("the method of this run has no styles to sample")
+        looks.whole(count, "count")
+        looks.whole(seed, "seed", low=0, high=_LARGEST_SEED)
+        return batched.sample(self.method, int(count), int(seed))
+
     # --- translating ---
 
     def translate(
@@ -105,7 +123,7 @@ class Model:
           content: the images.
           reference: images, of which the mean style is taken; unreadable ones are named in a warning and left out.
           domain: a pseudo domain, of which the mean style is taken, over the training images.
-          style: codes [D], or [m, D] of each of m images, as `encode` returns them.
+          style: codes [D], or [m, D] of each of m images, as `encode` and `sample` return them.
           size: "resize" to the model's size, or "keep" (by default for methods without styles).
           batch_size: images drawn at once at the model's size; of larger images fewer.
           max_pixels: larger images are drawn in tiles, in less memory and more time; by default 2 ** 20, and no limit
@@ -175,9 +193,9 @@ class Model:
         """
         if size not in (None, "resize", "keep"):
             raise UserError(f"--size={size}: give resize or keep")
-        styles.whole(batch_size, "batch_size")
+        looks.whole(batch_size, "batch_size")
         if max_pixels is not None:
-            styles.whole(max_pixels, "max_pixels")
+            looks.whole(max_pixels, "max_pixels")
         keep = size == "keep" if size else not self.styled if keep is None else keep
         return Job(self.method, self.variables, self.form, look or self.look(), keep, batch_size, max_pixels)
 
@@ -191,6 +209,8 @@ class Model:
         interpolate: tuple[Images | None, Images | None] | None = None,
         *,
         frames: int = 8,
+        styles: int | None = None,
+        seed: int | None = None,
         references: str | None = None,
         domain_images: int = 5_000,
         contents: int = 1,
@@ -200,34 +220,42 @@ class Model:
         Args:
           reference, domain, style: as `translate` has them; `contents` says how many images there are codes for.
           interpolate, frames: the two ends of an interpolation, and its frames.
+          styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0.
           references, domain_images: for a domain, as `domain_styles` has them.
 
         Raises:
-          UserError: not exactly one of the four is given to a method with styles, or it cannot be had.
+          UserError: not exactly one of the five is given to a method with styles, or it cannot be had.
         """
-        options = {"reference": reference, "domain": domain, "interpolate": interpolate, "style": style}
+        options = dict(reference=reference, domain=domain, interpolate=interpolate, styles=styles, style=style)
         given = [f"--{name}" for name, value in options.items() if value is not None]
+        if seed is not None and styles is None:
+            raise UserError(f"--seed={seed}: is for the styles that --styles=N samples; leave it out")
         if self.styled and not given:
-            raise UserError("give --reference, --domain or --interpolate: the method of this run draws in a style")
+            raise UserError(f"give {self._ways()}: the method of this run draws in a style")
         if given and not self.styled:
             raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)}: a style comes from one of them; leave the others out")
         if reference is not None:
             return self._mean_look(reference)
+        if styles is not None:
+            if not self.sampled:
+                raise UserError(f"--styles={styles}: the method of this run samples no styles; give {self._ways()}")
+            looks.whole(styles, "styles", high=looks.MOST)
+            return looks.sampled_look(self.sample(styles, seed or 0), seed or 0)
         if style is not None:
             shape = (1, self.image_size, self.image_size, self.form["channels"])
             read = functools.partial(self.method.readouts["style"], self.variables)
             width = jax.eval_shape(read, jax.ShapeDtypeStruct(shape, np.float32)).shape[-1]
-            return styles.given_look(style, contents, width)
+            return looks.given_look(style, contents, width)
         if interpolate is not None:
             ends = [None if end is None else self._mean_look(end) for end in interpolate]
-            return styles.interpolation(ends, frames)
+            return looks.interpolation(ends, frames)
         if domain is None:
             return None
         if not self.clustered:
             raise UserError(f"--domain={domain}: this run knows no pseudo domains; give a --reference")
-        return styles.domain_look(self.domain_styles(references, limit=domain_images), domain)
+        return looks.domain_look(self.domain_styles(references, limit=domain_images), domain)
 
     def inspect(
         self,
@@ -249,7 +277,7 @@ class Model:
           UserError: the image cannot be read, a point lies outside, or the method has no such layer or compares none.
         """
         given = inputs.gather(image, "content")
-        styles.whole(longest, "longest")
+        looks.whole(longest, "longest")
         if len(given.items) != 1:
             raise UserError(f"{given.name}: give one image, not {len(given.items)}")
         try:
@@ -261,15 +289,21 @@ class Model:
 
     # --- what these are made of ---
 
+    def _ways(self) -> str:
+        """Name the options by which a style is chosen."""
+        there = {"--reference": True, "--domain": self.clustered, "--interpolate": True, "--styles": self.sampled}
+        *others, last = [option for option, known in there.items() if known]
+        return f"{', '.join(others)} or {last}"
+
     def _mean_look(self, reference: Images) -> Look:
         given, images = self._readable(inputs.gather(reference, "reference"), "reference")
         codes = batched.read(self.method, "style", self.variables, images)
-        return styles.reference_look(codes, images, [given.called(index) for index in range(len(images))])
+        return looks.reference_look(codes, images, [given.called(index) for index in range(len(images))])
 
     def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
         given = inputs.gather(images, "images")
         if batch_size is not None:
-            styles.whole(batch_size, "batch_size")
+            looks.whole(batch_size, "batch_size")
         size = batch_size or min(64, len(given.items))
         parts = inputs.in_parts(given, max(1, _CHUNK // size) * size, size=self.image_size, **self.form)
         return np.concatenate(

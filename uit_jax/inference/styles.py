@@ -1,4 +1,4 @@
-"""Where the style of a translation comes from: references, a pseudo domain, or the line between two styles."""
+"""Where the style of a translation comes from: references, a pseudo domain, chance, or a line between two styles."""
 
 from collections.abc import Callable, Sequence
 from numbers import Integral
@@ -13,6 +13,9 @@ from uit_jax.images import pictures
 from uit_jax.inference import batched
 from uit_jax.method import Method
 from uit_jax.types import PyTree
+
+MOST = 1000
+"""Of the styles that one image is drawn in: its translations are in memory together."""
 
 _PORTRAIT = 64
 
@@ -54,10 +57,12 @@ class DomainStyles(NamedTuple):
     portraits: np.ndarray
 
 
-def whole(value: Any, name: str) -> None:
-    """Raise a UserError where an option is not a whole number of at least 1."""
-    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
-        raise UserError(f"--{name}={value} is not a whole number of at least 1")
+def whole(value: Any, name: str, low: int = 1, high: int | None = None) -> None:
+    """Raise a UserError where an option is not a whole number in a range."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < low:
+        raise UserError(f"--{name}={value} is not a whole number of at least {low}")
+    if high is not None and value > high:
+        raise UserError(f"--{name}={value} must be {high} at most")
 
 
 def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
@@ -76,6 +81,12 @@ def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
     return Look(codes if len(codes) == 1 else codes[:, None], ["style"], [None])
 
 
+def sampled_look(codes: np.ndarray, seed: int) -> Look:
+    """Return sampled styles [n, D]."""
+    labels = [f"style {number}" for number in range(1, len(codes) + 1)]
+    return Look(codes, labels, [None] * len(codes), f"{len(codes)} sampled style{'s' * (len(codes) != 1)}, seed {seed}")
+
+
 def reference_look(codes: np.ndarray, images: np.ndarray, names: Sequence[str]) -> Look:
     """Return the mean style of reference images [m, H, W, C] with codes [m, D]."""
     label = names[0] if len(names) == 1 else f"mean of {len(images)}"
@@ -88,7 +99,7 @@ def interpolation(ends: Sequence[Look | None], frames: int) -> Look:
     Raises:
       UserError: there are fewer than the two ends, or both are the content itself.
     """
-    whole(frames, "frames")
+    whole(frames, "frames", high=MOST)
     if frames < 2:
         raise UserError(f"--frames={frames}: an interpolation has at least its two ends")
     if not any(ends):

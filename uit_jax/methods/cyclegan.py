@@ -27,6 +27,7 @@ class CycleGAN(PooledMethod):
     identity_weight: float = setting(5.0, "of keeping what is in the wanted domain already (Section 5.2)", low=0)
 
     kept = ("generator_ab", "generator_ba")
+    opposites = (kept,)
 
     def rules(self):
         """Yield what of the settings does not go together."""

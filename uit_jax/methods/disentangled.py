@@ -45,6 +45,7 @@ class Disentangled(PairMethod):
 
     batch_multiple: ClassVar[int] = 2
     kept: ClassVar[tuple[str, ...]] = ("generator", "content_encoder", "style_encoder")
+    opposites = (("a", "b"),)
     multiple = drit.MULTIPLE
 
     image_size: int = changed(PairMethod, "image_size", 216, low=16)

@@ -70,6 +70,10 @@ class DistanceGAN(PooledMethod):
         return tuple(there for _, _, there, _ in self.routes)
 
     @property
+    def opposites(self) -> tuple[tuple[str, str], ...]:
+        return (self.kept,) if self.both_ways else ()
+
+    @property
     def judged(self) -> dict[str, int]:
         return {target: self._channels[target] for _, target, _, _ in self.routes}
 

@@ -62,6 +62,7 @@ class MUNIT(PairMethod):
     schedule: StepDecay = StepDecay(100_000, 0.5)
 
     kept = ("generator_a", "generator_b")
+    opposites = (kept,)
 
     def rules(self):
         """Yield what of the settings does not go together."""
@@ -179,9 +180,9 @@ class MUNIT(PairMethod):
         """Sample styles [n, D] of either domain, one for each of keys [n]: of N(0, I)."""
         return jax.vmap(lambda key: jax.random.normal(key, (self.style_dim,)))(keys)
 
-    def read_style(self, variables: PyTree, images: Array, side: str = "b") -> Array:
-        """Return the styles [B, D] of images of a domain."""
-        return self.encode(weights(variables), side, images)[1]
+    def read_style(self, variables: PyTree, images: Array) -> Array:
+        """Return the styles [B, D] of images of B."""
+        return self.encode(weights(variables), "b", images)[1]
 
     @property
     def readouts(self):
@@ -189,10 +190,9 @@ class MUNIT(PairMethod):
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Translate inputs["content"] from A to B, in the style of inputs["reference"] or in inputs["style"] [B, D]."""
-        source, target = "ab"
-        style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"], target)
-        content, _ = self.encode(weights(variables), source, inputs["content"])
-        return self.decode(weights(variables), target, content, style)
+        style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
+        content, _ = self.encode(weights(variables), "a", inputs["content"])
+        return self.decode(weights(variables), "b", content, style)
 
 
 def weights(variables: PyTree) -> PyTree:

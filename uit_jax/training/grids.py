@@ -14,6 +14,7 @@ from uit_jax.method import Method
 from uit_jax.types import PyTree
 
 _PICTURED = 8
+_SAMPLED = 4  # of these, where styles are sampled too
 _MEMBERS = 64
 
 
@@ -26,14 +27,16 @@ def render(method: Method, variables: PyTree, sources: Mapping[str, Source], ste
         sides = {name: data.examples(each, pick_evenly(len(each), _PICTURED)) for name, each in shown.items()}
         shares = [f"{len(images)} of {len(shown[name])} images of {name.upper()}" for name, images in sides.items()]
         return side_grids(method, variables, sides, f"step {step}: {', '.join(shares)}")
+    sampled = 0 if method.style_prior is None else _SAMPLED
     members = data.examples(source, pick_evenly(len(source), _MEMBERS))
     # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
     rows, columns = (members[pick_evenly(len(members), _PICTURED + more)] for more in (0, 1))
     for target in others:
         # Of two domains, styles are those of the second.
-        columns = data.examples(target, pick_evenly(len(target), _PICTURED))
+        columns = data.examples(target, pick_evenly(len(target), _PICTURED - sampled))
+    also = f" and in {sampled} sampled ones" * bool(sampled)
     titles = (
-        f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above",
+        f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above{also}",
         f"step {step}: {len(members)} of {len(source)} images by pseudo domain",
     )
     return style_grids(method, variables, rows, columns, members, titles)
@@ -47,7 +50,7 @@ def style_grids(
     members: np.ndarray,
     titles: tuple[str, str] = ("", ""),
 ) -> dict[str, np.ndarray]:
-    """Draw contents in the styles of references, and members of the pseudo domains if there are any.
+    """Draw contents in the styles of references and in sampled ones, and members of pseudo domains, as there are any.
 
     Args:
       variables: of `method`, on any devices.
@@ -56,9 +59,11 @@ def style_grids(
       titles: of the picture of translations, and of that of the domains.
     """
     variables = batched.local(variables)
-    styles = batched.read(method, "style", variables, references)
+    styles, above = batched.read(method, "style", variables, references), list(references)
+    if method.style_prior is not None:
+        styles, above = np.concatenate([styles, batched.sample(method, _SAMPLED)]), [*above, *[None] * _SAMPLED]
     translations = batched.translate_all(method, variables, contents, styles)
-    grids = {"translations": pictures.reference_grid(contents, references, translations, title=titles[0])}
+    grids = {"translations": pictures.reference_grid(contents, above, translations, title=titles[0])}
     if "cluster" in method.readouts:
         probabilities = batched.read(method, "cluster", variables, members)
         grids["domains"] = pictures.domain_grid(

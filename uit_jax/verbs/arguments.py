@@ -6,6 +6,7 @@ from pathlib import Path
 from uit_jax.errors import UserError
 from uit_jax.files import check_writable
 from uit_jax.images import encode
+from uit_jax.method import DIRECTIONS
 from uit_jax.paths import PathLike, as_path
 
 
@@ -46,6 +47,16 @@ def parser_of_run(verb: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
     add_limit(parser, None, "the run's own")
     return parser
+
+
+def add_direction(parser: argparse.ArgumentParser) -> None:
+    """Add --direction, as `runs.load` has it."""
+    parser.add_argument(
+        "--direction",
+        choices=DIRECTIONS,
+        help="of two domains, as config.data.direction names them (default: the run's own); the other one is there"
+        " where a method learns both",
+    )
 
 
 def add_overwrite(parser: argparse.ArgumentParser) -> None:

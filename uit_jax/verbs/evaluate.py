@@ -7,7 +7,7 @@ from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
 from uit_jax.files import check_places, shown, write_json
 from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
-from uit_jax.verbs.arguments import add_limit, add_overwrite, json_path, natural, positive
+from uit_jax.verbs.arguments import add_direction, add_limit, add_overwrite, json_path, natural, positive
 
 
 def main(argv: list[str]) -> int:
@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
     path = json_path("--out", args.out or as_path(args.workdir) / "evaluation.json")
     if args.out is not None:
         check_places({"--out": path}, overwrite=args.overwrite)
-    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
+    run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     how = dict(source=args.source, limit=args.images, seed=args.seed)
     result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
     write_json(path, result)
@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="uit evaluate", description=__doc__, allow_abbrev=False)
     parser.add_argument("--workdir", required=True, help="where `uit train` put the run")
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
+    add_direction(parser)
     add_limit(parser, None, "the run's own")
     parser.add_argument("--source", help="test images, as in config.data.source (default: the run's test split)")
     parser.add_argument("--images", type=positive, help="use at most so many test images")

@@ -9,7 +9,7 @@ import argparse
 from uit_jax import __version__, runs
 from uit_jax.files import check_places, find_images, shown, write_json
 from uit_jax.images import pictures
-from uit_jax.verbs.arguments import add_overwrite, json_path, parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_direction, add_overwrite, json_path, parser_of_run, picture_path, positive
 
 
 def main(argv: list[str]) -> int:
@@ -18,7 +18,7 @@ def main(argv: list[str]) -> int:
     places = [picture] if args.json is None else [picture, json_path("--json", args.json)]
     query = None if args.query is None else find_images(args.query)
     check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
-    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
+    run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
     pictures.save(
         picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, step {run.step}")
@@ -34,12 +34,13 @@ def main(argv: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of_run("search", __doc__)
+    add_direction(parser)
     parser.add_argument("--query", help="an image or a folder of images (default: some of the source's own)")
     parser.add_argument("--queries", type=positive, default=8, help="at most so many, evenly spread (default: 8)")
     parser.add_argument(
         "--source",
         help="what to search, as in config.data.source; of one with a test split that (default: the run's test source,"
-        " else its training source)",
+        " else its training source; of two domains the one that is translated to)",
     )
     parser.add_argument("--count", type=positive, help="neighbours of each query (default: 8, or as many as there are)")
     parser.add_argument("--images", type=positive, help="search at most so many images of the source, evenly spread")

@@ -1,8 +1,8 @@
 """`uit translate`: translate images or a video, in a style where the method knows any.
 
 A method with styles takes that of references, of a pseudo domain, or steps from one style to another, of which one
-may be the content's own; one without (CUT and its kin) translates what it is given, and that at its own size, in tiles
-where it is large. Of a video the pictures are kept, with their size and rate, and not the sound.
+may be the content's own; or it samples some. One without (CUT and its kin) translates what it is given, and that at its
+own size, in tiles where it is large. Of a video the pictures are kept, with their size and rate, and not the sound.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
-from uit_jax.verbs.arguments import add_overwrite, parser_of_run, picture_path, positive
+from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, picture_path, positive
 
 _GRID_ROWS = 8
 _OWN = "own"
@@ -45,11 +45,12 @@ def _translate_images(args: argparse.Namespace) -> int:
     if args.out is None:
         raise UserError("--out is missing: a folder, or for one image also a file name")
     given = inputs.gather(args.content, "content")
-    targets = place(given.items, as_path(args.content), as_path(args.out), *runs.drawn_form(args.workdir))
+    form = runs.drawn_form(args.workdir, args.direction)
+    targets = place(given.items, as_path(args.content), as_path(args.out), *form)
     grid = _grid_path(args.grid, as_path(args.out), targets)
     names = [given.told(index) for index in range(len(targets))]
     _check(args, {**dict(zip(names, targets, strict=True)), **({} if grid is None else {"--grid": grid})}, given.items)
-    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
+    run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     job, total = _job(run, args), len(given.items)
     rows, done, unwritten, beside = [], 0, 0, ""
     with tqdm(total=total, unit="image", disable=None) as bar:
@@ -87,7 +88,7 @@ def _translate_film(args: argparse.Namespace) -> int:
     if sources is None:
         rate, total = video.facts(content)
     _check(args, {"the video": target}, [content] if sources is None else sources)
-    run = runs.load(args.workdir, args.checkpoint, data_max_pixels=args.data_max_pixels)
+    run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     job, count = _job(run, args, keep=True), 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
 
@@ -128,7 +129,8 @@ def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) ->
     if ends is not None and run.styled:
         ends = _split_pair(ends)
     places = dict(references=args.references, domain_images=args.domain_images)
-    look = run.look(args.reference, args.domain, interpolate=ends, frames=args.frames, **places)
+    several = dict(interpolate=ends, frames=args.frames, styles=args.styles, seed=args.seed)
+    look = run.look(args.reference, args.domain, **several, **places)
     return run.job(look, size=args.size, keep=keep, batch_size=args.batch_size, max_pixels=args.max_pixels)
 
 
@@ -242,6 +244,7 @@ def _rate(text: str) -> Fraction:
 def _parser() -> argparse.ArgumentParser:
     parser = parser_of_run("translate", __doc__)
     parser.add_argument("--content", required=True, help="the image, folder of images or video to translate")
+    add_direction(parser)
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
     style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
@@ -251,6 +254,10 @@ def _parser() -> argparse.ArgumentParser:
         help="two images; draws a strip from one's style to the other's. `own` in the place of one is the style of the"
         " content itself: own,B goes from every content's own style to B's (a file of that name is ./own)",
     )
+    style.add_argument(
+        "--styles", type=positive, metavar="N", help="so many sampled ones, side by side, the same for all images"
+    )
+    parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
     parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
     parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
     parser.add_argument("--frames", type=positive, default=8, help="images of an interpolation (default: 8)")
