@@ -47,13 +47,13 @@ def _parser() -> argparse.ArgumentParser:
         "--judge",
         metavar="FILE.npz",
         help="judge translations by the classifier kept there; where there is none yet, by one that is trained on the"
-        " run's labelled training images, and kept there for other runs on them",
+        " run's labelled training images, or to tell its two domains apart, and kept there for other runs on them",
     )
     parser.add_argument(
         "--references",
         type=positive,
         default=Judge.references,
-        help=f"judge: references of another class for each test image (default: {Judge.references})",
+        help=f"judge: references of another class, or domain, for each test image (default: {Judge.references})",
     )
     parser.add_argument(
         "--judge_steps",
