@@ -84,10 +84,14 @@ def _results_of(row: Row, table: str, results: Sequence[dict[str, Any]]) -> list
 
 
 def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Put the seeds of one setting together: same data, steps and changes."""
+    """Put the seeds of one setting together: same data, steps and changes.
+
+    Of the procedural world each seed has images of its own, and may have more or fewer of a species.
+    """
     groups: dict[str, list] = {}
     for result in results:
-        same = [result[key] for key in ("source", "substitute", "changes", "step", "images")]
+        same = [result[key] for key in ("source", "substitute", "changes", "step")]
+        same.append(None if result["source"] == "procedural" else result["images"])
         # One seed alone has its cost measured.
         same.append({name: text for name, text in result["protocol"].items() if name != "cost"})
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
@@ -110,7 +114,9 @@ def _account(
             told.append(f"{NOT_RUN}: seed {', '.join(missing)}")
         told += [first["protocol"][metric.protocol] for metric in metrics.values() if metric.score in first["scores"]]
         commits = ", ".join(dict.fromkeys(result["commit"] for result in group))
-        what = (",".join(map(str, sorted(seeds))), str(first["step"]), str(first["images"] or "-"), commits)
+        counts = sorted({result["images"] for result in group})
+        images = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts[-1] else "-"
+        what = (",".join(map(str, sorted(seeds))), str(first["step"]), images, commits)
     numbers = []
     for text in filter(None, dict.fromkeys(told)):
         if text not in notes:

@@ -561,7 +561,7 @@ def scored(trained, monkeypatch):
             del scores["seconds_per_iteration"], scores["million_parameters"]
         return {
             "scores": scores,
-            "images": 600,
+            "images": 600 - trained.config.seed,
             "source": trained.config.data.source,
             "protocol": {protocol: f"how: {protocol}" for protocol in wanted},
             "step": trained.step,
@@ -584,6 +584,7 @@ def test_runs_of_one_setting_are_made_once_and_shown_in_each_table(tmp_path, sco
     text = "\n\n".join(report.report(table, report.load(tmp_path / "results")) for table in TABLES)
     cells = table_of(text, "Methods")["tunit"]
     assert (cells["translation accuracy"], cells["commit"]) == ("0.600 (0.500 to 0.700)", "a, b, c")
+    assert cells["images"] == "598 to 600"
     cells = table_of(text, "Shares of labels")["tunit-0pct"]
     assert (cells["translation accuracy"], cells["seeds"], cells["s/it"]) == ("0.500", "0", "0.250")
     assert table_of(text, "Shares of labels")["tunit-10pct"]["seeds"] == "not run"

@@ -193,7 +193,7 @@ def test_translations_of_a_pair_of_procedural_classes_are_judged(pair_run, monke
     assert (asked["size"], asked["seed"], asked["species"], len(asked["scenes"])) == (SIZE, 3, {1}, 5)
     assert (asked["scenes"].species == 0).all()
     assert result["scores"] == {"translation_species": 0.25, "translation_position": 0.5}
-    assert result["classes"] == ["disk", "square"] and "5 test images" in result["protocol"]["translations"]
+    assert result["classes"] == ["disk", "square"] and "test images of A" in result["protocol"]["translations"]
     assert json.dumps(result)
     text = evaluation.table(result)
     assert "wanted species" in text and "5 (5 labelled)" in text and "pseudo domains" not in text

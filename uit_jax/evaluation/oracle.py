@@ -25,7 +25,7 @@ from uit_jax.types import PyTree
 PROTOCOL = "{count} pairs of test images of different species, compared with the true translation of each"
 PAIR_PROTOCOL = "{count} test images of A, each in the style of one of B, compared with the true translation of each"
 DOMAIN_PROTOCOL = (
-    "{count} test images of A translated by the weights kept for inference; species and place judged by a network that"
+    "test images of A translated by the weights kept for inference; species and place judged by a network that"
     " was trained on true images and labels of the procedural world; colours compared with the mean ones of that"
     " species, and with the ground that was there"
 )
