@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import uit_jax
+from tests.conftest import compiled_well
 from tests.test_methods import over_two_devices
 from uit_jax import config, methods
 
@@ -19,7 +20,8 @@ STEPS = 40
 def page(tmp_path_factory):
     """What the page defines, run from top to bottom for a few steps."""
     namespace = {"STEPS": STEPS, "WORKDIR": tmp_path_factory.mktemp("own") / "run"}
-    with pytest.MonkeyPatch.context() as patch:
+    # It trains the oracle for hundreds of steps.
+    with pytest.MonkeyPatch.context() as patch, compiled_well():
         patch.setattr(methods, "METHODS", dict(methods.METHODS))
         for snippet in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
             exec(compile(snippet, PAGE.name, "exec"), namespace)
