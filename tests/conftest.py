@@ -1,5 +1,7 @@
 """Strictness for the whole suite, several CPU devices, and what tests share."""
 
+import contextlib
+import gc
 import importlib.util
 import mmap
 import os
@@ -43,6 +45,25 @@ def pytest_configure(config):
     # What one test compiled, another and its subprocesses need not compile again.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def pytest_collection_finish():
+    # Tracing makes millions of objects: the collector would look through all that was imported again and again.
+    gc.freeze()
+    gc.set_threshold(200_000, 50, 100)
+
+
+@contextlib.contextmanager
+def compiled_well():
+    """Compile for speed what runs for hundreds of steps."""
+    import jax
+
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture

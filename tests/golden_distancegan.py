@@ -1,13 +1,11 @@
 """Computes with our DistanceGAN what a golden file of the published code records, from equal weights and images."""
 
-import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from tests import golden_cyclegan
+from tests import golden_cyclegan, golden_wide
 from tests.golden_recipe import images
 from uit_jax import optimizers
 from uit_jax.convert.pooled import DISTANCEGAN
@@ -104,14 +102,10 @@ class Runner(golden_cyclegan.Runner):
         The derivative of a pair's distance jumps where two pixels are equal: in float32 one or two that are nearly so
         fall on the other side, each of which turns the gradient by 1e-4 of its length.
         """
-        fields = {field.name: getattr(self.method, field.name) for field in dataclasses.fields(self.method)}
-        wide = type("Wide", (type(self.method),), {"dtype": property(lambda _: jnp.float64)})(**fields | settings)
         runner = golden_cyclegan.Runner.__new__(type(self))
-        runner.__dict__.update(self.__dict__, method=wide)
-        with jax.enable_x64(True):
-            widened = {np.dtype(np.float32): np.float64}
-            memory = jax.tree.map(lambda x: x.astype(widened.get(x.dtype, x.dtype)), self.start.memory)
-            runner.start = self.start.replace(memory=memory)
+        runner.__dict__.update(self.__dict__, method=golden_wide.method(self.method, **settings))
+        with golden_wide.float64():
+            runner.start = self.start.replace(memory=golden_wide.widened(self.start.memory))
             return golden_cyclegan.Runner.steps(runner, prefix)
 
     def steps_cycle(self):

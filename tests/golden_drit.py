@@ -7,24 +7,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
-from tests import golden_cyclegan
+from tests import golden_cyclegan, golden_wide
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, weight
 from uit_jax import optimizers, settings
+from uit_jax import state as game
 from uit_jax.convert import drit as convert
 from uit_jax.convert.tensors import flatten
-from uit_jax.methods.drit import DRIT
+from uit_jax.methods import drit
 
 # The published code's second gradient is that of activations from before the first step with weights from behind it,
 # which no pure function computes; `steps_same` has our order, and `steps_fresh` another one.
 STALE = ("step0.gradnorm2.enc_c", "step0.gradnorm2.gen", "step0.delta_l2.total", "steps.delta_l2.total")
-# One unit in the last place of the images moves this one by up to 4e-3; the file's own error happened to be small.
-ROUGH = {("featurewise", "step0_same.gradnorm2.enc_c"): 1e-2}
 NETWORKS = ("enc_c", "enc_a", "gen", "disA", "disContent")
 
 
-class Piecewise(DRIT):
+class Piecewise(drit.DRIT):
     """DRIT with a program for each optimiser: run step by step, as whole iterations compile for long."""
 
     @functools.cached_property
@@ -60,12 +60,7 @@ class Runner:
         with jax.default_matmul_precision("highest"):
             return getattr(self, group)()
 
-    def check(self, key: str, ours: np.ndarray, theirs: np.ndarray) -> None:
-        """Assert the error to be within the file's rule, of losses column by column too."""
-        if limit := ROUGH.get((self.method.styling, key)):
-            assert np.linalg.norm(ours - theirs) / np.linalg.norm(theirs) <= limit
-        else:
-            golden_cyclegan.Runner.check(self, key, ours, theirs)
+    check = golden_cyclegan.Runner.check
 
     def images(self, name: str) -> np.ndarray:
         return images(self.salt + name, self.batch, self.size)
@@ -148,7 +143,32 @@ class Runner:
             found |= {f"{step}.delta_l2.{network}": change for step in ("step0", "step0_same")}
             if len(gradients[name]) > 1:
                 found[f"step0_same.gradnorm2.{network}"] = self.norms(network, gradients[name][1])
+        if self.method.styling == "featurewise":
+            for network, gradient in self.second_gradients().items():
+                found[f"step0_same.gradnorm2.{network}"] = self.norms(network, gradient)
         return found
+
+    def second_gradients(self):
+        """Return the gradients, by network, of the first iteration's second game, in float64.
+
+        The derivative of mode seeking jumps where two images are equal. In float32 some pixels that are nearly so fall
+        on the other side: the norms of the content encoder's gradient are 2e-3 away, without mode seeking 3e-4.
+        """
+        method = golden_wide.method(self.method)
+        update = update_and_all_gradients(method, method.phase(2))
+
+        def second(state, **options):
+            return game.play(state, **options) if "at" in options else (state, None, {})
+
+        @jax.jit
+        def gradients(state, views):
+            found = update(state, views)[2]
+            return {network: found[convert.LEARNERS[network]][0] for network in ("enc_c", "gen")}
+
+        # The second game is played at the weights from before the first, which is left out.
+        with golden_wide.float64(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(drit, "play", second)
+            return gradients(golden_wide.widened(self.start), golden_wide.widened(self.views(0)))
 
     def steps_no_ms(self):
         """The same without mode seeking."""
@@ -166,17 +186,20 @@ class Runner:
             views = {side: self.images(f"{side.upper()}c{step}") for side in "ab"}
             views |= {f"noise_{side}": self.noise(f"c{step}.content_{side}") for side in "ab"}
             state, told = method.update(states[-1], views, phase=alone)
-            views = {side: self.images(f"{side.upper()}{step}") for side in "ab"}
-            for name in ("a", "b", "fake_a", "fake_b"):
-                views[f"noise_{name}"] = self.noise(f"s{step}.content_{name}")
-                views[f"style_{name}"] = self.style(f"s{step}.eps_{name}")
-            views |= {"random_0": self.style(f"s{step}.z"), "random_1": self.style(f"s{step}.z2")}
-            state, metrics, gradients = update(state, views)
+            state, metrics, gradients = update(state, self.views(step))
             found = self.columns(method, told, metrics)
             losses.append([found[column] for column in columns])
             states.append(state)
             recorded.append(gradients)
         return np.array(losses, np.float64), states, recorded[0]
+
+    def views(self, step: int) -> dict[str, np.ndarray]:
+        """Return what an iteration of all networks reads."""
+        views = {side: self.images(f"{side.upper()}{step}") for side in "ab"}
+        for name in ("a", "b", "fake_a", "fake_b"):
+            views[f"noise_{name}"] = self.noise(f"s{step}.content_{name}")
+            views[f"style_{name}"] = self.style(f"s{step}.eps_{name}")
+        return views | {"random_0": self.style(f"s{step}.z"), "random_1": self.style(f"s{step}.z2")}
 
     def style(self, name: str) -> np.ndarray:
         return self.normal(name, (1, self.manifest["nz"]))

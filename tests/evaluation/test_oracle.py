@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.conftest import compiled_well
 from uit_jax.data import world as worlds
 from uit_jax.data.world import World
 from uit_jax.evaluation import oracle
@@ -16,7 +17,8 @@ COUNT = 120
 
 @pytest.fixture(scope="module")
 def reader():
-    return oracle.train(WORLD, steps=300, batch_size=32)
+    with compiled_well():
+        return oracle.train(WORLD, steps=300, batch_size=32)
 
 
 @pytest.fixture(scope="module")

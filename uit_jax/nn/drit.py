@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from uit_jax.nn import blocks, norms
 from uit_jax.nn.convs import Conv, TransposedConv
-from uit_jax.nn.resampling import average_pool
+from uit_jax.nn.resampling import average_pool, overlapping_pool
 from uit_jax.types import Array
 
 Sides = Mapping[str, Array]
@@ -52,7 +52,7 @@ class _LayerNorm(nn.Module):
     def __call__(self, x: Array, epsilon: float = 1e-5) -> Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        dtype, x = x.dtype, x.astype(jnp.float32)
+        dtype, x = x.dtype, norms.widened(x)
         x = x - x.mean((1, 2, 3), keepdims=True)
         x = x / jnp.sqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + epsilon)
         return (x * norms.per_channel(scale) + norms.per_channel(bias)).astype(dtype)
@@ -87,7 +87,7 @@ class ContentEncoder(nn.Module):
     def __call__(self, images: Sides) -> dict[str, Array]:
         x = {side: _OwnContent(self.width, self.blocks, self.dtype, name=side)(x) for side, x in images.items()}
         codes = _together(_ResidualBlock(self.dtype, name="shared"), x)
-        return {side: code.astype(jnp.float32) for side, code in codes.items()}
+        return {side: norms.widened(code) for side, code in codes.items()}
 
 
 class _PooledBlock(nn.Module):
@@ -116,7 +116,7 @@ class _Moments(nn.Module):
         x = _conv(self.width, 4, 2, 1, dtype=self.dtype, name="stem")(x.astype(self.dtype))
         for index in range(3):
             x = _PooledBlock((index + 2) * self.width, self.dtype, name=f"block_{index}")(x)
-        x = nn.leaky_relu(x, 0.2).astype(jnp.float32).mean((1, 2))
+        x = norms.widened(nn.leaky_relu(x, 0.2)).mean((1, 2))
         return tuple(nn.Dense(self.features, kernel_init=_linear, name=n)(x) for n in ("mean", "log_variance"))
 
 
@@ -132,8 +132,8 @@ class _Code(nn.Module):
         x = nn.relu(_conv(self.width, 7, pad=3, dtype=self.dtype, name="stem")(x.astype(self.dtype)))
         for index, factor in enumerate((2, 4, 4, 4)):
             x = nn.relu(_conv(factor * self.width, 4, 2, 1, dtype=self.dtype, name=f"down_{index}")(x))
-        x = x.astype(jnp.float32).mean((1, 2), keepdims=True)
-        return _conv(self.features, 1, name="code")(x)[:, 0, 0], None
+        x = norms.widened(x).mean((1, 2), keepdims=True)
+        return _conv(self.features, 1, dtype=x.dtype, name="code")(x)[:, 0, 0], None
 
 
 class StyleEncoder(nn.Module):
@@ -235,7 +235,7 @@ class Generator(nn.Module):
             kind, count = _ConcatDecoder, self.blocks
             x = _together(_ResidualBlock(self.dtype, name="shared"), x)
         own = {side: kind(self.channels, count, self.dtype, name=side) for side in x}
-        return {side: jnp.tanh(own[side](code, styles[side]).astype(jnp.float32)) for side, code in x.items()}
+        return {side: jnp.tanh(norms.widened(own[side](code, styles[side]))) for side, code in x.items()}
 
 
 class _Discriminator(nn.Module):
@@ -255,8 +255,8 @@ class _Discriminator(nn.Module):
                 name = f"scale_{scale}_conv_{index}"
                 y = _leaky(_conv(self.width * 2**index, kernel, 2, 1, dtype=self.dtype, name=name)(y))
             logits = _conv(1, 1, dtype=self.dtype, name=f"scale_{scale}_logits")(y)
-            found.append(logits.astype(jnp.float32))
-            x = nn.avg_pool(x, (3, 3), (2, 2), ((1, 1), (1, 1)), count_include_pad=False)
+            found.append(norms.widened(logits))
+            x = overlapping_pool(x)
         return found
 
 
@@ -297,4 +297,4 @@ class ContentDiscriminator(nn.Module):
         for index in range(self.layers):
             x = _leaky(_conv(width, 7, 2, 1, dtype=self.dtype, name=f"conv_{index}")(x))
         x = _leaky(_conv(width, CONTENT_KERNEL, dtype=self.dtype, name=f"conv_{self.layers}")(x))
-        return _conv(1, 1, dtype=self.dtype, name="logits")(x).astype(jnp.float32)
+        return norms.widened(_conv(1, 1, dtype=self.dtype, name="logits")(x))
