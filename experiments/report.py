@@ -91,7 +91,7 @@ def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     groups: dict[str, list] = {}
     for result in results:
         same = [result[key] for key in ("source", "substitute", "changes", "step")]
-        same.append(None if result["source"] == "procedural" else result["images"])
+        same.append(None if result["source"].startswith("procedural") else result["images"])
         # One seed alone has its cost measured.
         same.append({name: text for name, text in result["protocol"].items() if name != "cost"})
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
