@@ -90,8 +90,9 @@ def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
     """
     groups: dict[str, list] = {}
     for result in results:
-        same = [result[key] for key in ("source", "substitute", "changes", "step")]
-        same.append(None if result["source"].startswith("procedural") else result["images"])
+        same = [result[key] for key in ("substitute", "changes", "step")]
+        spec, _, _ = result["source"].partition(": ")  # behind it stands how many images there are
+        same += [spec] if spec.startswith("procedural") else [result["source"], result["images"]]
         # One seed alone has its cost measured.
         same.append({name: text for name, text in result["protocol"].items() if name != "cost"})
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)

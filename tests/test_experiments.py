@@ -562,7 +562,7 @@ def scored(trained, monkeypatch):
         return {
             "scores": scores,
             "images": 600 - trained.config.seed,
-            "source": trained.config.data.source,
+            "source": f"{trained.config.data.source}: {600 - trained.config.seed} images, 32 px",
             "protocol": {protocol: f"how: {protocol}" for protocol in wanted},
             "step": trained.step,
             "training_seed": trained.config.seed,
