@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import os
 import platform
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 MOST_BYTES = 4 * 2**30
@@ -22,16 +22,16 @@ def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
 
     It lies in the user's cache, one for each kind of processor: a program may use what another processor has not.
     """
-    if environ.get(_FOLDER) is not None:
+    root = _cache(environ)
+    if root is None or environ.get(_FOLDER) is not None:
         return None
-    root = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache")
     folder = root / _CACHE / _processor()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             return None
         make_room(folder)
-    # A machine without a home, or a full one: programs are compiled as if there were no cache.
+    # A full machine, or one where nothing may be written: programs are compiled as if there were no cache.
     except OSError:
         return None
     environ[_FOLDER] = str(folder)
@@ -53,6 +53,14 @@ def make_room(folder: Path, most: int = MOST_BYTES) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             total -= size
+
+
+def _cache(environ: Mapping[str, str]) -> Path | None:
+    """Return the user's cache folder, None where he has no home: a relative path would lie wherever he stands."""
+    chosen, home = (Path(environ.get(name, "")) for name in ("XDG_CACHE_HOME", "HOME"))
+    if chosen.is_absolute():
+        return chosen
+    return home / ".cache" if home.is_absolute() else None
 
 
 def _processor() -> str:
