@@ -8,12 +8,15 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
+import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 MOST_BYTES = 4 * 2**30
 """Of all programs together; the ones that were not asked for the longest give way."""
 
+_BROKEN = re.compile("Error (?:reading|writing) persistent compilation cache entry for '([^']+)'")  # JAX's warning
 _FOLDER, _CACHE = "JAX_COMPILATION_CACHE_DIR", Path("uit_jax", "programs")
 
 
@@ -35,7 +38,26 @@ def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
     except OSError:
         return None
     environ[_FOLDER] = str(folder)
+    mend(folder)
     return folder
+
+
+def mend(folder: Path) -> None:
+    """Remove programs of a folder, and say nothing, when JAX warns that one could not be read or wholly written.
+
+    JAX never writes over a file: one that was half written when a process was killed would be compiled every time.
+    """
+    others = warnings.showwarning
+
+    def show(message, *rest, **more):
+        if not (broken := _BROKEN.match(str(message))):
+            return others(message, *rest, **more)
+        for path in folder.iterdir():
+            if path.name.startswith(broken[1]):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    warnings.showwarning = show
 
 
 def make_room(folder: Path, most: int = MOST_BYTES) -> None:
