@@ -93,11 +93,7 @@ class Judge(Evaluator):
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
             found, protocol = score(*model, context.source, judge, **how)
-        own, right, chance = judge.accuracy, found["judge_accuracy"], 1 / len(judge.classes)
-        if right < (own + chance) / 2 < own:
-            # All pairs have the classes A and B, and these may even be exchanged.
-            told = "%s: names only %.0f%% of these true images right, and %.0f%% when it was trained: is it of them?"
-            _log.warning(told, shown(self.file), 100 * right, 100 * own)
+        _doubt(judge, found["judge_accuracy"], as_path(self.file))
         told = f"{self.file} (checksum {judge.checksum}): {judge.protocol}"
         return Scores(found, {"judged_translations": protocol, "judge": told})
 
@@ -120,6 +116,16 @@ class Judge(Evaluator):
         judge = classifier.train(training(), test, steps=self.steps, progress=self.progress)
         classifier.save(path, judge)
         return judge
+
+
+def _doubt(judge: Classifier, accuracy: float, file: Path) -> None:
+    """Warn of a judge that is hardly better than chance, and was when it was trained: it may be of other images.
+
+    All pairs of domains have the classes A and B, and another pair's may even be these exchanged.
+    """
+    if accuracy < (judge.accuracy + 1 / len(judge.classes)) / 2 < judge.accuracy:
+        told = "%s: names %.0f%% of these true images right, of its own %.0f%%; if it is of others, name another file"
+        _log.warning(told, shown(file), 100 * accuracy, 100 * judge.accuracy)
 
 
 def _both(sources: Sources, direction: str) -> Source:

@@ -65,7 +65,8 @@ def evaluate(
       trained: the run, or its folder.
       evaluators: names or evaluators, each of which must be able to run.
       usual: evaluators of which those run that can; by default `USUAL` where no others are named.
-      source: where the test images are; by default the run's own test source.
+      source: where the test images are, of two domains those of both or of the one that is translated; by default
+        the run's own test source.
       limit: use at most so many of them, evenly spread.
       seed: of whatever is drawn: the baseline's starts, references.
 
