@@ -55,7 +55,8 @@ def test_the_folder_is_the_users_own_choice_or_in_his_cache(tmp_path):
 def test_where_nothing_can_be_kept_nothing_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
-    for environ in ({"HOME": str(tmp_path / "file")}, {}, {"HOME": ""}, {"HOME": "~nobody", "XDG_CACHE_HOME": "here"}):
+    homes = str(tmp_path / "file"), "", "here", "~nobody", f"{tmp_path}/\udcff"
+    for environ in ({}, {"XDG_CACHE_HOME": "here"}, *({"HOME": home} for home in homes)):
         assert programs.keep(environ) is None and "JAX_COMPILATION_CACHE_DIR" not in environ
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 

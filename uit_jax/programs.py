@@ -30,12 +30,13 @@ def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
         return None
     folder = root / _CACHE / _processor()
     try:
+        str(folder).encode()  # or XLA does not take it
         folder.mkdir(parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             return None
         make_room(folder)
     # A full machine, or one where nothing may be written: programs are compiled as if there were no cache.
-    except OSError:
+    except (OSError, UnicodeError):
         return None
     environ[_FOLDER] = str(folder)
     mend(folder)
