@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 
 from uit_jax import main, programs
 
@@ -24,11 +25,16 @@ def test_a_second_process_need_not_compile(tmp_path):
 
     def hits(**more):
         run = subprocess.run([sys.executable, "-c", COMPILE], env=environ | more, capture_output=True, text=True)
-        assert run.returncode == 0, run.stderr
+        assert run.returncode == 0 and not run.stderr, run.stderr
         return int(run.stdout)
 
     assert hits(JAX_ENABLE_COMPILATION_CACHE="false") == 0
-    assert hits() == 0 and any((tmp_path / ".cache" / "uit_jax" / "programs").rglob("*-cache"))
+    assert hits() == 0
+    kept = list((tmp_path / ".cache" / "uit_jax" / "programs").rglob("*-cache"))
+    # As a process that is killed leaves them.
+    for path in kept:
+        path.write_bytes(path.read_bytes()[:100])
+    assert kept and hits() == 0
     assert hits() > 0
 
 
@@ -46,10 +52,24 @@ def test_the_folder_is_the_users_own_choice_or_in_his_cache(tmp_path):
     assert not (tmp_path / "other").exists()
 
 
-def test_where_nothing_can_be_kept_nothing_is_said(tmp_path):
+def test_where_nothing_can_be_kept_nothing_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    environ = {"HOME": str(tmp_path / "file")}
-    assert programs.keep(environ) is None and "JAX_COMPILATION_CACHE_DIR" not in environ
+    monkeypatch.chdir(tmp_path)
+    homes = str(tmp_path / "file"), "", "here", "~nobody", f"{tmp_path}/\udcff"
+    for environ in ({}, {"XDG_CACHE_HOME": "here"}, *({"HOME": home} for home in homes)):
+        assert programs.keep(environ) is None and "JAX_COMPILATION_CACHE_DIR" not in environ
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_program_that_cannot_be_read_gives_way_and_nothing_else(tmp_path, recwarn, monkeypatch):
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+    for name in ("jit_step-01-cache", "jit_read-02-cache"):
+        (tmp_path / name).touch()
+    programs.mend(tmp_path)
+    warnings.warn("Error writing persistent compilation cache entry for 'jit_step': OSError: full", stacklevel=1)
+    warnings.warn("something else", stacklevel=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["jit_read-02-cache"]
+    assert [str(each.message) for each in recwarn] == ["something else"]
 
 
 def test_what_was_not_asked_for_the_longest_gives_way(tmp_path):

@@ -8,12 +8,15 @@ import contextlib
 import hashlib
 import os
 import platform
-from collections.abc import MutableMapping
+import re
+import warnings
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 MOST_BYTES = 4 * 2**30
 """Of all programs together; the ones that were not asked for the longest give way."""
 
+_BROKEN = re.compile("Error (?:reading|writing) persistent compilation cache entry for '([^']+)'")  # JAX's warning
 _FOLDER, _CACHE = "JAX_COMPILATION_CACHE_DIR", Path("uit_jax", "programs")
 
 
@@ -22,20 +25,40 @@ def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
 
     It lies in the user's cache, one for each kind of processor: a program may use what another processor has not.
     """
-    if environ.get(_FOLDER) is not None:
+    root = _cache(environ)
+    if root is None or environ.get(_FOLDER) is not None:
         return None
-    root = Path(environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "~")).expanduser() / ".cache")
     folder = root / _CACHE / _processor()
     try:
+        str(folder).encode()  # or XLA does not take it
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK):
+        if not os.access(folder, os.W_OK | os.X_OK):
             return None
         make_room(folder)
-    # A machine without a home, or a full one: programs are compiled as if there were no cache.
-    except OSError:
+    # A full machine, or one where nothing may be written: programs are compiled as if there were no cache.
+    except (OSError, UnicodeError):
         return None
     environ[_FOLDER] = str(folder)
+    mend(folder)
     return folder
+
+
+def mend(folder: Path) -> None:
+    """Remove programs of a folder, and say nothing, when JAX warns that one could not be read or wholly written.
+
+    JAX never writes over a file: one that was half written when a process was killed would be compiled every time.
+    """
+    others = warnings.showwarning
+
+    def show(message, *rest, **more):
+        if not (broken := _BROKEN.match(str(message))):
+            return others(message, *rest, **more)
+        for path in folder.iterdir():
+            if path.name.startswith(broken[1]):
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+    warnings.showwarning = show
 
 
 def make_room(folder: Path, most: int = MOST_BYTES) -> None:
@@ -53,6 +76,14 @@ def make_room(folder: Path, most: int = MOST_BYTES) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             total -= size
+
+
+def _cache(environ: Mapping[str, str]) -> Path | None:
+    """Return the user's cache folder, None where he has no home: a relative path would lie wherever he stands."""
+    chosen, home = (Path(environ.get(name, "")) for name in ("XDG_CACHE_HOME", "HOME"))
+    if chosen.is_absolute():
+        return chosen
+    return home / ".cache" if home.is_absolute() else None
 
 
 def _processor() -> str:

@@ -156,6 +156,23 @@ def test_the_held_out_images_of_two_sources(tree, tmp_path, class_folders):
     _fails("leave data.test_target empty", a, b, a, tree, opened=open_test_domains)
 
 
+def test_a_source_in_the_place_of_the_held_out_images_is_both_domains_or_what_is_translated(tree, class_folders):
+    a, b, cats = str(tree / "trainA"), str(tree / "trainB"), str(class_folders / "cat")
+    sides = Side("a", 3), Side("b", 3)
+
+    def opened(spec, *specs, sides=sides, **options):
+        found = open_test_sides(sides, Wanted(*map(str, specs), **options), str(spec), size=SIZE)
+        return {name: len(source) for name, source in found.items()}
+
+    assert opened(cats, tree) == {"a": 12, "b": 2} and opened(cats, tree, direction="BtoA") == {"a": 12, "b": 3}
+    own = {"test_source": str(tree / "testA"), "test_target": str(tree / "testB")}
+    for direction, left in {"AtoB": 2, "BtoA": 3}.items():
+        assert opened(cats, a, b, direction=direction, **own) == {"a": 12, "b": left}
+        assert opened(tree, a, b, direction=direction, **own) == {"a": 5 - left, "b": left}
+    assert opened(cats, tree, direction="BtoA", test_source=str(tree)) == {"a": 12, "b": 3}
+    assert opened(cats, class_folders, sides=(Side("image", 3),), direction="BtoA") == {"image": 12}
+
+
 def test_of_the_last_side_the_held_out_images_are_opened_or_where_there_are_none_all(tree, class_folders):
     sides = Side("a", 3), Side("b", 3)
 

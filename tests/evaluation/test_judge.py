@@ -171,6 +171,18 @@ def test_of_two_domains_a_translation_is_wanted_to_be_of_the_second(domains, dir
     assert score(turned)[0]["translation_accuracy"] > 0.9
 
 
+def test_a_judge_of_other_domains_is_doubted(judge, caplog, tmp_path):
+    known = judge._replace(classes=("A", "B"), accuracy=0.9)
+    for accuracy, warned in ((0.8, 0), (0.6, 1), (0.0, 1)):
+        caplog.clear()
+        judging._doubt(known, accuracy, tmp_path / "judge.npz")
+        assert len(caplog.messages) == warned
+    assert "judge.npz: names 0% of these true images right, of its own 90%; if" in caplog.text
+    # One that never knew better tells nothing by it.
+    judging._doubt(known._replace(accuracy=0.5), 0.4, tmp_path / "judge.npz")
+    assert len(caplog.messages) == 1
+
+
 def test_references_are_others_of_another_class_and_the_same_every_time():
     labels = np.random.default_rng(0).integers(4, size=60)
     others = judging.pairs(labels, 10, seed=3)
@@ -236,6 +248,7 @@ def test_a_file_that_holds_no_judge_is_refused_in_one_line(tmp_path, judge):
         {"more": np.zeros(3)},
         {kernel: arrays[kernel][:-1]},
         {kernel: arrays[kernel].astype(np.float64)},
+        {kernel: arrays[kernel] * np.nan},
         {kernel: None},
         {"accuracy": None},
     ):

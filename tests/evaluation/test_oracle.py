@@ -136,6 +136,13 @@ def test_a_translator_to_one_species_is_judged_without_references(reader):
     np.testing.assert_allclose(black["color"], (black["object"] + black["ground"]) / 2)
 
 
+def test_where_no_place_differs_there_is_no_position(reader):
+    scenes = of_species(0)[:1]
+    told = oracle.compare_domain(pixels(scenes), scenes, of_species(2), WORLD, reader)
+    assert "position" not in told and np.isfinite([*told.values()]).all()
+    assert "position" not in oracle.compare(pixels(scenes), scenes, of_species(2)[:1], WORLD, reader)
+
+
 def test_such_a_translator_is_given_the_scenes(reader):
     class Darker:
         @staticmethod

@@ -243,6 +243,14 @@ def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
             evaluate(pair_run)
 
 
+def test_a_judge_says_of_which_domain_there_are_no_images(tmp_path, pair_run):
+    for name in ("trainA", "trainB", "testB"):
+        paint(tmp_path / "pair" / name / "0.png", 0, np.random.default_rng(0))
+    pair_run.config.data.source, pair_run.config.data.direction = str(tmp_path / "pair"), "BtoA"
+    with pytest.raises(UserError, match="^judge: there are no test images of A$"):
+        evaluate(pair_run, Judge(tmp_path / "judge.npz"))
+
+
 def test_named_evaluators_alone_run_and_each_reads_no_more_than_it_needs(tmp_path, run, monkeypatch):
     write_set(tmp_path / "set", wrong=3)
     read = []
@@ -334,7 +342,9 @@ def test_what_cannot_be_judged_is_one_line_before_anything_is_trained(tmp_path, 
     run.config.data.source = str(tmp_path / "labelled")
     refused("its images are of one class", limit=1)
     refused("its images are of one class", source=str(tmp_path / "labelled" / "test#a_red"))
-    refused("judge.pth: the name must end in .npz", file=tmp_path / "judge.pth")
+    (tmp_path / "folder.npz").mkdir()
+    for name in ("judge.pth", "folder.npz"):
+        refused(f"^--judge=.*{name}: give the name of a file that ends in .npz", file=tmp_path / name)
     (tmp_path / "file").write_text("")
     refused("is a file", file=tmp_path / "file" / "judge.npz")
     paint(tmp_path / "two" / "a_red" / "0.png", 0, np.random.default_rng(0))

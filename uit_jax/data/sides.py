@@ -58,13 +58,21 @@ def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", s
     return _open(sides, wanted, places(len(sides), wanted, split), size, seed)
 
 
-def open_test_sides(sides: Sequence[Side], wanted: Wanted, *, size: int, seed: int = 0) -> Sources:
+def open_test_sides(
+    sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0
+) -> Sources:
     """Open the held-out images of a method's sides: of the first at least, and of the others that have any.
 
     They are the test images of `test_source` and `test_target`, or all of these where they are one whole; else those of
     `source` and `target`. A `test_source` that holds both domains gives both.
+
+    Args:
+      spec: in the place of what is `wanted`: both domains, or a source that is of the first side alone.
+
     Raises UserError, also where nothing is held out.
     """
+    if spec:
+        wanted = _instead(len(sides), wanted, spec)
     return _open(sides, wanted, places(len(sides), wanted, "held out"), size, seed)
 
 
@@ -253,6 +261,18 @@ def _held_out_domains(wanted: Wanted) -> tuple[Place, Place]:
         return named
     own = _domains(wanted.source, wanted.target, "test")
     return tuple(mine or place for mine, place in zip(named, own, strict=True))
+
+
+def _instead(count: int, wanted: Wanted, spec: str) -> Wanted:
+    """Return where the held-out images of `count` sides are if `spec` is those of both, or of the first alone."""
+    wanted = Wanted(**{name: getattr(wanted, name) for name in Wanted._fields})
+    if count == 1 or _holds_both(spec, alone=not wanted.target):
+        return wanted._replace(test_source=spec, test_target="")
+    keys = ("test_source", "test_target")
+    first, second = keys if wanted.direction == DIRECTIONS[0] else keys[::-1]
+    other = getattr(wanted, second)
+    # Of a whole pair no setting names the half that is left.
+    return wanted._replace(**{first: spec, second: "" if other and _holds_both(other, alone=False) else other})
 
 
 def _named(key: str, spec: str) -> Place | None:

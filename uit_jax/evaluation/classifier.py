@@ -265,7 +265,7 @@ def load(path: PathLike) -> Classifier:
 
         def take(place, like):
             value = found.pop("params." + jax.tree_util.keystr(place, simple=True, separator="."))
-            if (value.shape, value.dtype) != (like.shape, like.dtype):
+            if (value.shape, value.dtype) != (like.shape, like.dtype) or not np.isfinite(value).all():
                 raise ValueError(place)
             return value
 

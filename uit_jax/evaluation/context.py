@@ -133,17 +133,18 @@ def open_context(
 ) -> Context:
     """Open a run's test images, or those of another source; of more than `limit` that many, evenly spread.
 
+    Of two domains, a source is both or the one that is translated.
+
     Raises:
       UserError: there are none.
     """
     wanted, method = trained.config.data, trained.method
-    if source:
-        named = {name: getattr(wanted, name) for name in data.Wanted._fields}
-        wanted = data.Wanted(**named | {"test_source": source})
-    else:
+    if not source:
         key = "test_source" if wanted.test_source else "source"
         data.check_there(f"data.{key}", getattr(wanted, key), "--source")
-    sources = data.open_test_sides(method.sides, wanted, size=trained.image_size, seed=trained.config.seed)
+    sources = data.open_test_sides(
+        method.sides, wanted, source or "", size=trained.image_size, seed=trained.config.seed
+    )
     first = next(iter(sources.values()))
     return Context(trained, sources, pick_evenly(len(first), limit), seed=seed, reads=reads)
 

@@ -1,6 +1,7 @@
 """Judge translations of labelled images by a classifier of true ones, as CLUIT does (arXiv:2105.03117, Section 4)."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
 from uit_jax.evaluation.context import Context, Evaluator, Scores, slices
-from uit_jax.files import check_writable
+from uit_jax.files import check_writable, shown
 from uit_jax.inference import batched
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold
@@ -36,6 +37,7 @@ PAIR_PROTOCOL = (
     " coverage = share of these training images among whose {neighbours} nearest there is a translation"
 )
 _NEIGHBOURS = 5
+_log = logging.getLogger(__name__)
 _BATCH = 16
 
 
@@ -72,7 +74,7 @@ class Judge(Evaluator):
         if len(sides) == 1 and not context.trained.styled:
             return "this run's method has no styles, so that no reference could lend its class"
         if len(context.sources) < len(sides):
-            return "there are no test images of B"
+            return f"there are no test images of {context.trained.config.data.direction[-1]}"
         if len({side.channels for side in sides}) > 1:
             return "a judge tells images of equal channels apart"
         if self.file is None:
@@ -91,6 +93,7 @@ class Judge(Evaluator):
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
             found, protocol = score(*model, context.source, judge, **how)
+        _doubt(judge, found["judge_accuracy"], as_path(self.file))
         told = f"{self.file} (checksum {judge.checksum}): {judge.protocol}"
         return Scores(found, {"judged_translations": protocol, "judge": told})
 
@@ -103,16 +106,26 @@ class Judge(Evaluator):
         """
         path = as_path(self.file)
         check_labels(test, chosen)
+        if path.suffix != ".npz" or path.is_dir():
+            raise UserError(f"--judge={path}: give the name of a file that ends in .npz")
         if path.exists():
             judge = classifier.load(path)
             judge.check_fits(test, str(path))
             return judge
-        if path.suffix != ".npz":
-            raise UserError(f"--judge={path}: the name must end in .npz")
         check_writable(path.parent, "--judge")
         judge = classifier.train(training(), test, steps=self.steps, progress=self.progress)
         classifier.save(path, judge)
         return judge
+
+
+def _doubt(judge: Classifier, accuracy: float, file: Path) -> None:
+    """Warn of a judge that is hardly better than chance, and was when it was trained: it may be of other images.
+
+    All pairs of domains have the classes A and B, and another pair's may even be these exchanged.
+    """
+    if accuracy < (judge.accuracy + 1 / len(judge.classes)) / 2 < judge.accuracy:
+        told = "%s: names %.0f%% of these true images right, of its own %.0f%%; if it is of others, name another file"
+        _log.warning(told, shown(file), 100 * accuracy, 100 * judge.accuracy)
 
 
 def _both(sources: Sources, direction: str) -> Source:

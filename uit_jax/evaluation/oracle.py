@@ -221,7 +221,7 @@ def compare_domain(
     return {
         "oracle_accuracy": reader.accuracy,
         "species": float((found == species).mean()),
-        "position": _displacement(position, scenes.position),
+        **_displacement(position, scenes.position),
         "color": float(objects + grounds) / 2,
         "object": float(objects),
         "object_floor": float(_distances(own, own.mean(0)).mean()),
@@ -241,7 +241,7 @@ def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scene
     return {
         "oracle_accuracy": reader.accuracy,
         "species": float((species == reference.species).mean()),
-        "position": _displacement(position, content.position),
+        **_displacement(position, content.position),
         "color": float(to_reference.mean()),
         "object": float(to_reference[:, 0].mean()),
         "ground": float(to_reference[:, 1].mean()),
@@ -263,10 +263,13 @@ def _translations(method: Method, variables: PyTree, world: worlds.World, **scen
     return np.concatenate(outputs)
 
 
-def _displacement(found: np.ndarray, true: np.ndarray) -> float:
-    """Return the mean distance of places [n, 2] from the true ones, in mean distances of a random pairing."""
-    shuffled = np.random.default_rng(0).permutation(len(true))
-    return float(_distances(found, true).mean() / _distances(true[shuffled], true).mean())
+def _displacement(found: np.ndarray, true: np.ndarray) -> dict[str, float]:
+    """Return as "position" the mean distance of places [n, 2] from the true ones, in those of a random pairing.
+
+    Nothing where the pairing leaves all where they are, as it does a single one.
+    """
+    random = _distances(true[np.random.default_rng(0).permutation(len(true))], true).mean()
+    return {"position": float(_distances(found, true).mean() / random)} if random > 0 else {}
 
 
 def _mean_colors(images: np.ndarray, parts: np.ndarray) -> np.ndarray:

@@ -65,7 +65,8 @@ def evaluate(
       trained: the run, or its folder.
       evaluators: names or evaluators, each of which must be able to run.
       usual: evaluators of which those run that can; by default `USUAL` where no others are named.
-      source: where the test images are; by default the run's own test source.
+      source: where the test images are, of two domains those of both or of the one that is translated; by default
+        the run's own test source.
       limit: use at most so many of them, evenly spread.
       seed: of whatever is drawn: the baseline's starts, references.
 
@@ -131,6 +132,6 @@ def table(record: Mapping[str, Any]) -> str:
     rows += [(_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
     width = max(len(name) for name, _ in rows)
     lines = [record["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
-    if not record["labelled_images"]:
+    if not record["labelled_images"] and not any("accuracy" in name for name in record["scores"]):
         lines.append("the images have no labels, so there is no accuracy")
     return "\n".join(lines)

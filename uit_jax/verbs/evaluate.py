@@ -39,7 +39,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
     add_direction(parser)
     add_limit(parser, None, "the run's own")
-    parser.add_argument("--source", help="test images, as in config.data.source (default: the run's test split)")
+    parser.add_argument(
+        "--source",
+        help="test images, as in config.data.source; of two domains both, or those that are translated (default: the"
+        " run's test split)",
+    )
     parser.add_argument("--images", type=positive, help="use at most so many test images")
     parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
     parser.add_argument("--pairs", type=natural, default=600, help="procedural world: translations compared (0: none)")
