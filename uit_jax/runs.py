@@ -117,6 +117,14 @@ class Trained(Model):
     step: int
 
     @property
+    def title(self) -> str:
+        """What pictures of it are called: its step and, where it has learnt both ways, which of them it goes."""
+        told = f"step {self.step}"
+        if self.method.exchanged(self.variables) is None:
+            return told
+        return f"{self.config.data.direction.replace('to', ' to ')}, {told}"
+
+    @property
     def form(self) -> dict[str, Any]:
         """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         wanted = self.config.data

@@ -74,7 +74,8 @@ class Judge(Evaluator):
         if len(sides) == 1 and not context.trained.styled:
             return "this run's method has no styles, so that no reference could lend its class"
         if len(context.sources) < len(sides):
-            return f"there are no test images of {context.trained.config.data.direction[-1]}"
+            target = context.trained.config.data.direction[-1]
+            return f"there are no test images of {target}: give --source=FOLDER with testA and testB"
         if len({side.channels for side in sides}) > 1:
             return "a judge tells images of equal channels apart"
         if self.file is None:

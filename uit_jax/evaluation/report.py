@@ -85,8 +85,10 @@ def evaluate(
     able = [each for each in (*asked, *usual) if not missing[each]]
     if not able:
         reasons = "; ".join(f"{each.name}: {reason}" for each, reason in missing.items())
+        judged = len(trained.method.sides) == 2 or trained.styled and (context.labels >= 0).any()
+        judge = "give --judge=FILE.npz, or " * bool(judged)
         raise UserError(
-            f"{context.source.spec}: nothing can be scored ({reasons}); see translations by `uit translate`"
+            f"{context.source.spec}: nothing can be scored ({reasons}); {judge}see translations by `uit translate`"
         )
     return _record(context, able)
 

@@ -70,7 +70,7 @@ class MUNIT(PairMethod):
         scales = patchgan.smallest_of_scales(self.discriminator.layers, self.discriminator.scales)
         smallest = max(scales, munit.smallest(self.generator.downs))
         if self.image_size < smallest:
-            yield "image_size", f"is below the {smallest} px of the networks"
+            yield "image_size", f"is below the {smallest} px of method.discriminator's layers and scales, or of downs"
         if self.out_channels != self.channels:
             yield "target_channels", f"must be 0 or data.channels={self.channels}: styles are read as contents are"
         if self.vgg and self.channels != 3:

@@ -12,7 +12,8 @@ from uit_jax.verbs.arguments import add_direction, add_limit, add_overwrite, jso
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    path = json_path("--out", args.out or as_path(args.workdir) / "evaluation.json")
+    name = f"evaluation_{args.direction}.json" if args.direction else "evaluation.json"
+    path = json_path("--out", args.out or as_path(args.workdir) / name)
     if args.out is not None:
         check_places({"--out": path}, overwrite=args.overwrite)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
@@ -66,6 +67,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"steps of training a new judge (default: {Judge.steps})",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of baseline and references (default: 0)")
-    parser.add_argument("--out", help="the JSON file (default: WORKDIR/evaluation.json, written anew)")
+    parser.add_argument(
+        "--out", help="the JSON file (default: WORKDIR/evaluation.json, or evaluation_DIRECTION.json; written anew)"
+    )
     add_overwrite(parser)
     return parser

@@ -72,7 +72,7 @@ def _translate_images(args: argparse.Namespace) -> int:
                 small = [pictures.thumbnail(frame) for frame in each.frames]
                 rows.append((pictures.thumbnail(each.image), small, given.called(each.index)))
     if grid is not None and rows:
-        pictures.save(grid, drawing.render(job.look, rows, title=f"step {run.step}"))
+        pictures.save(grid, drawing.render(job.look, rows, title=run.title))
         beside = f"; side by side in {shown(grid)}"
     unreadable = total - done - unwritten
     but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
@@ -129,7 +129,9 @@ def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) ->
     if ends is not None and run.styled:
         ends = _split_pair(ends)
     places = dict(references=args.references, domain_images=args.domain_images)
-    several = dict(interpolate=ends, frames=args.frames, styles=args.styles, seed=args.seed)
+    if args.frames is not None and args.interpolate is None:
+        raise UserError(f"--frames={args.frames}: is for --interpolate=A,B; leave it out")
+    several = dict(interpolate=ends, frames=args.frames or 8, styles=args.styles, seed=args.seed)
     look = run.look(args.reference, args.domain, **several, **places)
     return run.job(look, size=args.size, keep=keep, batch_size=args.batch_size, max_pixels=args.max_pixels)
 
@@ -260,7 +262,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
     parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
     parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
-    parser.add_argument("--frames", type=positive, default=8, help="images of an interpolation (default: 8)")
+    parser.add_argument("--frames", type=positive, help="images of an interpolation (default: 8)")
     parser.add_argument(
         "--size",
         choices=("resize", "keep"),
