@@ -197,7 +197,7 @@ def test_training_does_not_begin_without_the_weights_of_a_perceptual_term(tmp_pa
         (dict(image_size=258, load_size=258), "data.image_size=258 must be a multiple of 4"),
         (dict(load_size=100), "method.load_size=100 must be 0 or at least the crop's data.image_size=256"),
         (dict(image_size=60, load_size=60), "data.image_size=60 is below the 61 px of method.discriminator"),
-        (dict(image_size=8, load_size=8, discriminator=dict(layers=1, scales=1)), "is below the 16 px of method.discriminator"),
+        (dict(image_size=8, load_size=8, discriminator=dict(layers=1, scales=1)), "is below the 16 px of method."),
         (dict(target_channels=1), "data.target_channels=1 must be 0 or data.channels=3"),
         (dict(channels=1, vgg="vgg.npz"), "method.vgg='vgg.npz' must be empty where data.channels=1"),
         (dict(style_dim=0), "method.style_dim=0 must be 1 at least"),

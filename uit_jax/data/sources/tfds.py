@@ -85,7 +85,7 @@ def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
     builder = _builder(spec, name)
     available = builder.info.splits
     if chosen and split != "train":
-        raise UserError(f"{spec}: names one split and so has no {split} split; name such images by --source or data.test_source")
+        raise UserError(f"{spec}: names one split and so has no {split} split; name some by --source")
     found = chosen or first(_SPLITS[split], available)
     try:
         if not found or not builder.info.splits[found].num_examples:
