@@ -164,7 +164,9 @@ def test_of_two_domains_a_translation_is_wanted_to_be_of_the_second(domains, dir
     idle = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, inputs: inputs["content"])
     few, protocol = score(idle, chosen=np.arange(4))
     assert few["translation_kept"] > 0.7 and "4 test images" in protocol and "as they are" in protocol
-    assert "translation_frechet" not in few
+    assert "translation_frechet" not in few and "Fréchet" not in protocol
+    without = judging.score_pair(idle, toy.variables(), domains[1], None, judge, direction=direction)[0]
+    assert without.keys() == few.keys()
     idle, _ = score(idle)
     assert idle["translation_frechet"] > 5 * perfect["translation_frechet"] and idle["translation_coverage"] == 0
     turned = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, x: jnp.roll(x["content"], 1, -1))

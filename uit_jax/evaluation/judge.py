@@ -1,5 +1,6 @@
 """Judge translations of labelled images by a classifier of true ones, as CLUIT does (arXiv:2105.03117, Section 4)."""
 
+import contextlib
 import dataclasses
 import logging
 from collections.abc import Callable, Iterator
@@ -32,9 +33,12 @@ SCORE_PROTOCOL = (
 PAIR_PROTOCOL = (
     "{count} translations by the weights kept for inference: {images} test images of {source}, {styles}; accuracy ="
     " share that the judge calls {target}'s, kept = share that it calls {source}'s; judge accuracy = on the test images"
-    " of both; unreadable images are left out. In the judge's features, so that it is no FID: Fréchet distance of the"
-    " translations from the {true} training images of {target} (floor = of its {held_out} test images from these), and"
-    " coverage = share of these training images among whose {neighbours} nearest there is a translation"
+    " of both; unreadable images are left out"
+)
+FEATURES_PROTOCOL = (
+    ". In the judge's features, so that it is no FID: Fréchet distance of the translations from the {true} training"
+    " images of {target} (floor = of its {held_out} test images from these), and coverage = share of these training"
+    " images among whose {neighbours} nearest there is a translation"
 )
 _NEIGHBOURS = 5
 _log = logging.getLogger(__name__)
@@ -89,7 +93,10 @@ class Judge(Evaluator):
             direction = trained.config.data.direction
             judge = self.open(_both(context.sources, direction), lambda: _both(context.training_sides, direction))
             how |= dict(styled=trained.styled, direction=direction)
-            *_, true = context.training_sides.values()
+            true = None
+            # A judge that is kept can do without the training images, which may lie elsewhere.
+            with contextlib.suppress(UserError):
+                *_, true = context.training_sides.values()
             found, protocol = score_pair(*model, context.sources, true, judge, **how)
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
@@ -187,7 +194,7 @@ def score_pair(
     method: Method,
     variables: PyTree,
     sources: Sources,
-    true: Source,
+    true: Source | None,
     judge: Classifier,
     *,
     direction: str = "AtoB",
@@ -200,7 +207,7 @@ def score_pair(
 
     Args:
       sources: the test images of both sides.
-      true: other images of the second, which the translations should be like.
+      true: other images of the second, which the translations should be like, if there are any.
       direction: as `data.direction`: which of A and B is the first side.
       styled: whether each is translated with as many `references` of B, drawn by `seed`, or as it is.
       chosen: which images of the first side to use; by default all.
@@ -221,7 +228,9 @@ def score_pair(
     if styled:
         readers.append(lambda images: batched.read(method, "style", variables, images, batch_size=_BATCH))
     _, of_second, held_out, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
-    _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
+    wanted = np.zeros((0, 1))
+    if true is not None:
+        _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:
         count, rng = len(codes[0]), np.random.default_rng(seed)
@@ -230,7 +239,7 @@ def score_pair(
     for images in _translations(method, variables, first, chosen, codes[0] if styled else None, others):
         calls.append(judge.read(images))
         features.append(judge.features(images))
-    calls, features, like = np.concatenate(calls), np.concatenate(features), frechet.moments(wanted)
+    calls, features = np.concatenate(calls), np.concatenate(features)
     source, _, target = direction.partition("to")
     before, after = (judge.classes.index(name) for name in (source, target))
     scores = {
@@ -239,14 +248,16 @@ def score_pair(
         "translation_kept": float((calls == before).mean()),
     }
     # Of a handful of images there is no distribution.
+    protocol = PAIR_PROTOCOL
     if min(map(len, (features, held_out, wanted))) > _NEIGHBOURS:
+        protocol, like = protocol + FEATURES_PROTOCOL, frechet.moments(wanted)
         scores["translation_frechet"] = frechet.distance(frechet.moments(features), like)
         scores["translation_frechet_floor"] = frechet.distance(frechet.moments(held_out), like)
         scores["translation_coverage"] = manifold.scores(wanted, features, _NEIGHBOURS)["coverage"]
     of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
     about |= dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
-    return scores, PAIR_PROTOCOL.format(source=source, target=target, **about)
+    return scores, protocol.format(source=source, target=target, **about)
 
 
 def _translations(
