@@ -3,11 +3,10 @@
 It is not the method's, and one file judges all runs on the same images. It is small, where CLUIT's is a ResNet-50.
 """
 
-import contextlib
 import dataclasses
 import functools
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -168,26 +167,9 @@ def train(
         raise UserError(f"{source.spec}: a judge reads square images with a side that is a power of two, 4 at least")
     network = Network(source.shape, classes, width)
     tx = optax.adamw(optax.cosine_decay_schedule(learning_rate, steps), weight_decay=weight_decay)
-    step = _step(network, tx, smoothing)
-    key = jax.random.key(seed)
-    # From a generator that compiles in a fraction of the time.
-    params = jax.jit(network.init)(jax.random.key(seed, impl="rbg"))
-    opt_state = tx.init(params)
     drawn = dict(batch_size=batch_size, seed=seed, steps=range(steps), stream=Stream("labelled", 1.0))
-    loader = data.side_batches({"image": source}, labelled=("image",), max_unreadable_share=1.0, **drawn)
-    with contextlib.closing(loader):
-        if progress:
-            progress.begin(0)
-        for number in range(steps):
-            batch = loader.batch(number)
-            images = to_depth(batch["image"], 8)
-            params, opt_state, loss = step(params, opt_state, jax.random.fold_in(key, number), images, batch["label"])
-            if progress:
-                progress.advance("judge", batch_size)
-                if (number + 1) % _LOG_EVERY == 0:
-                    progress.lap(number + 1, {"loss": float(loss)})
-    if progress:
-        progress.close()
+    with data.side_batches({"image": source}, labelled=("image",), max_unreadable_share=1.0, **drawn) as loader:
+        params = _fit(network, tx, smoothing, (loader.batch(number) for number in range(steps)), seed, progress)
     trained = Classifier(jax.device_get(params), source.classes, source.shape, 0.0, "", width)
     known, found = read_all(test, np.flatnonzero(test.labels >= 0), "judge, held-out images", trained.read)
     accuracy = float((found == test.labels[known]).mean())
@@ -207,6 +189,33 @@ def train(
         held_out=len(known),
     )
     return trained._replace(accuracy=accuracy, protocol=protocol)
+
+
+def _fit(
+    network: Network,
+    tx: optax.GradientTransformation,
+    smoothing: float,
+    batches: Iterable[Mapping[str, np.ndarray]],
+    seed: int,
+    progress: Any,
+) -> PyTree:
+    """Train on batches of images and labels from weights that are drawn by a seed; return the weights."""
+    step, key = _step(network, tx, smoothing), jax.random.key(seed)
+    # From a generator that compiles in a fraction of the time.
+    params = jax.jit(network.init)(jax.random.key(seed, impl="rbg"))
+    opt_state = tx.init(params)
+    if progress:
+        progress.begin(0)
+    for number, batch in enumerate(batches):
+        images, labels = to_depth(batch["image"], 8), batch["label"]
+        params, opt_state, loss = step(params, opt_state, jax.random.fold_in(key, number), images, labels)
+        if progress:
+            progress.advance("judge", len(images))
+            if (number + 1) % _LOG_EVERY == 0:
+                progress.lap(number + 1, {"loss": float(loss)})
+    if progress:
+        progress.close()
+    return params
 
 
 def _step(network: Network, tx: optax.GradientTransformation, smoothing: float) -> Callable:

@@ -40,9 +40,8 @@ FEATURES_PROTOCOL = (
     " images of {target} (floor = of its {held_out} test images from these), and coverage = share of these training"
     " images among whose {neighbours} nearest there is a translation"
 )
-_NEIGHBOURS = 5
+_BATCH, _NEIGHBOURS = 16, 5
 _log = logging.getLogger(__name__)
-_BATCH = 16
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,18 +227,13 @@ def score_pair(
     if styled:
         readers.append(lambda images: batched.read(method, "style", variables, images, batch_size=_BATCH))
     _, of_second, held_out, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
-    wanted = np.zeros((0, 1))
-    if true is not None:
-        _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:
         count, rng = len(codes[0]), np.random.default_rng(seed)
         others = np.stack([rng.choice(count, min(references, count), replace=False) for _ in chosen])
-    calls, features = [], []
-    for images in _translations(method, variables, first, chosen, codes[0] if styled else None, others):
-        calls.append(judge.read(images))
-        features.append(judge.features(images))
-    calls, features = np.concatenate(calls), np.concatenate(features)
+    drawn = _translations(method, variables, first, chosen, codes[0] if styled else None, others)
+    read = [(judge.read(images), judge.features(images)) for images in drawn]
+    calls, features = map(np.concatenate, zip(*read, strict=True))
     source, _, target = direction.partition("to")
     before, after = (judge.classes.index(name) for name in (source, target))
     scores = {
@@ -247,17 +241,28 @@ def score_pair(
         "translation_accuracy": float((calls == after).mean()),
         "translation_kept": float((calls == before).mean()),
     }
-    # Of a handful of images there is no distribution.
-    protocol = PAIR_PROTOCOL
-    if min(map(len, (features, held_out, wanted))) > _NEIGHBOURS:
-        protocol, like = protocol + FEATURES_PROTOCOL, frechet.moments(wanted)
-        scores["translation_frechet"] = frechet.distance(frechet.moments(features), like)
-        scores["translation_frechet_floor"] = frechet.distance(frechet.moments(held_out), like)
-        scores["translation_coverage"] = manifold.scores(wanted, features, _NEIGHBOURS)["coverage"]
     of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
-    about |= dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
-    return scores, protocol.format(source=source, target=target, **about)
+    also, told = ({}, "") if true is None else _likeness(judge, true, features, held_out, target)
+    return scores | also, PAIR_PROTOCOL.format(source=source, target=target, **about) + told
+
+
+def _likeness(
+    judge: Classifier, true: Source, translated: np.ndarray, held_out: np.ndarray, target: str
+) -> tuple[dict[str, float], str]:
+    """Compare features [n, D] of translations, and of held-out images [m, D], with true ones: scores and protocol."""
+    _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
+    # Of a handful of images there is no distribution.
+    if min(map(len, (translated, held_out, wanted))) <= _NEIGHBOURS:
+        return {}, ""
+    like = frechet.moments(wanted)
+    scores = {
+        "translation_frechet": frechet.distance(frechet.moments(translated), like),
+        "translation_frechet_floor": frechet.distance(frechet.moments(held_out), like),
+        "translation_coverage": manifold.scores(wanted, translated, _NEIGHBOURS)["coverage"],
+    }
+    about = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
+    return scores, FEATURES_PROTOCOL.format(target=target, **about)
 
 
 def _translations(
