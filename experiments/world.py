@@ -73,7 +73,10 @@ def _pairs() -> tuple[Row, ...]:
         "munit": ("configs/munit.py:photos", munit, (_STYLES,)),
         "drit": ("configs/drit.py:swapped,photos", drit, (_STYLES, _SWAPPED)),
     }
-    return tuple(Row(name, DISKS, {}, *rows[name][:2], seeds=(0, 1, 2), notes=rows[name][2]) for name in rows)
+    return tuple(
+        Row(name, DISKS, {}, recipe, overrides, seeds=(0, 1, 2), notes=notes)
+        for name, (recipe, overrides, notes) in rows.items()
+    )
 
 
 def _labels() -> tuple[Row, ...]:
