@@ -30,7 +30,7 @@ def read(kind: str, *paths: PathLike) -> PyTree:
       paths: torchvision's file of the network and lpips' of the weights, in any order; or a single one that has both.
 
     Raises:
-      UserError: a file cannot be read, or they hold another network or less; the line names what is missing or too much.
+      UserError: a file cannot be read, or they hold another network; the line names what is missing or too much.
     """
     given = {}
     for path in paths:

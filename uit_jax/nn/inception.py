@@ -134,8 +134,8 @@ class Inception(nn.Module):
     """See images [B, H, W, 3] in [-1, 1], H and W 75 at least; what was learnt was learnt of 299 x 299.
 
     Returns:
-      features, by their number: the means over H and W behind four of the layers, "64", "192", "768" and "2048": [B, .];
-      and "logits" [B, 1008], of the last. What a compiled program does not use of them it does not compute.
+      by their number, the means over H and W behind four of the layers: "64", "192", "768" and "2048" [B, .]; and
+      "logits" [B, 1008], of the last. What a compiled program does not use of them it does not compute.
     """
 
     @nn.compact
