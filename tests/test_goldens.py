@@ -16,7 +16,9 @@ from tests import (
     golden_distancegan,
     golden_drit,
     golden_gcgan,
+    golden_inception,
     golden_munit,
+    golden_perceptual,
     golden_sincut,
     golden_tunit,
     golden_views,
@@ -34,9 +36,9 @@ RUNNERS = {
     "drit": golden_drit.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
+    "perceptual": golden_perceptual.Runner,
+    "inception": golden_inception.Runner,
 }
-# Files of the same folder whose subjects have no part in this package.
-OTHERS = ("perceptual", "inception")
 
 
 def subject(path: pathlib.Path, manifest: dict) -> str:
@@ -55,7 +57,7 @@ def pytest_generate_tests(metafunc):
             with np.load(path.with_suffix(".npz")) as arrays:
                 groups = [each for each in dict.fromkeys(map(RUNNERS[about].group, arrays.files)) if each]
         else:
-            groups = [] if about in OTHERS else [f"unknown subject {about}"]
+            groups = [f"unknown subject {about}"]
         for group in groups:
             cases.append((path, group))
             names.append(f"{path.stem}-{group}")

@@ -16,6 +16,7 @@ def test_pooling():
     assert resampling.average_pool(x)[0, :, :, 0].tolist() == [[2.5, 4.5], [10.5, 12.5]]
     # What lies outside does not count.
     assert resampling.overlapping_pool(x)[0, :, :, 0].tolist() == [[2.5, 4], [8.5, 10]]
+    assert resampling.overlapping_pool(x[:, :3, :3], stride=1)[0, 1].tolist() == [[4.5], [5], [5.5]]
     assert resampling.overlapping_pool(jnp.ones((1, 5, 6, 1))).tolist() == jnp.ones((1, 3, 3, 1)).tolist()
 
 

@@ -14,11 +14,12 @@ from uit_jax.types import PyTree
 
 NETWORKS = {"alex": "AlexNet", "vgg": "VGG-16"}
 
-# Of lpips, which has the weights twice, of torchvision, whose classes are not asked for.
-_OURS = (
+# The names of either file, as those of a whole network of lpips say them, which has the weights twice.
+_NAMES = (
     (re.compile(r"(?:net\.slice\d|features)\.(\d+)\.(weight|bias)"), r"features.\1.\2"),
-    (re.compile(r"(?:lin|lins\.)(\d)\.model\.\d\.weight"), r"lin\1.weight"),
+    (re.compile(r"(?:lin|lins\.)(\d)\.model\.\d\.weight"), r"lin\1.model.1.weight"),
 )
+# Classes that are not asked for, and constants.
 _LEFT_OUT = re.compile(r"classifier\..*|scaling_layer\..*")
 
 
@@ -48,15 +49,15 @@ def take(kind: str, given: Tensors) -> PyTree:
     network = NETWORKS[kind]
     for part, told in (("features.", f"torchvision's file of {network}"), ("lin", f"lpips' file v0.1/{kind}.pth")):
         if not any(name.startswith(part) for name in given):
-            raise UserError(f"LPIPS in {network} needs {told} too: no tensor is called {part}...")
+            raise UserError(f"LPIPS in {network} needs {told} too: none of the tensors is called {part}*")
     image = jnp.zeros((1, 64, 64, 3))
     like = jax.eval_shape(LPIPS(kind).init, jax.random.key(0), image, image)
     return state_dicts.take(f"LPIPS in {network}", given, _names(kind, like), like)
 
 
 def _renamed(name: str) -> str:
-    for theirs, ours in _OURS:
-        name = theirs.sub(ours, name)
+    for pattern, plain in _NAMES:
+        name = pattern.sub(plain, name)
     return name
 
 
@@ -64,4 +65,4 @@ def _names(kind: str, variables: PyTree) -> Named:
     for index, (_, layers) in enumerate(SLICES[kind]):
         for number, *_ in layers:
             yield from layer(variables, f"features.{number}", f"conv_{number}")
-        yield from layer(variables, f"lin{index}", f"weights_{index}")
+        yield from layer(variables, f"lin{index}.model.1", f"weights_{index}")

@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 
-
 class Mode(NamedTuple):
     """A change of size, ([H, W, C], side) -> [side, side, C], and the range of what comes of it, of every channel.
 
@@ -28,8 +27,9 @@ def resize(images: np.ndarray, side: int, mode: str) -> np.ndarray:
 
     Modes, by whose pixels they equal, float32 but for the last:
       pytorch_fid: torch's and TensorFlow 2's, bilinear between the centres of pixels, without antialiasing.
-      legacy_pytorch, legacy_tensorflow, clean: clean-fid's. The first is pytorch-fid's; the second TensorFlow 1's and
-        torch-fidelity's, bilinear between the corners of pixels; the third Pillow's, bicubic and antialiased, of floats.
+      legacy_pytorch, legacy_tensorflow, clean: clean-fid's. The first are pytorch-fid's; the second TensorFlow 1's and
+        torch-fidelity's, bilinear between the corners of pixels; the third Pillow's, bicubic and antialiased, of floats
+        that are not rounded.
       nearest_normalized_twice: the nearest pixel, as in TUNIT's reference code.
       pillow_bilinear: Pillow's, bilinear and antialiased, as torchvision resizes files; uint8 stays uint8, rounded.
 
