@@ -13,12 +13,13 @@ def average_pool(x: Array) -> Array:
     return nn.avg_pool(x, (2, 2), (2, 2))
 
 
-def overlapping_pool(x: Array) -> Array:
-    """Halve H and W (rounding up) by the mean of what lies in the image of 3 x 3 blocks around every other pixel."""
-    total = nn.pool(x, 0.0, jax.lax.add, (3, 3), (2, 2), ((1, 1), (1, 1)))
+def overlapping_pool(x: Array, stride: int = 2) -> Array:
+    """Take the mean of what lies in the image of 3 x 3 blocks around every, or every other, pixel from the first on."""
+    total = nn.pool(x, 0.0, jax.lax.add, (3, 3), (stride, stride), ((1, 1), (1, 1)))
     # As numbers: XLA would count by a sum over windows, which is slow to fold.
     rows, columns = (
-        np.minimum(np.arange(0, size, 2) + 2, size) - np.maximum(np.arange(0, size, 2) - 1, 0) for size in x.shape[1:3]
+        np.minimum(np.arange(0, size, stride) + 2, size) - np.maximum(np.arange(0, size, stride) - 1, 0)
+        for size in x.shape[1:3]
     )
     return total / jnp.asarray(np.outer(rows, columns)[None, :, :, None], x.dtype)
 

@@ -15,7 +15,10 @@ from uit_jax.nn.norms import instance_norm, per_channel
 from uit_jax.nn.resampling import max_pool
 from uit_jax.types import Array
 
-LAYERS = tuple(f"conv{block}_{index + 1}" for block, count in enumerate((2, 2, 3, 3, 3), 1) for index in range(count))
+COUNTS = (2, 2, 3, 3, 3)
+"""The convolutions of every block."""
+
+LAYERS = tuple(f"conv{block}_{index + 1}" for block, count in enumerate(COUNTS, 1) for index in range(count))
 """The convolutions in their order, by the names of the authors' files."""
 
 NUMBERS = (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28)

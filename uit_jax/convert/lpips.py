@@ -1,0 +1,67 @@
+"""LPIPS, in: torchvision's file of the network and lpips' own of its weights, or one file of both."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+
+from uit_jax.convert import state_dicts, tensors
+from uit_jax.convert.state_dicts import Named, Tensors, layer
+from uit_jax.errors import UserError
+from uit_jax.nn.lpips import LPIPS, SLICES
+from uit_jax.paths import PathLike
+from uit_jax.types import PyTree
+
+NETWORKS = {"alex": "AlexNet", "vgg": "VGG-16"}
+
+# Of lpips, which has the weights twice, of torchvision, whose classes are not asked for.
+_OURS = (
+    (re.compile(r"(?:net\.slice\d|features)\.(\d+)\.(weight|bias)"), r"features.\1.\2"),
+    (re.compile(r"(?:lin|lins\.)(\d)\.model\.\d\.weight"), r"lin\1.weight"),
+)
+_LEFT_OUT = re.compile(r"classifier\..*|scaling_layer\..*")
+
+
+def read(kind: str, *paths: PathLike) -> PyTree:
+    """Read the variables of `LPIPS(kind)` from .pth, .pt, .safetensors or .npz files.
+
+    Args:
+      kind: "alex" or "vgg".
+      paths: torchvision's file of the network and lpips' of the weights, in any order; or a single one that has both.
+
+    Raises:
+      UserError: a file cannot be read, or they hold another network; the line names what is missing or too much.
+    """
+    given = {}
+    for path in paths:
+        given |= tensors.read(path)
+    try:
+        return take(kind, given)
+    except UserError as error:
+        raise UserError(f"{', '.join(map(str, paths))}: {error}") from error
+
+
+def take(kind: str, given: Tensors) -> PyTree:
+    """Turn the entries of all files together into the variables of `LPIPS(kind)`. Raises UserError; see `read`."""
+    given = {_renamed(name.removeprefix("module.")): value for name, value in given.items()}
+    given = {name: value for name, value in given.items() if not _LEFT_OUT.fullmatch(name)}
+    network = NETWORKS[kind]
+    for part, told in (("features.", f"torchvision's file of {network}"), ("lin", f"lpips' file v0.1/{kind}.pth")):
+        if not any(name.startswith(part) for name in given):
+            raise UserError(f"LPIPS in {network} needs {told} too: no tensor is called {part}...")
+    image = jnp.zeros((1, 64, 64, 3))
+    like = jax.eval_shape(LPIPS(kind).init, jax.random.key(0), image, image)
+    return state_dicts.take(f"LPIPS in {network}", given, _names(kind, like), like)
+
+
+def _renamed(name: str) -> str:
+    for theirs, ours in _OURS:
+        name = theirs.sub(ours, name)
+    return name
+
+
+def _names(kind: str, variables: PyTree) -> Named:
+    for index, (_, layers) in enumerate(SLICES[kind]):
+        for number, *_ in layers:
+            yield from layer(variables, f"features.{number}", f"conv_{number}")
+        yield from layer(variables, f"lin{index}", f"weights_{index}")
