@@ -2,11 +2,11 @@
 
 import hashlib
 
+import jax
 import numpy as np
 import pytest
 
 from tests.evaluation.sets import SIZE
-from uit_jax import data
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier, networks
 
@@ -16,8 +16,6 @@ def judge(tmp_path_factory):
     """The file of a judge that has learnt nothing."""
     file = tmp_path_factory.mktemp("judge") / "judge.npz"
     made = classifier.Classifier(None, ("a", "b"), (SIZE, SIZE, 1), 0.5, "untrained", 4)
-    import jax
-
     params = jax.jit(made.network.init)(jax.random.key(0))
     classifier.save(file, made._replace(params=jax.device_get(params)))
     return file
@@ -35,7 +33,8 @@ def test_random_features_are_a_function_of_the_seed():
 
 
 def test_the_judge_features_are_its_own(judge):
-    network, images = networks.judge_network(judge), np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), np.uint8)
+    network = networks.judge_network(judge)
+    images = np.random.default_rng(0).integers(0, 256, (5, SIZE, SIZE, 1), np.uint8)
     np.testing.assert_allclose(network.read(images), classifier.load(judge).features(images), rtol=1e-5, atol=1e-5)
     assert network.sha256 == hashlib.sha256(judge.read_bytes()).hexdigest() and network.channels == 1
     assert not network.defines_fid and network.record()["weights"] == str(judge)
@@ -54,13 +53,26 @@ def test_one_network_is_chosen(judge, monkeypatch, tmp_path):
     with pytest.raises(UserError, match="none.pth: no such file"):
         networks.choose()
     assert networks.choose(random=0).kind == "random"
+    for asked, message in (
+        (dict(random=0, resize="clean"), "^--resize=clean: is how .* Inception: give its weights by --inception$"),
+        (dict(inception="none.pth", resize="cleen"), "^--resize=cleen: no such mode; did you mean clean.; there are"),
+    ):
+        with pytest.raises(UserError, match=message):
+            networks.choose(**asked)
 
 
-def test_features_are_the_same_at_any_depth_of_colours():
-    """A gray image is read as a gray one in RGB."""
-    gray = np.random.default_rng(0).integers(0, 256, (1, 64, 64, 1), np.uint8)
-    repeated = np.repeat(gray, 3, -1)
-    source = data.Form(64)
-    assert source.channels == 3
-    network = networks.random_network()
-    assert network.read(repeated).shape == (1, network.entries)
+def test_inception_is_named_by_its_file(tmp_path, monkeypatch):
+    """A file of weights that give what is easily told: the network itself, long to compile, is left out."""
+    file = tmp_path / "inception.npz"
+    np.savez(file, scale=np.float32(2))
+    monkeypatch.setattr(networks.weights_file, "read", lambda path: dict(np.load(path)))
+    monkeypatch.setattr(networks, "_pooled", lambda variables, images: images.mean((1, 2)) * variables["scale"])
+    images = np.full((2, 9, 12, 3), 255, np.uint8)
+    network = networks.inception_network(file)
+    np.testing.assert_allclose(network.read(images), np.full((2, 3), 2.0), rtol=1e-6)
+    assert network.defines_fid and (network.side, network.resize) == (299, "pytorch_fid")
+    assert network.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    clean = networks.choose(inception=file, resize="clean")
+    np.testing.assert_allclose(clean.read(images), np.full((2, 3), 2 * 127 / 128), rtol=1e-6)
+    monkeypatch.setenv(networks.VARIABLE, str(file))
+    assert networks.choose().record() == network.record()

@@ -6,8 +6,6 @@ A is the reference, such as true images, B what is held against it, such as gene
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from uit_jax.evaluation import manifest, reading
 from uit_jax.evaluation.networks import FeatureNetwork, choose
 from uit_jax.evaluation.reading import Measured
@@ -19,20 +17,20 @@ from uit_jax.paths import PathLike
 
 NEIGHBOURS = 5
 MOST = 10_000
-"""Of more images than these, so many are looked among for neighbours."""
+"""Of more images than these, so many are compared with one another: time and memory grow with the square."""
 
 FRECHET = (
     "Fréchet distance of the normal distributions that have the means and unbiased covariances (float64) of {features}"
     " of A and of B; root by eigenvalues, nothing added to the diagonal"
 )
 KERNEL = (
-    "squared maximum mean discrepancy of {features} of A and of B, unbiased, kernel (x.y / D + 1)^3; mean over"
-    " {subsets} draws of {size} of each without replacement (seed {seed}), and the interval that holds 95 % of draws"
+    "squared maximum mean discrepancy of {features} of A and of B, at most {most} of each, evenly spread; unbiased,"
+    " over all pairs, kernel (x.y / D + 1)^3; its interval is that of 95 %: 1.96 standard errors by the jackknife"
 )
 MANIFOLD = (
-    "{features} of A (true) and B (generated), at most {most} of each, evenly spread: precision = share of B in the ball"
-    " of some of A that reaches to its {k}-th nearest of A, recall = the same exchanged, density = mean number of balls"
-    " of A that one of B is in, over {k}, coverage = share of A with some of B in its ball"
+    "{features} of A (true) and B (generated), at most {most} of each, evenly spread: precision = share of B in the"
+    " ball of some of A that reaches to its {k}-th nearest of A, recall = the same exchanged, density = mean number of"
+    " balls of A that one of B is in, over {k}, coverage = share of A with some of B in its ball"
 )
 
 
@@ -42,7 +40,6 @@ def compare(
     network: FeatureNetwork | None = None,
     *,
     limit: int | None = None,
-    seed: int = 0,
     save_statistics: PathLike | None = None,
     max_pixels: int = MAX_PIXELS,
     bar: bool = True,
@@ -53,7 +50,6 @@ def compare(
       a, b: folders, packed sets, files of reference statistics (.npz), or images as they are handed in everywhere.
       network: in whose features; by default `networks.choose()`.
       limit: use at most so many images of each, evenly spread.
-      seed: of the draws of the kernel distance.
       save_statistics: an .npz file to which those of `a` are written.
       max_pixels: files whose images have more are unreadable.
       bar: whether progress is shown.
@@ -66,7 +62,7 @@ def compare(
     first, second = (reading.measured(images, name, network, **how) for images, name in ((a, "a"), (b, "b")))
     if save_statistics is not None:
         reading.save_statistics(save_statistics, first, network)
-    scores, protocol = likeness(first, second, network, seed=seed)
+    scores, protocol = likeness(first, second, network)
     return {
         "scores": scores,
         "captions": captions(network),
@@ -74,30 +70,28 @@ def compare(
         "features": network.record(),
         "a": first.record(),
         "b": second.record(),
-        "seed": seed,
         "versions": manifest.versions(),
     }
 
 
 def likeness(
-    true: Measured, others: Measured, network: FeatureNetwork, *, seed: int = 0
+    true: Measured, others: Measured, network: FeatureNetwork
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Score how like true images others are, as far as it is known of both: scores by name, protocols by their groups.
 
-    Of statistics there is no more than the Fréchet distance; of few images no neighbourhoods.
+    Of statistics there is no more than the Fréchet distance; of a handful of images too.
     """
     fid, kid = names(network)
     scores = {fid: frechet.distance(true.moments, others.moments)}
     protocol = {fid: FRECHET.format(features=network.name)}
     if true.features is None or others.features is None:
         return scores, protocol
-    found = kernel.scores(_in_order(true.features), _in_order(others.features), seed=seed)
-    scores |= {kid: found.mean, f"{kid}_low": found.low, f"{kid}_high": found.high}
-    protocol[kid] = KERNEL.format(features=network.name, subsets=found.subsets, size=found.size, seed=seed)
-    near = [features[pick_evenly(len(features), MOST)] for features in (true.features, others.features)]
-    if min(map(len, near)) > NEIGHBOURS:
-        scores |= manifold.scores(*near, NEIGHBOURS)
-        protocol["neighbours"] = MANIFOLD.format(features=network.name, most=MOST, k=NEIGHBOURS)
+    some = [features[pick_evenly(len(features), MOST)] for features in (true.features, others.features)]
+    if min(map(len, some)) > NEIGHBOURS:
+        about = dict(features=network.name, most=f"{MOST:,}", k=NEIGHBOURS)
+        scores |= dict(zip((kid, f"{kid}_low", f"{kid}_high"), kernel.interval(*some), strict=True))
+        scores |= manifold.scores(*some, NEIGHBOURS)
+        protocol |= {kid: KERNEL.format(**about), "neighbours": MANIFOLD.format(**about)}
     return scores, protocol
 
 
@@ -113,7 +107,7 @@ def captions(network: FeatureNetwork) -> dict[str, str]:
     return {
         fid: "FID" if network.defines_fid else f"Fréchet distance{in_features}",
         kid: "KID" if network.defines_fid else f"kernel distance{in_features}",
-        f"{kid}_low": "  95 % of draws from",
+        f"{kid}_low": "  95 % interval from",
         f"{kid}_high": "  to",
         "precision": "precision",
         "recall": "recall",
@@ -138,7 +132,3 @@ def _told(side: Mapping[str, Any]) -> str:
     count = f"{side['images']} images" if "images" in side else "statistics of an unknown number of images"
     return f"{side['source']}: {count}" + f", {side['unreadable_images']} unreadable" * bool(side["unreadable_images"])
 
-
-def _in_order(features: np.ndarray) -> np.ndarray:
-    """Sort features, so that what is drawn of them does not depend on the order of the images."""
-    return features[np.lexsort((features[:, -1], features[:, 0]))]

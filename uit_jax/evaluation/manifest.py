@@ -3,7 +3,6 @@
 import hashlib
 import json
 from importlib import metadata
-from typing import Any
 
 from ml_collections import ConfigDict
 

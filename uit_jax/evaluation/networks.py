@@ -17,12 +17,15 @@ from typing import Any
 import jax
 import numpy as np
 
+from uit_jax.convert import inception as weights_file
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
-from uit_jax.images.resize import resize
+from uit_jax.images.resize import MODES, centred, resize
 from uit_jax.inference import batched
 from uit_jax.nn import random_features
+from uit_jax.nn.inception import Inception
 from uit_jax.paths import PathLike, as_path
+from uit_jax.settings import nearest
 from uit_jax.types import Array, PyTree
 
 VARIABLE = "UIT_INCEPTION"
@@ -69,9 +72,8 @@ class FeatureNetwork:
         return jax.eval_shape(self.function, self.variables, image).shape[-1]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Bring an image uint8 [H, W, C] to what the network reads: uint8, or float32 in [-1, 1], [S, S, C]."""
-        found = resize(image, self.side, self.resize)
-        return found if found.dtype == np.uint8 else found / np.float32(127.5) - 1
+        """Bring an image uint8 [H, W, C] to what the network reads: float32 [S, S, C], about [-1, 1]."""
+        return centred(resize(image, self.side, self.resize), self.resize)
 
     def features(self, prepared: np.ndarray) -> np.ndarray:
         """Return the features of images [n, S, S, C] that `prepare` made: float32 [n, D]."""
@@ -131,13 +133,46 @@ def judge_network(path: PathLike) -> FeatureNetwork:
     )
 
 
+def inception_network(path: PathLike, resize: str = "pytorch_fid") -> FeatureNetwork:
+    """Return the FID's Inception-v3, its weights read from a file; features are the 2,048 inputs of its last layer.
+
+    `resize` is a mode of `images.resize`, which tells after which tool the images are brought to 299 px.
+
+    Raises:
+      UserError: the file cannot be read or holds another network, or there is no such mode.
+    """
+    if resize not in MODES:
+        raise UserError(f"--resize={resize}: no such mode{nearest(resize, MODES)}; there are {', '.join(MODES)}")
+    variables = weights_file.read(path)
+    return FeatureNetwork(
+        kind="inception",
+        name="Inception's features",
+        weights=str(path),
+        sha256=sha256(path),
+        side=299,
+        channels=3,
+        resize=resize,
+        function=_pooled,
+        variables=batched.everywhere(variables),
+    )
+
+
+def _pooled(variables: PyTree, images: Array) -> Array:
+    return Inception().apply(variables, images)["2048"]
+
+
 def choose(
-    *, inception: PathLike | None = None, judge: PathLike | None = None, random: int | None = None, channels: int = 3
+    *,
+    inception: PathLike | None = None,
+    judge: PathLike | None = None,
+    random: int | None = None,
+    resize: str | None = None,
+    channels: int = 3,
 ) -> FeatureNetwork:
     """Return the one network that is named; where none is, Inception if `UIT_INCEPTION` names a file, else random ones.
 
     Raises:
-      UserError: two are named, or a file is none of what it should be.
+      UserError: two are named, a file is none of what it should be, or `resize` is given and it is not Inception.
     """
     given = {"--inception": inception, "--judge": judge, "--random_features": random}
     if len(named := [option for option, value in given.items() if value is not None]) > 1:
@@ -145,7 +180,9 @@ def choose(
     if not named and os.environ.get(VARIABLE):
         inception = os.environ[VARIABLE]
     if inception is not None:
-        return inception_network(inception)
+        return inception_network(inception, resize or "pytorch_fid")
+    if resize is not None:
+        raise UserError(f"--resize={resize}: is how images are brought to Inception: give its weights by --inception")
     return judge_network(judge) if judge is not None else random_network(random or 0, channels)
 
 

@@ -11,6 +11,7 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval, comparison, networks, reading
 from uit_jax.files import check_places, shown, write_json
 from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.images.resize import MODES
 from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
 from uit_jax.verbs.arguments import add_direction, add_limit, add_overwrite, json_path, natural, positive, suffixed_path
@@ -52,16 +53,15 @@ def _compare(args: argparse.Namespace) -> int:
     if args.save_statistics is not None:
         places["--save_statistics"] = suffixed_path("--save_statistics", args.save_statistics, ".npz")
     check_places(places, overwrite=args.overwrite)
-    network = networks.choose(inception=args.inception, judge=args.judge, random=args.random_features)
+    named = dict(inception=args.inception, judge=args.judge, random=args.random_features)
+    network = networks.choose(**named, resize=args.resize)
     how = dict(limit=args.images, max_pixels=args.data_max_pixels or MAX_PIXELS)
     if args.b is None:
         measured = reading.measured(args.a, "a", network, keep=False, **how)
         reading.save_statistics(args.save_statistics, measured, network)
         print(f"statistics of {measured.told} in {network.name} written to {shown(args.save_statistics)}")
         return 0
-    result = comparison.compare(
-        args.a, args.b, network, seed=args.seed, save_statistics=args.save_statistics, **how
-    )
+    result = comparison.compare(args.a, args.b, network, save_statistics=args.save_statistics, **how)
     print(comparison.table(result))
     if args.out is not None:
         write_json(places["--out"], result)
@@ -88,8 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--a",
         metavar="TRUE",
-        help="without a run: the images that --b is held against; a folder with all below it, FOLDER#CLASS, a packed set,"
-        " or statistics in an .npz",
+        help="without a run: the images that --b is held against; a folder with all below it, FOLDER#CLASS, a packed"
+        " set, or statistics in an .npz",
     )
     parser.add_argument("--b", metavar="GENERATED", help="the images that are compared with those of --a")
     parser.add_argument(
@@ -99,6 +99,11 @@ def _parser() -> argparse.ArgumentParser:
         f" ${networks.VARIABLE}, if it is set)",
     )
     parser.add_argument(
+        "--resize",
+        metavar="MODE",
+        help=f"after which tool images are brought to Inception's size: {', '.join(MODES)} (default: pytorch_fid)",
+    )
+    parser.add_argument(
         "--random_features",
         metavar="SEED",
         type=natural,
@@ -106,7 +111,9 @@ def _parser() -> argparse.ArgumentParser:
         const=0,
         help="compare in the features of a network with weights drawn by a seed (default: without another network, 0)",
     )
-    parser.add_argument("--save_statistics", metavar="FILE.npz", help="write mean and covariance of --a's features there")
+    parser.add_argument(
+        "--save_statistics", metavar="FILE.npz", help="write mean and covariance of --a's features there"
+    )
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
     add_direction(parser)
     add_limit(parser, None, "the run's own")
@@ -140,8 +147,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=natural, default=0, help="of baseline and references (default: 0)")
     parser.add_argument(
         "--out",
-        help="the JSON file (default: WORKDIR/evaluation.json, or evaluation_DIRECTION.json; written anew; of --a and --b"
-        " none)",
+        help="the JSON file (default: WORKDIR/evaluation.json, or evaluation_DIRECTION.json; written anew; of --a and"
+        " --b none)",
 
     )
     add_overwrite(parser)
