@@ -5,11 +5,11 @@ to the style's colour. Every number can be checked by hand.
 """
 
 import dataclasses
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+from ml_collections import ConfigDict
 
 from uit_jax.method import Method, Side
 
@@ -73,7 +73,7 @@ def variables() -> dict:
     return {"scale": jnp.ones(())}
 
 
-def config(size: int, **data: Any) -> SimpleNamespace:
+def config(size: int, **data: Any) -> ConfigDict:
     """Return what inference asks of a run's config."""
     known = dict(source="", test_source="", depth=8, resample="bilinear", max_pixels=10**8) | data
-    return SimpleNamespace(seed=0, data=SimpleNamespace(image_size=size, **known))
+    return ConfigDict({"seed": 0, "data": {"image_size": size, **known}})

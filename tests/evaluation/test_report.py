@@ -45,6 +45,7 @@ def test_scores_of_a_set_whose_clusters_are_known(tmp_path, run):
     assert result["cluster_sizes"] == [6, 18, 12]
     assert (result["images"], result["labelled_images"], result["step"]) == (36, 36, 7)
     assert result["classes"] == list(CLASSES) and result["training_seed"] == 3
+    assert result["averaged"] == [] and result["run"] == str(tmp_path / "run") and len(result["config_sha256"]) == 64
     assert "fitted on 90 training images" in result["protocol"]["kmeans"]
     assert "16 px" in result["protocol"]["kmeans"]
 

@@ -108,7 +108,7 @@ def batches(
         from uit_jax.data.tf_pipeline import tf_batches
 
         return Batches(pipeline, plan, start_step, lambda step: tf_batches(order, reader, plan, step))
-    return Batches(pipeline, plan, start_step, lambda step: _ahead(_read_batches(order, reader, plan(step))))
+    return Batches(pipeline, plan, start_step, lambda step: ahead(_read_batches(order, reader, plan(step))))
 
 
 def has_tensorflow() -> bool:
@@ -166,7 +166,7 @@ def _read_batches(order: Order, reader: Reader, steps: Iterator[int]) -> Iterato
             yield step, {"image": np.stack(images), "label": reader.labels[list(rows)]}
 
 
-def _ahead(items: Iterator) -> Iterator:
+def ahead(items: Iterator) -> Iterator:
     """Yield what `items` yields, or raise what it raises, from a thread that runs `_AHEAD` items ahead."""
     done, line = threading.Event(), queue.Queue(_AHEAD)
     end = object()

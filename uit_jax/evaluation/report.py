@@ -4,8 +4,9 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from uit_jax import __version__, runs, settings
+from uit_jax import runs, settings
 from uit_jax.errors import UserError
+from uit_jax.evaluation import manifest
 from uit_jax.evaluation.clusters import Clusters
 from uit_jax.evaluation.context import Context, Evaluator, open_context
 from uit_jax.evaluation.judge import Judge
@@ -113,10 +114,8 @@ def _record(context: Context, evaluators: Sequence[Evaluator]) -> dict[str, Any]
     return record | {
         "source": source.describe(),
         "protocol": {name: text for each in found for name, text in each.protocol.items()},
-        "step": trained.step,
         "seed": context.seed,
-        "training_seed": trained.config.seed,
-        "version": __version__,
+        **manifest.of_run(trained),
     }
 
 

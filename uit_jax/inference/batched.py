@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from uit_jax.augment import normalize
 from uit_jax.errors import UserError
@@ -50,18 +51,35 @@ def read(
     method: Method, name: str, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
 ) -> np.ndarray:
     """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D])."""
-    return apply(_Readout(method, name), variables, images, batch_size=batch_size)
+    return apply(Readout(method, name), variables, images, batch_size=batch_size)
 
 
 def apply(
     function: Callable[[PyTree, Array], Array], variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
 ) -> np.ndarray:
-    """Apply `(variables, images float32 [B, H, W, C] in [-1, 1]) -> [B, ...]` to images uint8 [n, H, W, C]: [n, ...].
+    """Apply `(variables, images float32 [B, H, W, C] in [-1, 1]) -> [B, ...]` to images [n, H, W, C]: [n, ...].
 
-    It is compiled once for functions that are equal.
+    Whole numbers are brought to that range, floats are in it. A batch is spread over the devices that hold `variables`,
+    where these were put `everywhere`. It is compiled once for functions that are equal.
     """
-    run = _reader(function)
-    return _in_batches(lambda chunk: run(variables, chunk), images, batch_size=batch_size or min(64, len(images)))
+    run, devices = _reader(function), _devices(variables)
+    batch_size = batch_size or min(64, len(images))
+    if len(devices) == 1:
+        return _in_batches(lambda chunk: run(variables, chunk), images, batch_size=batch_size)
+    rows = NamedSharding(Mesh(devices, "rows"), PartitionSpec("rows"))
+    batch_size = -(-batch_size // len(devices)) * len(devices)
+    return _in_batches(lambda chunk: run(variables, jax.device_put(chunk, rows)), images, batch_size=batch_size)
+
+
+def everywhere(variables: PyTree) -> PyTree:
+    """Copy variables to every device of this process, over which `apply` then spreads its batches."""
+    return jax.device_put(variables, NamedSharding(Mesh(jax.local_devices(), "rows"), PartitionSpec()))
+
+
+def _devices(variables: PyTree) -> list[jax.Device]:
+    """Return the devices that hold variables, the default one for those that none does."""
+    held = {device for leaf in jax.tree.leaves(variables) if isinstance(leaf, jax.Array) for device in leaf.devices()}
+    return sorted(held, key=lambda device: device.id) or jax.local_devices()[:1]
 
 
 def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None) -> np.ndarray:
@@ -168,7 +186,7 @@ def _translate_tiled(
 
 
 @dataclasses.dataclass(frozen=True)
-class _Readout:
+class Readout:
     """A read-out of a method, equal to that of an equal method, which bound methods are not."""
 
     method: Method
@@ -181,7 +199,10 @@ class _Readout:
 # A new program for every call would be compiled anew, so they are kept: equal methods share them.
 @functools.lru_cache(maxsize=8)
 def _reader(function: Callable) -> Callable:
-    return jax.jit(lambda variables, images: function(variables, normalize(images)))
+    def run(variables, images):
+        return function(variables, normalize(images) if jnp.issubdtype(images.dtype, jnp.integer) else images)
+
+    return jax.jit(run)
 
 
 @functools.lru_cache(maxsize=8)

@@ -23,6 +23,13 @@ class Moments(NamedTuple):
         return self.scatter / (self.count - 1)
 
 
+class Normal(NamedTuple):
+    """A distribution by its mean [D] and covariance [D, D] alone, as files of reference statistics have it."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+
+
 def moments(features: np.ndarray) -> Moments:
     """Return the moments of features [n, D]. Raises ValueError where there are none, or one is not finite."""
     features = np.asarray(features, np.float64)
@@ -41,7 +48,7 @@ def merge(first: Moments, second: Moments) -> Moments:
     return Moments(count, first.mean + apart * (second.count / count), scatter)
 
 
-def distance(first: Moments, second: Moments) -> float:
+def distance(first: Moments | Normal, second: Moments | Normal) -> float:
     """Return |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)), 0 or more.
 
     The root's trace is the sum of the roots of the eigenvalues of C1^(1/2) C2 C1^(1/2), which is symmetric, so that

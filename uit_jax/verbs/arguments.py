@@ -92,3 +92,12 @@ def json_path(option: str, name: PathLike) -> Path:
         raise UserError(f"{option}={path} is a folder; give the name of a .json file")
     check_writable(path.parent, option)
     return path
+
+
+def suffixed_path(option: str, name: PathLike, suffix: str) -> Path:
+    """Return the path of a file to write whose name must end so. Raises UserError."""
+    path = as_path(name)
+    if path.suffix != suffix or path.is_dir():
+        raise UserError(f"{option}={path}: give the name of a file that ends in {suffix}")
+    check_writable(path.parent, option)
+    return path
