@@ -46,6 +46,17 @@ setup(
         "s3": ["s3fs>=2024.6"],
         "azure": ["adlfs>=2024.4"],
         "hf": ["huggingface_hub>=0.23"],
+        # The tools whose numbers ours are held against; see tests/evaluation/test_standard_tools.py.
+        "parity": [
+            "clean-fid>=0.1.35",
+            "lpips>=0.1.4",
+            "prdc>=0.2",
+            "pytorch-fid>=0.3",
+            "scikit-learn>=1.5",
+            "torch>=2.10",
+            "torch-fidelity>=0.4",
+            "torchvision>=0.25",
+        ],
         "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
         "video": ["av>=17.0"],
     },

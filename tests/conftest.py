@@ -39,6 +39,7 @@ for number, default in ((signal.SIGINT, signal.default_int_handler), (signal.SIG
 
 def pytest_addoption(parser):
     parser.addoption("--goldens", default=str(Path(__file__).parent / "goldens"), help="folder of golden values")
+    parser.addoption("--photographs", nargs=2, metavar="FOLDER", help="images to be measured beside the standard tools")
 
 
 def pytest_configure(config):
