@@ -78,3 +78,35 @@ def test_options_reach_the_evaluators(workdir, monkeypatch, options, asked, pair
     monkeypatch.setattr(evaluation, "evaluate", evaluate)
     assert main.main(["evaluate", f"--workdir={workdir}", *options]) == 0
     assert calls == [(7, asked, (Clusters(), Retrieval(), Oracle(pairs)), how)]
+
+
+def test_two_folders_are_compared_without_a_run(tmp_path, capsys):
+    write_set(tmp_path / "set")
+    one, other = (tmp_path / "set" / "test" / name for name in ("a_red", "b_green"))
+    both = ["evaluate", f"--a={one}", f"--b={other}", "--random_features=3"]
+    assert main.main([*both, f"--out={tmp_path / 'scores.json'}", "--images=9"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"Fréchet distance in random features, seed 3 +\d", text) and "scores.json" in text
+    written = json.loads((tmp_path / "scores.json").read_text())
+    assert written["scores"]["frechet_distance"] > 0 and written["b"]["images"] == 9
+    assert main.main(["evaluate", f"--a={one}", "--random_features=3", f"--save_statistics={tmp_path / 's.npz'}"]) == 0
+    assert main.main(["evaluate", f"--a={tmp_path / 's.npz'}", f"--b={one}", "--random_features=3"]) == 0
+    assert re.search(r"seed 3 +[\d.]+(e-\d+)?\n$", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "--workdir=RUN: name the run to score, or two sets of images to compare by --a and --b"),
+        (["--a={set}"], "--b: name the images that are compared with those of --a, or --save_statistics=FILE.npz"),
+        (["--workdir=run", "--b={set}"], "--b: is of two sets of images that are compared without a run"),
+        (["--a={set}", "--b={set}", "--judge=no.npz"], "no.npz: no such file"),
+        (["--a={set}", "--save_statistics=s.txt"], "--save_statistics=s.txt: give the name of a file that ends in"),
+        (["--a={set}", "--b={set}", "--random_features"], "holds the parts train, test; name the folder of one"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(tmp_path, capsys, options, message):
+    write_set(tmp_path / "set", train=1, test=1)
+    assert main.main(["evaluate", *(each.format(set=tmp_path / "set") for each in options)]) == 2
+    err = capsys.readouterr().err
+    assert message in err and len(err.splitlines()) == 1
