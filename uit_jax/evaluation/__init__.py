@@ -1,6 +1,7 @@
 """Evaluators: one file each, over metrics; `evaluate` runs them on a trained run."""
 
 from uit_jax.evaluation.clusters import Clusters
+from uit_jax.evaluation.comparison import compare
 from uit_jax.evaluation.context import Context, Evaluator, Scores
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
@@ -20,6 +21,7 @@ __all__ = [
     "Retrieval",
     "Scores",
     "choose",
+    "compare",
     "evaluate",
     "followed",
     "table",

@@ -6,7 +6,7 @@ does not depend on the number of images.
 
 import numpy as np
 
-_BLOCK = 1024
+_BLOCK = 256
 
 
 def distance(first: np.ndarray, second: np.ndarray) -> float:

@@ -6,7 +6,7 @@ arXiv:1904.06991; Naeem et al., 2020, arXiv:2002.09797).
 
 import numpy as np
 
-_BLOCK = 1024
+_BLOCK = 256
 
 
 def scores(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
