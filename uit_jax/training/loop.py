@@ -177,8 +177,10 @@ class Run:
     def advance(self, state: PyTree, step: int) -> PyTree:
         """Do step number `step`, counted from 1."""
         phase = self.method.phase(step - 1)
+        asked = time.monotonic()
         batch = self.streams.batch(step - 1, phase)
         began, new = time.monotonic(), phase not in self.compiled
+        self.progress.wait(began - asked)
         if new:
             kept = jax.config.jax_compilation_cache_dir
             where = f", or reading it back from {kept}" if kept else ""
@@ -199,7 +201,7 @@ class Run:
         self.scores = {}
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
-            self.writers.scalars(step, {"images_per_second": self.progress.lap(step, record)})
+            self.writers.scalars(step, self.progress.lap(step, record)._asdict())
             record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)
