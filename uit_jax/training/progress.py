@@ -106,7 +106,7 @@ class Progress:
     def _warn(self) -> None:
         """Say once what to do where images are read more slowly than they are learnt from."""
         if not self._warned:
-            self.note("training waits for images: `uit data pack` lets them be read faster, `uit bench --data=PATH` tells")
+            self.note("training waits for images: `uit data pack` them, which reads faster; `uit bench --data=PATH` tells")
         self._warned = True
 
     def close(self) -> None:
