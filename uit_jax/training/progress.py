@@ -106,7 +106,7 @@ class Progress:
     def _warn(self) -> None:
         """Say once what to do where images are read more slowly than they are learnt from."""
         if not self._warned:
-            self.note("training waits for images: `uit data pack` them, which reads faster; `uit bench --data=PATH` tells")
+            self.note("training waits for images: `uit data pack` helps; `uit bench --data=PATH` tells by how much")
         self._warned = True
 
     def close(self) -> None:
