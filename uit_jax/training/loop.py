@@ -20,8 +20,8 @@ from uit_jax import checkpoint, data, evaluation
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
-from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained

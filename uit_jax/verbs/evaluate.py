@@ -3,8 +3,9 @@
 import argparse
 
 from uit_jax import evaluation, runs
+from uit_jax.errors import shown
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
-from uit_jax.files import check_places, shown, write_json
+from uit_jax.files import check_places, write_json
 from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
 from uit_jax.verbs.arguments import add_direction, add_limit, add_overwrite, json_path, natural, positive
