@@ -13,11 +13,11 @@ from uit_jax import data
 from uit_jax.data.sides import Sources
 from uit_jax.data.sources.base import Source
 from uit_jax.data.sources.joined import Joined
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
 from uit_jax.evaluation.context import Context, Evaluator, Scores, slices
-from uit_jax.files import check_writable, shown
+from uit_jax.files import check_writable
 from uit_jax.inference import batched
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold

@@ -7,9 +7,9 @@
 import argparse
 
 from uit_jax import evaluation, runs
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval, comparison, networks, reading
-from uit_jax.files import check_places, shown, write_json
+from uit_jax.files import check_places, write_json
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.images.resize import MODES
 from uit_jax.paths import as_path
