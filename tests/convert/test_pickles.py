@@ -83,8 +83,7 @@ def test_what_is_written_is_read_and_holds_what_torch_holds(tmp_path):
         assert ours.read("archive/data/0") == WHOLE.T.tobytes()
         for member in ("version", "byteorder"):
             assert ours.read(f"archive/{member}") == theirs.read(f"zip/{member}")
-        made, wanted = (globals_of(file.read(name)) for file, name in ((ours, "archive/data.pkl"), (theirs, "zip/data.pkl")))
-    assert made <= wanted
+        assert globals_of(ours.read("archive/data.pkl")) <= globals_of(theirs.read("zip/data.pkl"))
     with pytest.raises(UserError, match="torch has no tensors of uint16"):
         tensors.write(tmp_path / "ours.pth", {"a": np.zeros(2, np.uint16)})
     assert values.keys() == pickles.read(tmp_path / "ours.pth").keys()
@@ -209,7 +208,8 @@ def test_tensors_are_looked_at_where_their_storage_is(tmp_path):
         dict(storage="ctorch\nSize\n"),
         dict(storage="I7\n"),
     ):
-        assert "cannot be read as a .pth file" in refused(tmp_path / "m.pth", zipped(tensor_program(**changed), _0=data))
+        message = refused(tmp_path / "m.pth", zipped(tensor_program(**changed), _0=data))
+        assert message.startswith("cannot be read as a .pth file"), changed
 
 
 def test_files_that_are_none_of_torchs_weights_are_told(tmp_path):
@@ -231,12 +231,13 @@ def test_a_file_that_is_cut_off_is_told(tmp_path, name):
         assert "cannot be read as a .pth file" in refused(tmp_path / "m.pth", data[: int(share * len(data))])
 
 
-def test_dicts_that_hold_each_other_are_refused(tmp_path):
+def test_dicts_that_hold_each_other_are_refused(tmp_path, monkeypatch):
     """Of few bytes come very many names, or endlessly many."""
+    monkeypatch.setattr(tensors, "_MOST", 1000)
     many = {"a": 1}
     for _ in range(30):
         many = {"a": many, "b": many}
-    assert "more than 1048576 names" in refused(tmp_path / "m.pth", zipped(pickle.dumps(many, 2)))
+    assert "more than 1000 names" in refused(tmp_path / "m.pth", zipped(pickle.dumps(many, 2)))
     itself = {}
     itself["a"] = itself
     assert "cannot be read" in refused(tmp_path / "m.pth", zipped(pickle.dumps(itself, 2)))

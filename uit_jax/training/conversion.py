@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from uit_jax import checkpoint, convert, methods, settings
 from uit_jax import config as config_module
 from uit_jax.convert import tensors
-from uit_jax.convert.papers import Paper
+from uit_jax.convert.papers import Paper, with_path
 from uit_jax.errors import UserError
 from uit_jax.files import check_places, check_writable
 from uit_jax.method import Method
@@ -57,8 +57,8 @@ def import_run(
     gathered = paper.gather(files)
     told = _keys(kind, paper.settings(gathered))
     config_module.update(chosen, {"data.source": "", **told})
-    config_module.check(config_module.override(chosen, overrides))
-    method = config_module.method_of(chosen)
+    config_module.override(chosen, overrides)
+    method = with_path(f"{files[0]}: with the settings that it tells", config_module.method_of, chosen)
     shapes = jax.eval_shape(lambda: config_module.initial_state(chosen, method))
     paper.import_state(gathered, method, shapes)
     anew = paper.missing(gathered, shapes)
