@@ -1,12 +1,13 @@
 """What papers' files are called and hold: networks out into them and in again, and what is told of other files."""
 
+import jax
 import numpy as np
 import pytest
 
 from tests.convert.published import assert_equal, state_of, weights
 from tests.method_table import TINY
 from uit_jax import convert, methods
-from uit_jax.convert import tensors
+from uit_jax.convert import papers, tensors
 from uit_jax.errors import UserError
 
 FILES = {
@@ -29,7 +30,7 @@ def cyclegan(tmp_path_factory):
 def written(folder, name, state):
     """Write a state's networks as the published code does; return the files."""
     paper = convert.PAPERS[name]
-    laid = paper.layout(paper.export_state(methods.build(name, TINY[name]), state), 7000)
+    laid = paper.files(paper.export_state(methods.build(name, TINY[name]), state), 7000)
     for file, values in laid.items():
         tensors.write(folder / file, values)
     return sorted(folder / file for file in laid)
@@ -87,6 +88,17 @@ def test_a_generator_of_cyclegan_without_blurs_is_one_of_cut(cyclegan):
     paper = convert.PAPERS["cut"]
     read = paper.settings(paper.gather([folder / "latest_net_G_A.pth"]))
     assert read["generator"] == {"width": 4, "blocks": 2, "antialias": False, "antialias_up": False}
+
+
+def test_a_learner_of_two_domains_is_whole_with_both():
+    state = state_of("drit", TINY["drit"], seed=0)
+    shapes, paper = jax.eval_shape(lambda: state), convert.PAPERS["drit"]
+    networks = paper.export_state(methods.build("drit", TINY["drit"]), state)
+    for given, whole in ((("disA",), False), (("disA", "disB"), True)):
+        gathered = {network: papers.Found("file.pth", networks[network]) for network in given}
+        loaded = paper.import_state(gathered, methods.build("drit", TINY["drit"]), shapes)
+        assert papers.is_whole(loaded.learners["discriminator"]) == whole
+        assert not papers.is_whole(loaded.learners["generator"])
 
 
 def test_settings_besides_the_shapes_are_told():

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from uit_jax import methods
@@ -12,7 +13,7 @@ from uit_jax.convert import cut, drit, munit, pooled, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike
-from uit_jax.state import TrainState
+from uit_jax.state import Learner, TrainState
 
 Tensors = Mapping[str, np.ndarray]
 Networks = Mapping[str, Tensors]
@@ -34,7 +35,7 @@ class Paper:
       learners: our name of each published network.
       recipe: the config of a run of such weights: a file of `configs`, with its preset.
       needed: the networks without which no image of A is translated.
-      layout: (networks, step) -> {name of a file: what it holds, nested}.
+      files: (networks, step) -> {name of a file: what it holds, nested}.
       inwards, outwards: of a method, what the two ways have to know besides the shapes.
       implied: of networks, settings besides those that their shapes tell.
       called: other names of networks in the names of files.
@@ -44,7 +45,7 @@ class Paper:
     learners: Mapping[str, str]
     recipe: str
     needed: tuple[str, ...]
-    layout: Callable[[Networks, int], dict[str, Mapping]]
+    files: Callable[[Networks, int], dict[str, Mapping]]
     inwards: Callable[[Method], dict] = lambda method: {}
     outwards: Callable[[Method], dict] = lambda method: {}
     implied: Callable[[Networks], dict] = lambda networks: {}
@@ -114,6 +115,12 @@ def with_path(path: PathLike, action: Callable, *arguments: Any, **options: Any)
         return action(*arguments, **options)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
+
+
+def is_whole(learner: Learner) -> bool:
+    """Say whether a learner that was imported into shapes has all of its weights."""
+    leaves = jax.tree.leaves((learner.params, learner.stats, learner.ema))
+    return not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
 
 
 def _one_each(networks: Networks, step: int) -> dict[str, Mapping]:

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from uit_jax import checkpoint, convert, methods, settings
 from uit_jax import config as config_module
 from uit_jax.convert import tensors
-from uit_jax.convert.papers import Paper, with_path
+from uit_jax.convert.papers import Paper, is_whole, with_path
 from uit_jax.errors import UserError
 from uit_jax.files import check_places, check_writable
 from uit_jax.method import Method
@@ -53,30 +53,20 @@ def import_run(
         raise UserError(f"--workdir={workdir} holds a run already: name another one")
     chosen = config_module.resolve(config)
     kind = methods.kind(chosen.method.name)
-    paper = convert.of(kind)
+    paper = with_path(f"--config={config}", convert.of, kind)
     gathered = paper.gather(files)
-    told = _keys(kind, paper.settings(gathered))
-    config_module.update(chosen, {"data.source": "", **told})
+    config_module.update(chosen, {"data.source": "", **_keys(kind, paper.settings(gathered))})
     config_module.override(chosen, overrides)
     method = with_path(f"{files[0]}: with the settings that it tells", config_module.method_of, chosen)
     shapes = jax.eval_shape(lambda: config_module.initial_state(chosen, method))
-    paper.import_state(gathered, method, shapes)
+    given = [name for name, own in paper.import_state(gathered, method, shapes).learners.items() if is_whole(own)]
     anew = paper.missing(gathered, shapes)
     if lacking := [network for network in paper.needed if network in anew]:
         raise UserError(
             f"{files[0]}: holds {', '.join(gathered)}, and to translate takes {', '.join(lacking)} too: give its file"
         )
     check_writable(workdir, "--workdir")
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoint.check_room(workdir, shapes, keep=1, best=False)
-    whole = {name for name in paper.learners.values() if name in shapes.learners}
-    whole -= {paper.learners[network] for network in anew}
-    state = paper.import_state(gathered, method, _drawn(chosen, method, shapes, whole))
-    checkpoints = checkpoint.Checkpoints(workdir)
-    record = {"config": chosen.to_dict(), "data": {"next_step": 0}, "window": [], "best": {}}
-    checkpoints.save(0, state, record)
-    checkpoints.close()
-    config_module.save(chosen, workdir)
+    _begin(workdir, chosen, paper.import_state(gathered, method, _drawn(chosen, method, shapes, given)))
     return Imported(chosen, {network: found.path for network, found in gathered.items()}, anew)
 
 
@@ -95,7 +85,7 @@ def export_run(
       UserError: there is no such run, nothing was published of its method, or the place cannot be written.
     """
     config, method, state = checkpoint.restore_run(workdir, which)
-    paper, out = convert.of(type(method)), as_path(out)
+    paper, out = with_path(f"--workdir={workdir}", convert.of, type(method)), as_path(out)
     files = _laid_out(paper, paper.export_state(method, state), int(state.step), out)
     check_places({path.name: path for path in files}, overwrite=overwrite)
     for path, values in files.items():
@@ -105,10 +95,20 @@ def export_run(
 
 def _laid_out(paper: Paper, networks: dict, step: int, out: Path) -> dict[Path, dict]:
     """Return what each file is to hold."""
-    laid = paper.layout(networks, step)
+    laid = paper.files(networks, step)
     if out.suffix not in convert.SUFFIXES or out.is_dir():
         return {out / name: values for name, values in laid.items()}
     return {out: networks if len(laid) > 1 else next(iter(laid.values()))}
+
+
+def _begin(workdir: Path, config: ConfigDict, state: TrainState) -> None:
+    """Write a run of no steps, which began with no images."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    checkpoint.check_room(workdir, state, keep=1, best=False)
+    checkpoints = checkpoint.Checkpoints(workdir)
+    checkpoints.save(0, state, {"config": config.to_dict(), "data": {"next_step": 0}, "window": [], "best": {}})
+    checkpoints.close()
+    config_module.save(config, workdir)
 
 
 def _drawn(config: ConfigDict, method: Method, shapes: TrainState, given: Iterable[str]) -> TrainState:

@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
     elif args.workdir and args.out and not args.files:
         written = conversion.export_run(args.workdir, args.out, args.checkpoint, overwrite=args.overwrite)
         print(f"written: {', '.join(map(shown, written))}")
-    elif args.out and len(args.files) == 1:
+    elif args.out and len(args.files) == 1 and not args.workdir:
         path, out = as_path(args.files[0]), as_path(args.out)
         check_places({"--out": out}, [path], overwrite=args.overwrite)
         tensors.write(out, tensors.read(path))
