@@ -1,17 +1,22 @@
 """Runs made of published files, and files made of runs: the same pixels, and a training that goes on."""
 
+import json
+import pathlib
+
 import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 from tests.convert.published import assert_equal, weights
+from tests.golden_recipe import images, weight
 from tests.saved_run import save
 from uit_jax import checkpoint, runs
 from uit_jax.convert import tensors
 from uit_jax.errors import UserError
 from uit_jax.training import conversion, loop
 
+GOLDENS = pathlib.Path(__file__).parents[1] / "goldens"
 SIZE = ("--config.data.image_size=16", "--config.method.load_size=20", "--config.batch_size=2")
 SMALL = (*SIZE, "--config.method.discriminator.layers=1", "--config.method.discriminator.width=4")
 SHAPED = (*SIZE, "--config.method.patches.layers=(0,4,12)")
@@ -53,6 +58,22 @@ def test_the_run_translates_as_the_method_called_by_hand(made):
     drawn = runs.load(folder / "run").translate(pixels)
     assert np.ptp(drawn) > 20
     np.testing.assert_allclose(drawn, (by_hand + 1) * 127.5, atol=0.51)
+
+
+def test_published_files_draw_what_the_published_code_drew(tmp_path):
+    """Files of the names and tensors of CycleGAN's, and the output of its code: see `tests/test_goldens.py`."""
+    manifest, arrays = json.loads((GOLDENS / "cyclegan.json").read_text()), np.load(GOLDENS / "cyclegan.npz")
+    salt, stride = manifest["salt"], manifest["out_stride"]
+    for network, specs in manifest["weights"].items():
+        state_dict = {name: weight(salt, network, name, spec) for name, spec in specs.items()}
+        tensors.write(tmp_path / f"latest_net_{network}.pth", state_dict)
+    sides = ("--config.data.image_size=64", "--config.method.load_size=64")
+    conversion.import_run(sorted(tmp_path.iterdir()), tmp_path / "run", "cyclegan.py", sides)
+    run = runs.load(tmp_path / "run")
+    content = images(f"{salt}A", manifest["batch"], manifest["img_size"])
+    with jax.default_matmul_precision("highest"):
+        drawn = run.method.translate(run.variables, {"content": content})
+    np.testing.assert_allclose(drawn[:, ::stride, ::stride], arrays["G_A.out"], atol=1e-4)
 
 
 def test_training_goes_on_from_it(made, tmp_path):
