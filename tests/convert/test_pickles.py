@@ -212,6 +212,16 @@ def test_tensors_are_looked_at_where_their_storage_is(tmp_path):
         assert message.startswith("cannot be read as a .pth file"), changed
 
 
+def test_few_bytes_do_not_become_very_many_entries(tmp_path):
+    """A tensor whose steps are 0 has as many entries as it says."""
+    spread = tensor_program(size=(2**34,), stride=(0,))
+    message = refused(tmp_path / "m.pth", zipped(spread, _0=bytes(16)))
+    assert message == "unpacks to 69 GB; networks have 34 at most"
+    tensor = spread[: -len(b"s.")].removeprefix(b"}Vw\np0\n")
+    for program in (b"ctorch\nSize\n(" + tensor + b"tR.", b"c__builtin__\nset\n" + tensor + b"R."):
+        assert "what should be a list is none" in refused(tmp_path / "m.pth", zipped(program, _0=bytes(16)))
+
+
 def test_files_that_are_none_of_torchs_weights_are_told(tmp_path):
     path = tmp_path / "m.pth"
     assert "is a program of TorchScript" in refused(path, (FILES / "script.pt").read_bytes())

@@ -87,7 +87,7 @@ class _Array:
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
     """Look at a storage as a tensor, without a copy. Raises ValueError where it would reach beyond."""
-    _check_whole(offset, *size, *stride)
+    _check_whole(offset, *_listed(size), *_listed(stride))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > _LARGEST or (math.prod(size) and last >= len(storage)):
         raise ValueError("a tensor reaches beyond its storage")
@@ -110,6 +110,13 @@ def _bytes(text: str, coding: str) -> bytes:
     return text.encode(coding)
 
 
+def _listed(values: Any) -> list | tuple:
+    """Return a list or a tuple. Raises ValueError for an array, of which few bytes may make very many entries."""
+    if not isinstance(values, list | tuple):
+        raise ValueError("what should be a list is none")
+    return values
+
+
 def _check_whole(*numbers: Any) -> None:
     """Raise a ValueError unless all are whole numbers of at least 0."""
     if not all(type(number) is int and number >= 0 for number in numbers):
@@ -117,15 +124,15 @@ def _check_whole(*numbers: Any) -> None:
 
 
 _CALLS: dict[str, Callable] = {
-    "collections.OrderedDict": lambda pairs=(): dict(pairs),
+    "collections.OrderedDict": lambda pairs=(): dict(_listed(pairs)),
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_kind,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
-    "torch.Size": tuple,
+    "torch.Size": lambda numbers=(): tuple(_listed(numbers)),
     "torch.device": lambda *told: ":".join(map(str, told)),
-    "builtins.set": set,
+    "builtins.set": lambda entries=(): set(_listed(entries)),
     "builtins.bytes": lambda: b"",
     "_codecs.encode": _bytes,
     "numpy.dtype": _Kind,
@@ -212,7 +219,7 @@ class _Machine:
                 stack.append(_named(*self._pop(2)))
             case "REDUCE":
                 function, arguments = self._pop(2)
-                stack.append(_called(function)(*arguments))
+                stack.append(_called(function)(*_listed(arguments)))
             case "BUILD":
                 (state,) = self._pop(1)
                 _build(stack[-1], state)
@@ -325,13 +332,14 @@ def _read_old(file: BinaryIO, size: int) -> Any:
         return found[key][offset : offset + length]
 
     machine = _Machine(file, storage)
-    if machine.run() != _MAGIC:
+    magic = machine.run()
+    if not isinstance(magic, int) or magic != _MAGIC:
         raise UserError("is a pickle, but not of torch's: save the state_dict by torch.save")
     _, system = machine.run(), machine.run()
     if not system["little_endian"]:
         raise UserError(_OTHER_ORDER)
     made, keys = machine.run(), machine.run()
-    for key in keys:
+    for key in _listed(keys):
         count = int.from_bytes(file.read(8), "little")
         if count != len(found[key]):
             raise ValueError(f"storage {key} has another length than its tensors say")

@@ -51,7 +51,9 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
     try:
         with on_disk(path) as file:
             _check_size(file)
-            return {name: _widened(value) for name, value in reader(file).items()}
+            found = reader(file)
+            _check_largest(sum(value.nbytes for value in found.values()))
+            return {name: _widened(value) for name, value in found.items()}
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
@@ -64,9 +66,12 @@ def _check_size(path: Path) -> None:
     """Raise a UserError where a zip file, as .npz and .pth are, unpacks to more than any network is."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            unpacked = sum(each.file_size for each in file.infolist())
-        if unpacked > _LARGEST:
-            raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
+            _check_largest(sum(each.file_size for each in file.infolist()))
+
+
+def _check_largest(unpacked: int) -> None:
+    if unpacked > _LARGEST:
+        raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
 
 
 def write(path: PathLike, tensors: Mapping) -> None:
