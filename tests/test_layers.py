@@ -101,8 +101,7 @@ def test_libraries_stay_where_they_belong(path):
         assert "flax" not in roots
     if place.parts[0] != "data" and str(place) != "training/writers.py":
         assert not roots & {"tensorflow", "tensorflow_datasets", "clu"}
-    if place.parts[0] != "convert":
-        assert "torch" not in roots
+    assert "torch" not in roots
 
 
 def test_names_say_what_is_inside():
