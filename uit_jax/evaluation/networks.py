@@ -31,7 +31,9 @@ from uit_jax.types import Array, PyTree
 VARIABLE = "UIT_INCEPTION"
 """The environment variable that names the file of Inception's weights."""
 
-BATCH = 64
+BATCH = 16
+"""Images a device: of more Inception's activations take gigabytes, and no time is won."""
+
 _RANDOM_SIDE = 64
 
 
@@ -65,6 +67,11 @@ class FeatureNetwork:
         """Whether distances in these features are called FID and KID."""
         return self.kind == "inception"
 
+    @property
+    def batch(self) -> int:
+        """How many images are read at once."""
+        return BATCH * len(jax.local_devices())
+
     @functools.cached_property
     def entries(self) -> int:
         """How many numbers it makes of an image."""
@@ -77,7 +84,7 @@ class FeatureNetwork:
 
     def features(self, prepared: np.ndarray) -> np.ndarray:
         """Return the features of images [n, S, S, C] that `prepare` made: float32 [n, D]."""
-        return batched.apply(_Exact(self.function), self.variables, prepared, batch_size=BATCH)
+        return batched.apply(_Exact(self.function), self.variables, prepared, batch_size=self.batch)
 
     def read(self, images: Iterable[np.ndarray]) -> np.ndarray:
         """Return the features of images uint8, each [H, W, C] of any size: float32 [n, D]."""
