@@ -117,7 +117,8 @@ def measure(pictures: Pictures, network: FeatureNetwork, what: str, *, keep: boo
     """
     moments, kept = None, []
     for found in _together(map(network.features, ahead(_prepared(pictures, network, what, bar)))):
-        moments = _add(moments, found, network)
+        part = moments_of(found, network)
+        moments = part if moments is None else frechet.merge(moments, part)
         if keep:
             kept.append(found)
     if moments is None or moments.count < 2:
@@ -155,11 +156,11 @@ def _together(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting)
 
 
-def _add(moments: Moments | None, features: np.ndarray, network: FeatureNetwork) -> Moments:
+def moments_of(features: np.ndarray, network: FeatureNetwork) -> Moments:
+    """Return the moments of features [n, D]. Raises a UserError where one is not finite."""
     if not np.isfinite(features).all():
         raise UserError(f"{network.weights}: gives features that are not finite; give the file of a whole network")
-    found = frechet.moments(features)
-    return found if moments is None else frechet.merge(moments, found)
+    return frechet.moments(features)
 
 
 def _is_statistics(images: Images) -> bool:

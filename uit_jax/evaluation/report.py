@@ -7,16 +7,21 @@ from typing import Any
 from uit_jax import runs, settings
 from uit_jax.errors import UserError
 from uit_jax.evaluation import manifest
+from uit_jax.evaluation.classwise import CluitClasses, TunitClasses
 from uit_jax.evaluation.clusters import Clusters
 from uit_jax.evaluation.context import Context, Evaluator, open_context
+from uit_jax.evaluation.diversity import Diversity
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
+from uit_jax.evaluation.likeness import Likeness
 from uit_jax.evaluation.oracle import Oracle
 from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.evaluation.variance import Variance
 from uit_jax.paths import PathLike
 from uit_jax.runs import Trained
 
-EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in (Clusters, Retrieval, KMeans, Oracle, Judge)}
+_KINDS = (Clusters, Retrieval, Variance, KMeans, Oracle, Judge, Likeness, TunitClasses, CluitClasses, Diversity)
+EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in _KINDS}
 """By name, in the order of a record."""
 
 USUAL = (Clusters(), Retrieval(), Oracle())
@@ -42,7 +47,10 @@ def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
 def followed(names: Iterable[str], best_metric: str) -> tuple[Evaluator, ...]:
     """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
     evaluators = choose(names)
-    scores = [name for each in evaluators for name in each.scores]
+    falling = {name for each in evaluators for name in each.falling}
+    scores = [f"-{name}" if name in falling else name for each in evaluators for name in each.scores]
+    if best_metric in falling:
+        raise UserError(f"best_metric={best_metric!r} is the better the smaller: set it to '-{best_metric}'")
     if best_metric and best_metric not in scores:
         raise UserError(
             f"best_metric={best_metric!r} is no score of evaluators={tuple(names)}"
