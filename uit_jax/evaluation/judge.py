@@ -65,6 +65,7 @@ class Judge(Evaluator):
         "translation_frechet_floor": "  of true test images",
         "translation_coverage": "  share of true images with translations near",
     }
+    falling = ("translation_kept", "translation_frechet", "translation_frechet_floor")
     compares_labels = True
 
     file: Path | None = None

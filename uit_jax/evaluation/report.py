@@ -27,7 +27,7 @@ EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in _KINDS}
 USUAL = (Clusters(), Retrieval(), Oracle())
 """What a run is scored by, as far as it can be, where nothing else is said."""
 
-_CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in kind.scores.items()}
+CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in kind.scores.items()}
 
 
 def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
@@ -138,7 +138,7 @@ def table(record: Mapping[str, Any]) -> str:
             ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
             ("images in each", shown),
         ]
-    rows += [(_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
+    rows += [(CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
     width = max(len(name) for name, _ in rows)
     lines = [record["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
     if not record["labelled_images"] and not any("accuracy" in name for name in record["scores"]):
