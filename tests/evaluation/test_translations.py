@@ -10,7 +10,8 @@ from tests.evaluation.sets import SIZE, paint, write_set
 from tests.evaluation.test_report import altered
 from uit_jax import evaluation
 from uit_jax.errors import UserError
-from uit_jax.evaluation import Likeness, diversity, networks, perceptual
+from uit_jax.evaluation import Likeness, diversity, featured, networks, perceptual
+from uit_jax.evaluation.classifier import read_all
 from uit_jax.evaluation.classwise import CluitClasses, TunitClasses
 from uit_jax.evaluation.diversity import Diversity
 from uit_jax.metrics import clusters
@@ -46,7 +47,7 @@ def idle(run):
     return altered(run, translate=lambda variables, inputs: inputs["content"])
 
 
-def test_translations_of_a_pair_are_held_against_all_images_of_the_domain(pair_run, tmp_path):
+def test_translations_of_a_pair_are_held_against_all_images_of_the_domain(pair_run, tmp_path, monkeypatch):
     still = idle(pair_run)
     record = evaluation.evaluate(still, ["likeness"])
     wanted = evaluation.compare(tmp_path / "pair" / "testB", tmp_path / "pair" / "testA", bar=False)
@@ -55,7 +56,11 @@ def test_translations_of_a_pair_are_held_against_all_images_of_the_domain(pair_r
     told = record["protocol"]["frechet_distance"]
     assert told.startswith("12 translations") and "as they are, against all 14 test images of B" in told
     assert "Fréchet distance  " in evaluation.table(record)
+    read = []
+    monkeypatch.setattr(featured, "read_all", lambda source, *rest: read.append(source) or read_all(source, *rest))
+    assert evaluation.evaluate(still, ["likeness"]) == record and not read
     train = evaluation.evaluate(still, [Likeness(split="train", random=1)])
+    assert len(read) == 1
     assert "all 20 train images" in train["protocol"]["kernel_distance"]
     assert train["features"]["name"] == "random features, seed 1"
     # One that draws what it is shown, as it is, is as near as the images of the domain are to each other.

@@ -1,11 +1,13 @@
 """What evaluators of translations in a network's features share: which network, and images of sources read into it."""
 
 import dataclasses
+import zlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from uit_jax import data
 from uit_jax.data.sources.base import Source
 from uit_jax.evaluation import networks, reading
 from uit_jax.evaluation.classifier import read_all
@@ -13,6 +15,8 @@ from uit_jax.evaluation.context import Context, Evaluator
 from uit_jax.evaluation.networks import FeatureNetwork
 from uit_jax.evaluation.reading import Measured
 from uit_jax.paths import PathLike
+
+_REMEMBERED: dict[Any, tuple[np.ndarray, np.ndarray]] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +41,18 @@ class Featured(Evaluator):
 
 
 def of_source(source: Source, chosen: np.ndarray, network: FeatureNetwork, what: str) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the chosen images of a source [n] are readable, and their features [m, D]."""
-    return read_all(source, chosen, what, network.read)
+    """Return which of the chosen images of a source [n] are readable, and their features [m, D].
+
+    Those of the last two sets are remembered: the checkpoints of a run are all held against the same true images.
+    """
+    ends = zlib.crc32(data.examples(source, chosen[[0, -1]]).tobytes())
+    key = (source.spec, source.form, ends, chosen.tobytes(), network.sha256, network.resize)
+    if key not in _REMEMBERED:
+        found = read_all(source, chosen, what, network.read)
+        while len(_REMEMBERED) > 1:
+            _REMEMBERED.pop(next(iter(_REMEMBERED)))
+        _REMEMBERED[key] = found
+    return _REMEMBERED[key]
 
 
 def of_images(told: str, parts: Iterable[np.ndarray], network: FeatureNetwork) -> Measured:
