@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from uit_jax import files
+from uit_jax import errors, files, listing
 from uit_jax.data import open_source
 from uit_jax.data.check import check
 from uit_jax.errors import UserError
@@ -33,7 +33,7 @@ PICTURE = _STREAM.getvalue()
     ],
 )
 def test_a_name_prints_on_one_line_of_any_terminal(name, printed):
-    assert files.shown(name) == files.shown(Path(name)) == printed
+    assert errors.shown(name) == errors.shown(Path(name)) == printed
     assert printed.isprintable() and printed.encode()
 
 
@@ -47,7 +47,7 @@ def keep(folder, *names):
 
 
 def found(folder):
-    return [path.relative_to(folder).as_posix() for path in files.find_images(folder)]
+    return [path.relative_to(folder).as_posix() for path in listing.find_images(folder)]
 
 
 def test_every_real_folder_is_listed_once(tmp_path):
@@ -98,7 +98,7 @@ def test_only_regular_files_are_images(tmp_path):
 
 def test_a_pipe_is_refused_by_name(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
-    for refuse in (files.find_images, lambda path: open_source(str(path), size=8), lambda path: check(str(path))):
+    for refuse in (listing.find_images, lambda path: open_source(str(path), size=8), lambda path: check(str(path))):
         with pytest.raises(UserError, match="pipe.png: is a"):
             refuse(tmp_path / "pipe.png")
 
@@ -106,10 +106,10 @@ def test_a_pipe_is_refused_by_name(tmp_path):
 def test_an_archive_is_refused_by_name(tmp_path):
     keep(tmp_path, "a.zip", "b.tar.gz")
     for name in ("a.zip", "b.tar.gz"):
-        for refuse in (files.find_images, lambda path: open_source(str(path), size=8), lambda path: check(str(path))):
+        for refuse in (listing.find_images, lambda path: open_source(str(path), size=8), lambda path: check(str(path))):
             with pytest.raises(UserError, match=f"{name}: is an archive; unpack it first"):
                 refuse(tmp_path / name)
-    for refuse in (files.find_images, lambda path: open_source(str(path), size=8)):
+    for refuse in (listing.find_images, lambda path: open_source(str(path), size=8)):
         with pytest.raises(UserError, match=r"passed over: \.gz: 1, \.zip: 1\)$"):
             refuse(tmp_path)
 
@@ -133,7 +133,7 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path, monkeypatch):
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    for refuse in (files.find_images, lambda path: open_source(str(path), size=8)):
+    for refuse in (listing.find_images, lambda path: open_source(str(path), size=8)):
         with pytest.raises(UserError, match=r"dog: this folder may not be read \(Permission denied\)"):
             refuse(tmp_path)
 

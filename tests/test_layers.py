@@ -23,7 +23,7 @@ PACKAGE = ROOT / "uit_jax"
 LAYERS = (
     ("__version__", "types", "errors"),
     ("collectives", "paths", "programs"),
-    ("files", "mirror"),
+    ("files", "listing", "mirror"),
     ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
     ("method",),
@@ -38,8 +38,8 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths programs files mirror recipes settings state method optimizers config"
-    " checkpoint runs main"
+    "__init__ types errors collectives paths programs files listing mirror recipes settings state method optimizers"
+    " config checkpoint runs main"
 ).split()
 FOLDERS = "memory losses nn augment images metrics methods data convert inference evaluation training verbs".split()
 # Settings that only some methods have, and what the first house asked of a method in their place.

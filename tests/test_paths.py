@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests import buckets
-from uit_jax import files, paths
+from uit_jax import files, listing, paths
 from uit_jax.errors import UserError
 from uit_jax.paths import Remote, as_path
 
@@ -131,7 +131,7 @@ def test_an_upload_that_breaks_leaves_nothing(bucket, monkeypatch):
 def test_images_of_a_bucket_are_found(bucket):
     for name in ("b.png", "a/c.JPG", "a/note.txt", ".hidden/d.png"):
         (bucket / "set" / name).write_bytes(b"")
-    assert files.find_images(f"{bucket}/set") == [bucket / "set" / "a" / "c.JPG", bucket / "set" / "b.png"]
-    assert files.find_images(bucket / "set" / "b.png") == [bucket / "set" / "b.png"]
+    assert listing.find_images(f"{bucket}/set") == [bucket / "set" / "a" / "c.JPG", bucket / "set" / "b.png"]
+    assert listing.find_images(bucket / "set" / "b.png") == [bucket / "set" / "b.png"]
     with pytest.raises(UserError, match=f"^{bucket}/none: no such file or folder$"):
-        files.find_images(bucket / "none")
+        listing.find_images(bucket / "none")

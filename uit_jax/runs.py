@@ -22,12 +22,13 @@ from uit_jax import checkpoint as checkpoints
 from uit_jax import config as configs
 from uit_jax import data
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly, picked, read_regular, write_whole
+from uit_jax.files import read_regular, write_whole
 from uit_jax.inference import batched, inputs, search, styles
 from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
 from uit_jax.inference.search import Found, Searched
 from uit_jax.inference.styles import DomainStyles
+from uit_jax.listing import pick_evenly, picked
 from uit_jax.method import DIRECTIONS, Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.types import PyTree

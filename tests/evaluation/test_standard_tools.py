@@ -20,8 +20,8 @@ from tests import golden_recipe
 from tests.conftest import compiled_well
 from uit_jax.convert import lpips as lpips_file
 from uit_jax.evaluation import comparison, networks, reading
-from uit_jax.files import find_images
 from uit_jax.images import decode
+from uit_jax.listing import find_images
 from uit_jax.metrics import clusters
 from uit_jax.nn.lpips import LPIPS
 

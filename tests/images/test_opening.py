@@ -12,13 +12,13 @@ from PIL import EpsImagePlugin, Image
 
 from tests.data.image_files import encode, picture
 from tests.images import fuzz
-from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, PICTURES, shown
+from uit_jax.errors import UserError, shown
 from uit_jax.images import encode as encoding
 from uit_jax.images import opening
 from uit_jax.images.decode import decode
 from uit_jax.images.opening import TooLarge, Unreadable
 from uit_jax.images.rasters import dimensions, file_dimensions
+from uit_jax.listing import ARRAYS, PICTURES
 
 PACKAGE = Path(encoding.__file__).parents[1]
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 20 20\n%%EndComments\nshowpage\n%%EOF\n"

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import time
 from pathlib import Path
 
 import jax
@@ -302,6 +303,29 @@ def test_a_bar_shows_losses_and_the_time_left_is_told_once():
         progress.close()
         assert "generator/cycle 0.25" in stream.getvalue()
         assert stream.getvalue().count("80 steps to go: about 00:0") == 1
+
+
+def test_waiting_for_images_is_told_where_it_is_much_and_what_to_do_once(monkeypatch):
+    now, stream = 0.0, io.StringIO()
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    progress = Progress(100, stream=stream)
+    progress.begin(0)
+    shares = []
+    for lap, waited in enumerate((9.0, 0.3, 2.0, 4.0)):
+        now += 10.0
+        progress.advance("joint", 4)
+        progress.wait(waited)
+        shares.append(progress.lap(lap + 1, {}).input_wait)
+    assert shares == [0.9, 0.03, 0.2, 0.4]
+    lines = stream.getvalue().splitlines()
+    # What is read before the first lap ends was not read ahead.
+    assert [line.partition("images/s")[2][:34] for line in lines if "ETA" in line] == [
+        "  ETA 16:30  ",
+        "  ETA 16:20  ",
+        ", 20% of the time waiting for imag",
+        ", 40% of the time waiting for imag",
+    ]
+    assert sum("uit bench --data=PATH" in line for line in lines) == 1
 
 
 def test_a_note_stays_on_one_line_whatever_the_name():

@@ -199,7 +199,7 @@ def test_tensorboard_events_hold_scalars_and_pictures(recipe, tmp_path):
 
     run(recipe, tmp_path / "run", "tensorboard=true", "image_every=12", "steps=12")
     events = EventAccumulator(str(tmp_path / "run" / "tb"), size_guidance={"tensors": 0}).Reload()
-    assert {"fit", "second", "images_per_second", "translations"} <= set(events.Tags()["tensors"])
+    assert {"fit", "second", "images_per_second", "input_wait", "translations"} <= set(events.Tags()["tensors"])
     assert [e.step for e in events.Tensors("fit")] == [2, 4, 6, 8, 10, 12]
 
 

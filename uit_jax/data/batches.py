@@ -16,7 +16,7 @@ from uit_jax.data.order import ALL, Order, stream_members
 from uit_jax.data.reading import Reader
 from uit_jax.data.sources.base import EncodedSource, Source
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Stream
 
 HostBatch = dict[str, np.ndarray]

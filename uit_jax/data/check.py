@@ -15,10 +15,11 @@ from PIL import Image
 from uit_jax.data.opening import find_part, parts, split_class, stored_form
 from uit_jax.data.sources.base import EncodedSource, Form, Source
 from uit_jax.data.sources.folders import pair_folders
-from uit_jax.files import shown, told_endings
+from uit_jax.errors import shown
 from uit_jax.images import decode as decoding
 from uit_jax.images import opening, rasters
 from uit_jax.images.opening import MAX_PIXELS, Unreadable
+from uit_jax.listing import told_endings
 from uit_jax.paths import as_path
 
 _BLOCK = 256

@@ -15,7 +15,7 @@ from uit_jax.data.sources.folders import folder_splits, list_images, list_split,
 from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
 from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, PICTURES, check_readable
+from uit_jax.listing import ARRAYS, PICTURES, check_readable
 from uit_jax.paths import as_path
 
 Place = tuple[str, str]  # a spec and the part of it

@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from uit_jax.data.sources.base import EncodedSource, Source
-from uit_jax.errors import UserError
-from uit_jax.files import shown
+from uit_jax.errors import UserError, shown
 from uit_jax.images.decode import Unreadable
 
 

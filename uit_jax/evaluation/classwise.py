@@ -4,7 +4,6 @@ Of every class, the translations in its images' styles are held against its true
 """
 
 import dataclasses
-from typing import ClassVar
 
 import numpy as np
 
@@ -26,15 +25,14 @@ Pairs = dict[int, tuple[np.ndarray, np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Classwise(Featured):
-    """The mean over classes, and what it is made of; a subclass says which image meets which.
+    """The mean over classes, and what it is made of; a subclass says which image meets which, as whose paper does."""
 
-    Class attributes:
-      paper: in the names of scores.
-    """
-
-    paper: ClassVar[str]
     reads = ("style",)
     compares_labels = True
+
+    @property
+    def paper(self) -> str:
+        return _paper(self.name)
 
     def pairs(self, labels: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[Pairs, str]:
         """Draw who meets whom, by the labels of the test images [n] and the sizes of the training classes [K]."""
@@ -77,8 +75,8 @@ class Classwise(Featured):
                 mean = float(np.mean([each[name] for each in found.values()]))
                 scores[f"mean_class_{name}_{self.paper}"] = mean
         about = dict(classes=len(found), features=network.name, true=int(sizes.sum()), size=context.trained.image_size)
-        protocol = {f"{self.paper}_classes": PROTOCOL.format(**about, how=how)}
-        return Scores(scores, protocol, {f"{self.paper}_classes": found, **facts(network, context)})
+        protocol = {self.name: PROTOCOL.format(**about, how=how)}
+        return Scores(scores, protocol, {self.name: found, **facts(network, context)})
 
 
 def _class_scores(true, fakes) -> dict[str, float]:
@@ -90,8 +88,12 @@ def _class_scores(true, fakes) -> dict[str, float]:
     return found
 
 
-def _captions(paper: str) -> dict[str, str]:
-    told = paper.upper()
+def _paper(name: str) -> str:
+    return name.removesuffix("_classes")
+
+
+def _captions(name: str) -> dict[str, str]:
+    paper, told = _paper(name), _paper(name).upper()
     return {
         f"mean_class_fid_{paper}": f"mean class-wise FID ({told}'s protocol)",
         f"mean_class_frechet_{paper}": f"mean class-wise Fréchet distance ({told}'s protocol)",
@@ -108,8 +110,7 @@ class TunitClasses(Classwise):
     """
 
     name = "tunit_classes"
-    paper = "tunit"
-    scores = _captions("tunit")
+    scores = _captions(name)
     falling = ("mean_class_fid_tunit", "mean_class_frechet_tunit")
 
     def pairs(self, labels: np.ndarray, sizes: np.ndarray, seed: int) -> tuple[Pairs, str]:
@@ -145,8 +146,7 @@ class CluitClasses(Classwise):
     """
 
     name = "cluit_classes"
-    paper = "cluit"
-    scores = _captions("cluit")
+    scores = _captions(name)
     falling = ("mean_class_fid_cluit", "mean_class_frechet_cluit")
 
     references: int = 10

@@ -9,9 +9,9 @@ from typing import Any
 from uit_jax.evaluation import manifest, reading
 from uit_jax.evaluation.networks import FeatureNetwork, choose
 from uit_jax.evaluation.reading import Measured
-from uit_jax.files import pick_evenly
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.inference.inputs import Images
+from uit_jax.listing import pick_evenly
 from uit_jax.metrics import frechet, kernel, manifold
 from uit_jax.paths import PathLike
 

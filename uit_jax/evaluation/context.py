@@ -10,8 +10,8 @@ from tqdm import tqdm
 
 from uit_jax import data
 from uit_jax.data.sources.base import Source
-from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.runs import Trained
 
 _CHUNK = 256

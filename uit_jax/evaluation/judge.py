@@ -13,12 +13,12 @@ import numpy as np
 from uit_jax.data.sides import Sources
 from uit_jax.data.sources.base import Source
 from uit_jax.data.sources.joined import Joined
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
 from uit_jax.evaluation.context import Context, Evaluator, Scores
 from uit_jax.evaluation.translations import of_any, of_other_classes, styles, translations
-from uit_jax.files import check_writable, shown
+from uit_jax.files import check_writable
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold
 from uit_jax.paths import as_path

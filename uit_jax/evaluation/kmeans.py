@@ -8,7 +8,7 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.evaluation.clusters import agreement
 from uit_jax.evaluation.context import Context, Evaluator, Scores, chunks
-from uit_jax.files import pick_evenly
+from uit_jax.listing import pick_evenly
 from uit_jax.metrics import clusters
 
 PROTOCOL = (

@@ -16,7 +16,7 @@ import optax
 
 from uit_jax.data import world as worlds
 from uit_jax.evaluation.context import Context, Evaluator, Scores
-from uit_jax.files import pick_evenly
+from uit_jax.listing import pick_evenly
 from uit_jax.losses import clustering
 from uit_jax.method import Method
 from uit_jax.nn import oracle as network_of

@@ -19,10 +19,11 @@ from uit_jax.data.sources.base import Form
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation.context import slices
 from uit_jax.evaluation.networks import FeatureNetwork
-from uit_jax.files import pick_evenly, write_whole
+from uit_jax.files import write_whole
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.inference import inputs
 from uit_jax.inference.inputs import Images
+from uit_jax.listing import pick_evenly
 from uit_jax.metrics import frechet
 from uit_jax.metrics.frechet import Moments, Normal
 from uit_jax.paths import PathLike, as_path

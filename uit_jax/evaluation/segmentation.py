@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from uit_jax.errors import UserError
 from uit_jax.evaluation import manifest
-from uit_jax.files import find_images
 from uit_jax.images.opening import MAX_PIXELS, Unreadable, loaded, opened
+from uit_jax.listing import find_images
 from uit_jax.metrics import segmentation
 from uit_jax.paths import PathLike, as_path
 

@@ -19,8 +19,7 @@ from typing import BinaryIO
 
 from PIL import Image, ImageOps, _imaging
 
-from uit_jax.errors import UserError
-from uit_jax.files import shown
+from uit_jax.errors import UserError, shown
 
 # TGA, which has no signature, comes last. AVIF is there where Pillow was built with it.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "TGA")

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, picked
 from uit_jax.images import encode
 from uit_jax.images.decode import to_depth
+from uit_jax.listing import ARRAYS, picked
 from uit_jax.paths import PathLike
 
 WHITE, INK, MUTED = (255, 255, 255), (32, 33, 36), (95, 99, 104)

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uit_jax.errors import UserError
-from uit_jax.files import being_written, shown
+from uit_jax.errors import UserError, shown
+from uit_jax.files import being_written
 from uit_jax.images.opening import MAX_PIXELS, Unreadable, check_size
 from uit_jax.paths import on_disk
 

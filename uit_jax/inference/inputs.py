@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from uit_jax.errors import UserError
-from uit_jax.files import find_images, shown
+from uit_jax.errors import UserError, shown
 from uit_jax.images import decode, rasters
 from uit_jax.images.opening import MAX_PIXELS, Unreadable, decoding, loaded, upright, upright_size
+from uit_jax.listing import find_images
 from uit_jax.paths import PathLike, as_path
 
 ACCEPTED = "images are file names, PIL images, or arrays [H, W, C], [H, W] or [n, H, W, C] of uint8, uint16 or floats"

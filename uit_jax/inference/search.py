@@ -13,11 +13,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from tqdm import tqdm
 
-from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly, shown
+from uit_jax.errors import UserError, shown
 from uit_jax.images import pictures
 from uit_jax.inference import batched, inputs
 from uit_jax.inference.inputs import Given
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method
 from uit_jax.metrics import retrieval
 from uit_jax.paths import PathLike

@@ -8,9 +8,9 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax.errors import UserError
-from uit_jax.files import pick_evenly
 from uit_jax.images import pictures
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method
 from uit_jax.types import PyTree
 

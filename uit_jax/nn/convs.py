@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
+from uit_jax.nn.convolution import convolve, convolve_twice_differentiable
 from uit_jax.nn.norms import per_channel, widened
 from uit_jax.types import Array
 
@@ -35,12 +35,6 @@ def initializer(name: str, gain: float = 0.02) -> Callable:
         "normal": nn.initializers.normal(gain),
         "orthogonal": nn.initializers.orthogonal(gain),
     }[name]
-
-
-def convolve(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0, 0)) -> Array:
-    """Convolve images [B, H, W, in] by a kernel [k, k, in, out], with zeros before and after both axes."""
-    steps, numbers = (stride, stride), ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, steps, (pad, pad), dimension_numbers=numbers)
 
 
 Phases = tuple[tuple[tuple[int, ...], ...], ...]
@@ -88,16 +82,10 @@ class Conv(nn.Module):
         if pad and self.pad_mode != "zero":
             x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=PADDING[self.pad_mode])
             pad = 0
-        return nn.Conv(
-            self.features,
-            (self.kernel, self.kernel),
-            (self.stride, self.stride),
-            padding=((pad, pad), (pad, pad)),
-            use_bias=self.use_bias,
-            kernel_init=self.kernel_init,
-            dtype=self.dtype,
-            name="conv",
-        )(x)
+        shaped = _KernelAndBias(self.features, self.kernel, self.kernel_init, self.use_bias, name="conv")
+        kernel, bias = shaped(x.shape[-1])
+        y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, (pad, pad))
+        return y if bias is None else y + per_channel(bias).astype(self.dtype)
 
 
 # The three coarse pixels around a fine one, for an even and for an odd fine pixel.
@@ -147,7 +135,7 @@ class PooledConv(nn.Module):
         x = bordered(x.astype(self.dtype))
         x = x[:, 1:] + x[:, :-1]
         x = (x[:, :, 1:] + x[:, :, :-1]) / 4
-        return _convolve_by_2(x, kernel.astype(self.dtype)) + per_channel(bias).astype(self.dtype)
+        return convolve_twice_differentiable(x, kernel.astype(self.dtype), 2) + per_channel(bias).astype(self.dtype)
 
 
 # The two coarse pixels that a fine one sees: an odd one looks ahead from its coarse pixel, an even one back.
@@ -227,44 +215,18 @@ class NarrowConv(nn.Module):
 
 
 class _KernelAndBias(nn.Module):
-    """The parameters of a convolution under the names that `Conv` has."""
+    """The parameters of a convolution, a square kernel and a bias or None, under the names that `Conv` has."""
 
     features: int
     kernel: int = 5
     kernel_init: Callable = kaiming_fan_in
+    use_bias: bool = True
 
     @nn.compact
     def __call__(self, channels: int):
         kernel = self.param("kernel", self.kernel_init, (self.kernel, self.kernel, channels, self.features))
-        return kernel, self.param("bias", nn.initializers.zeros_init(), (self.features,))
-
-
-@jax.custom_vjp
-def _convolve_by_2(x: Array, kernel: Array) -> Array:
-    return convolve(x, kernel, 2)
-
-
-@jax.custom_vjp
-def _input_gradient(x: Array, kernel: Array, cotangent: Array) -> Array:
-    """Return the gradient of `_convolve_by_2` by x, of which only the shape counts."""
-    return jax.vjp(lambda x: convolve(x, kernel, 2), x)[1](cotangent)[0]
-
-
-def _kernel_gradient(x: Array, kernel: Array, cotangent: Array) -> Array:
-    return jax.vjp(lambda kernel: convolve(x, kernel, 2), kernel)[1](cotangent)[0]
-
-
-def _convolve_by_2_back(arguments, cotangent: Array):
-    return _input_gradient(*arguments, cotangent), _kernel_gradient(*arguments, cotangent)
-
-
-def _input_gradient_back(arguments, direction: Array):
-    x, kernel, cotangent = arguments
-    return jnp.zeros_like(x), _kernel_gradient(direction, kernel, cotangent), _convolve_by_2(direction, kernel)
-
-
-_convolve_by_2.defvjp(lambda *arguments: (_convolve_by_2(*arguments), arguments), _convolve_by_2_back)
-_input_gradient.defvjp(lambda *arguments: (_input_gradient(*arguments), arguments), _input_gradient_back)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.features,)) if self.use_bias else None
+        return kernel, bias
 
 
 def bordered(x: Array) -> Array:

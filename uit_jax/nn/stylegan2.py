@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.nn import norms
-from uit_jax.nn.convs import bordered, convolve, sub_pixel
+from uit_jax.nn.convolution import convolve
+from uit_jax.nn.convs import bordered, sub_pixel
 from uit_jax.types import Array, PyTree, Stage
 
 # The pixels around a tile on which the generator's outputs inside it depend.

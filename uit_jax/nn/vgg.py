@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.nn.convs import convolve
+from uit_jax.nn.convolution import convolve
 from uit_jax.nn.norms import instance_norm, per_channel
 from uit_jax.nn.resampling import max_pool
 from uit_jax.types import Array

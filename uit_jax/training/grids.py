@@ -7,9 +7,9 @@ import numpy as np
 
 from uit_jax import data
 from uit_jax.data.sources.base import Source
-from uit_jax.files import pick_evenly
 from uit_jax.images import pictures
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method
 from uit_jax.types import PyTree
 

@@ -20,8 +20,8 @@ from uit_jax import checkpoint, data, evaluation
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
-from uit_jax.files import pick_evenly
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
@@ -177,8 +177,10 @@ class Run:
     def advance(self, state: PyTree, step: int) -> PyTree:
         """Do step number `step`, counted from 1."""
         phase = self.method.phase(step - 1)
+        asked = time.monotonic()
         batch = self.streams.batch(step - 1, phase)
         began, new = time.monotonic(), phase not in self.compiled
+        self.progress.wait(began - asked)
         if new:
             kept = jax.config.jax_compilation_cache_dir
             where = f", or reading it back from {kept}" if kept else ""
@@ -199,7 +201,7 @@ class Run:
         self.scores = {}
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
-            self.writers.scalars(step, {"images_per_second": self.progress.lap(step, record)})
+            self.writers.scalars(step, self.progress.lap(step, record)._asdict())
             record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)

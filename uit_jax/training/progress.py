@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -10,6 +11,21 @@ from uit_jax.errors import shown
 
 _PACED = (10, 20)
 """The steps between which the pace is taken: by then the first is compiled, and the devices are busy."""
+
+_WAITS = 0.05
+"""The share of time in which images are waited for that is said."""
+
+
+class Pace(NamedTuple):
+    """How fast the steps of a lap were.
+
+    Attributes:
+      images_per_second: of the global batches.
+      input_wait: the share of the time in which the next batch was not read yet, 0 to 1.
+    """
+
+    images_per_second: float
+    input_wait: float
 
 
 class Progress:
@@ -20,7 +36,8 @@ class Progress:
         self._active = active
         self._steps, self._images, self._done = steps, 0, 0
         self._phase, self._bar, self._idle = "", None, 0.0
-        self._paced, self._halted = 0.0, 0.0
+        self._paced, self._halted, self._waited = 0.0, 0.0, 0.0
+        self._warned = False
 
     def begin(self, step: int) -> None:
         """Start the clock at `step`."""
@@ -53,6 +70,10 @@ class Progress:
         self._idle += seconds
         self._halted += seconds
 
+    def wait(self, seconds: float) -> None:
+        """Count time in which there was no batch to begin the next step with."""
+        self._waited += seconds
+
     def _estimate(self) -> None:
         """Say once how long the rest will take, by the pace of some steps after the first."""
         first, last = _PACED
@@ -62,20 +83,31 @@ class Progress:
             seconds = left * (time.monotonic() - self._paced - self._halted) / (last - first)
             self.note(f"{left} steps to go: about {clock(seconds)} at this pace")
 
-    def lap(self, step: int, metrics: Mapping[str, float]) -> float:
-        """Report the steps since the last lap; return their images per second."""
+    def lap(self, step: int, metrics: Mapping[str, float]) -> Pace:
+        """Report the steps since the last lap; return how fast they were."""
         before, began = self._lap
         now = time.monotonic()
         seconds = max(now - began - self._idle, 1e-9)
-        rate = self._images / seconds
+        pace = Pace(self._images / seconds, min(self._waited / seconds, 1.0))
         left = (self._steps - step) * seconds / max(step - before, 1)
-        self._lap, self._idle, self._images = (step, now), 0.0, 0
+        self._lap, self._idle, self._images, self._waited = (step, now), 0.0, 0, 0.0
+        rate = f"{pace.images_per_second:.0f} images/s"
+        # Before the first lap nothing was read ahead.
+        if pace.input_wait > _WAITS and before > self._begun:
+            rate += f", {pace.input_wait:.0%} of the time waiting for images"
+            self._warn()
         terms = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, float))
         if self._bar is not None:
-            self._bar.set_postfix_str(f"{rate:.0f} images/s  {terms}")
+            self._bar.set_postfix_str(f"{rate}  {terms}")
         else:
-            self.note(f"step {step}/{self._steps}  {self._phase}  {rate:.0f} images/s  ETA {clock(left)}  {terms}")
-        return rate
+            self.note(f"step {step}/{self._steps}  {self._phase}  {rate}  ETA {clock(left)}  {terms}")
+        return pace
+
+    def _warn(self) -> None:
+        """Say once what to do where images are read more slowly than they are learnt from."""
+        if not self._warned:
+            self.note("training waits for images: `uit data pack` helps; `uit bench --data=PATH` tells by how much")
+        self._warned = True
 
     def close(self) -> None:
         if self._bar is not None:

@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
-from uit_jax.files import shown
+from uit_jax.errors import shown
 from uit_jax.images.decode import FILTERS
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.verbs.arguments import add_limit, share

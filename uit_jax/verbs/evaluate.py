@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 
 from uit_jax import evaluation, runs
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import (
     Clusters,
     Diversity,
@@ -25,7 +25,7 @@ from uit_jax.evaluation import (
     series,
 )
 from uit_jax.evaluation.featured import Featured
-from uit_jax.files import check_places, shown, write_json
+from uit_jax.files import check_places, write_json
 from uit_jax.images import pictures
 from uit_jax.images.resize import MODES
 from uit_jax.paths import as_path

@@ -10,8 +10,8 @@ import argparse
 import re
 
 from uit_jax import runs
-from uit_jax.errors import UserError
-from uit_jax.files import check_places, shown
+from uit_jax.errors import UserError, shown
+from uit_jax.files import check_places
 from uit_jax.images import pictures
 from uit_jax.paths import as_path
 from uit_jax.verbs.arguments import add_overwrite, natural, parser_of_run, picture_path, positive

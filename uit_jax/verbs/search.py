@@ -7,8 +7,10 @@ beside it. An image of the source that is the query itself is left out of its ne
 import argparse
 
 from uit_jax import __version__, runs
-from uit_jax.files import check_places, find_images, shown, write_json
+from uit_jax.errors import shown
+from uit_jax.files import check_places, write_json
 from uit_jax.images import pictures
+from uit_jax.listing import find_images
 from uit_jax.verbs.arguments import add_direction, add_overwrite, json_path, parser_of_run, picture_path, positive
 
 

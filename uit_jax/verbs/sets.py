@@ -2,9 +2,9 @@
 
 import argparse
 
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import comparison, networks, reading, segmentation
-from uit_jax.files import check_places, shown, write_json
+from uit_jax.files import check_places, write_json
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.verbs.arguments import json_path, suffixed_path
 

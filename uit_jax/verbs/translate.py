@@ -18,12 +18,13 @@ import numpy as np
 from tqdm import tqdm
 
 from uit_jax import runs
-from uit_jax.errors import UserError
-from uit_jax.files import ARRAYS, PICTURES, check_places, check_readable, check_writable, find_images, shown
+from uit_jax.errors import UserError, shown
+from uit_jax.files import check_places, check_writable
 from uit_jax.images import encode, pictures, video
 from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
+from uit_jax.listing import ARRAYS, PICTURES, check_readable, find_images
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, picture_path, positive

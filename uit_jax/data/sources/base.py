@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uit_jax.errors import UserError
-from uit_jax.files import shown
+from uit_jax.errors import UserError, shown
 from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable, WrongChannels

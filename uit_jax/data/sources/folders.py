@@ -24,7 +24,7 @@ import numpy as np
 
 from uit_jax.data.sources.base import DOMAINS, first
 from uit_jax.errors import UserError
-from uit_jax.files import folder_names, list_folder
+from uit_jax.listing import folder_names, list_folder
 
 _SPLIT_FOLDERS = {"train": ("train", "training"), "test": ("test", "testing", "val", "valid", "validation")}
 _SPLIT_NAMES = frozenset(name for names in _SPLIT_FOLDERS.values() for name in names)
