@@ -123,6 +123,6 @@ PAPER = Paper(
         " method. mFID is the mean of AFHQ's three classes, by the class of the reference; it and FID need the"
         " published Inception weights. Accuracy, in per cent, is how often the authors' ResNet-50 finds the"
         " reference's class in the translation (99.7 on AFHQ's own images), or on average 12 binary attributes"
-        " (93.2 on CelebA's). None of them is computed here. Style retrieval, s/it and GB are not in the paper."
+        " (93.2 on CelebA's). None of them was at hand. Style retrieval, s/it and GB are not in the paper."
     ),
 )

@@ -173,7 +173,7 @@ PAPER = Paper(
     },
     remark=(
         "FID needs the published Inception weights; mAP (mean intersection over union), pixAcc and classAcc need the"
-        " authors' segmentation network: neither is computed here. s/it and GB of the authors are those of a GTX 1080"
+        " authors' segmentation network: neither was at hand. s/it and GB of the authors are those of a GTX 1080"
         " Ti at batch size 1."
     ),
 )

@@ -162,7 +162,7 @@ PAPER = Paper(
         "accuracy": Metric("accuracy", 3, score="cluster_accuracy", protocol="clusters"),
     },
     remark=(
-        "mFID, density and coverage need the published Inception weights and are not computed here. mFID of the"
+        "mFID, density and coverage need the published Inception weights, which were not at hand. mFID of the"
         " authors is the mean of the five best of a run, by their own protocol."
     ),
 )

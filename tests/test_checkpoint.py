@@ -1,5 +1,6 @@
 """Checkpoints hold everything bit for bit, keep the latest and the best, and survive damage."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -250,6 +251,16 @@ def test_another_metric_finds_no_best_among_checkpoints_of_the_first(tmp_path):
         best = checkpoints.best_step()
         checkpoints.close()
     assert best == 3
+
+
+def test_behind_a_minus_the_least_is_the_best(tmp_path):
+    with contextlib.closing(checkpoint.Checkpoints(tmp_path, keep=1, best_metric="-b")) as checkpoints:
+        for step, score in ((1, 0.5), (2, 0.1), (3, 0.2)):
+            checkpoints.save(step, {"w": np.zeros(2, np.float32)}, {}, {"b": score})
+        checkpoints.wait()
+        assert checkpoints.best_step() == 2 and checkpoints.steps == [2, 3]
+    assert checkpoint.rank({"b": 3}, "-b") == -3 and checkpoint.rank({"b": 3}, "b") == 3
+    assert checkpoint.rank({"b": "3"}, "b") is checkpoint.rank({}, "-b") is None
 
 
 # --- the record beside the state ---

@@ -63,7 +63,7 @@ class Top:
     evaluate_every: int = setting(5_000, "iterations between evaluations; 0: none", low=0)
     evaluators: tuple[str, ...] = setting((), "names of what is scored then; by default the method's own", empty=True)
     keep_checkpoints: int = setting(2, "the latest checkpoints that are kept; the best stands beside them", low=1)
-    best_metric: str = setting("", "the score by which a checkpoint is the best, the larger the better; none if empty")
+    best_metric: str = setting("", "the score that a best checkpoint has most of, behind a minus least; none if empty")
     tensorboard: bool = setting(True, "whether metrics are also written for TensorBoard")
     init_from: str = setting("", "whose weights to begin with: WORKDIR, WORKDIR:STEP or a file of published ones")
     data: Data = Data()

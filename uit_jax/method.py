@@ -103,7 +103,7 @@ class Method:
       kept: the learners whose weights inference needs.
       batch_multiple: a device's share of a batch must be a multiple of this.
       followed: names of the evaluators worth running during training.
-      best_metric: the score of theirs by which the best checkpoint is chosen, the larger the better; "" for none.
+      best_metric: the score of theirs that the best checkpoint has most of, behind a minus least; "" for none.
       inherited: names of what of the memory belongs to the weights, and goes with them into another run.
       style_prior: samples styles float32 [n, D], one for each of keys [n]; None where a style is of images alone.
     """

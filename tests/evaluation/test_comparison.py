@@ -79,8 +79,8 @@ def test_order_batches_and_devices_change_nothing(folders, network, monkeypatch)
     a, b = (images(folders / name) for name in "ab")
     again = comparison.compare(a[::-1], b[3:] + b[:3], network, bar=False)["scores"]
     assert again == pytest.approx(before, rel=1e-6)
-    for module in (networks, reading):
-        monkeypatch.setattr(module, "BATCH", 7)
+    monkeypatch.setattr(networks, "BATCH", 1)
+    monkeypatch.setattr(reading, "_ROWS", 20)
     assert compare(folders / "a", folders / "b", network)["scores"] == pytest.approx(before, rel=1e-6)
     assert len(jax.tree.leaves(network.variables)[0].devices()) == len(jax.local_devices()) > 1
     on_one = jax.device_put(network.variables, jax.local_devices()[0])

@@ -10,7 +10,7 @@ from tests import toy
 from tests.evaluation.sets import CLASSES, SIZE, SMALL, STEPS, write_set
 from uit_jax import data
 from uit_jax.errors import UserError
-from uit_jax.evaluation import classifier
+from uit_jax.evaluation import classifier, translations
 from uit_jax.evaluation import judge as judging
 
 
@@ -78,7 +78,7 @@ def test_training_is_a_function_of_images_and_seed(folder):
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what_these_are_called(judge, test, seed):
     own = judge.read(test.images(range(len(test))))
-    others = judging.pairs(test.labels, 5, seed)
+    others = translations.of_other_classes(test.labels, 5, seed)
     right = (own == test.labels).mean()
     assert 0.7 < right < 0.95
 
@@ -115,7 +115,7 @@ def test_some_images_are_judged_among_themselves(judge, test):
         translator(lambda content, reference: reference), toy.variables(), test, judge, chosen=chosen, references=99
     )
     own, labels = judge.read(test.images(kept)), test.labels[kept]
-    others = judging.pairs(labels, 99, 0)
+    others = translations.of_other_classes(labels, 99, 0)
     assert scores["judge_accuracy"] == (own == labels).mean()
     assert scores["translation_accuracy"] == (own == labels)[others].mean()
     assert f"{others.size} translations" in protocol and "each of 15 labelled" in protocol
@@ -187,16 +187,16 @@ def test_a_judge_of_other_domains_is_doubted(judge, caplog, tmp_path):
 
 def test_references_are_others_of_another_class_and_the_same_every_time():
     labels = np.random.default_rng(0).integers(4, size=60)
-    others = judging.pairs(labels, 10, seed=3)
+    others = translations.of_other_classes(labels, 10, seed=3)
     assert others.shape == (60, 10) and (labels[others] != labels[:, None]).all()
     assert all(len(set(row)) == 10 for row in others.tolist())
-    np.testing.assert_array_equal(others, judging.pairs(labels, 10, seed=3))
-    assert (others != judging.pairs(labels, 10, seed=4)).any()
+    np.testing.assert_array_equal(others, translations.of_other_classes(labels, 10, seed=3))
+    assert (others != translations.of_other_classes(labels, 10, seed=4)).any()
     # Of any class but one's own, and not of the next one alone.
     for label in range(4):
         assert set(labels[others[labels == label]].ravel()) == set(range(4)) - {label}
     # As many for every image, where one class is larger than all the others together.
-    few = judging.pairs(np.array([0, 0, 0, 0, 1, 2]), 10, seed=0)
+    few = translations.of_other_classes(np.array([0, 0, 0, 0, 1, 2]), 10, seed=0)
     assert few.shape == (6, 2) and (few[:4] >= 4).all() and (few[4] != 4).all() and (few[5] != 5).all()
 
 

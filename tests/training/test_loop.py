@@ -165,6 +165,18 @@ def test_scores_of_a_run_are_those_of_its_evaluators(recipe, tmp_path, monkeypat
     assert len(opened) == 2 and found == {name: scored[12][name] for name in found}
 
 
+def test_translations_are_scored_while_it_trains_and_the_least_distance_is_the_best(recipe, tmp_path, monkeypatch):
+    monkeypatch.delenv("UIT_INCEPTION", raising=False)
+    source, name = image_folder(tmp_path / "data"), "mean_class_frechet_tunit"
+    how = ("evaluate_every=4", "evaluators=('tunit_classes',)", f"best_metric=-{name}", "keep_checkpoints=1")
+    run(recipe, tmp_path / "run", f"data.source={source}", *how)
+    scored = {r["step"]: r[name] for r in records(tmp_path / "run") if name in r}
+    assert set(scored) == {4, 8, 12}
+    best = min(scored, key=lambda step: (scored[step], -step))
+    assert {int(p.name) for p in (tmp_path / "run" / "checkpoints").iterdir()} == {12, best}
+    assert runs.load(tmp_path / "run", "best").step == best
+
+
 def test_evaluators_that_cannot_run_are_left_out(recipe, tmp_path):
     source = image_folder(tmp_path / "data")
     for path in source.rglob("*.png"):

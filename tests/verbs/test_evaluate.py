@@ -5,12 +5,14 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests import toy
 from tests.evaluation.sets import SIZE, write_set
 from uit_jax import checkpoint, evaluation, main
-from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval
+from uit_jax.evaluation import Clusters, Diversity, Judge, KMeans, Likeness, Oracle, Retrieval, TunitClasses
 
 
 @pytest.fixture
@@ -94,12 +96,52 @@ def test_two_folders_are_compared_without_a_run(tmp_path, capsys):
     assert re.search(r"seed 3 +[\d.]+(e-\d+)?\n$", capsys.readouterr().out)
 
 
+def test_label_maps_are_compared_without_a_run(tmp_path, capsys):
+    for folder in ("true", "found"):
+        (tmp_path / folder).mkdir()
+        Image.fromarray(np.full((2, 3), 4, np.uint8)).save(tmp_path / folder / "0.png")
+    named = ["evaluate", f"--labels={tmp_path / 'true'}", f"--predicted={tmp_path / 'found'}"]
+    assert main.main([*named, f"--out={tmp_path / 'scores.json'}"]) == 0
+    assert "IoU of class 4  1.0000" in capsys.readouterr().out
+    assert json.loads((tmp_path / "scores.json").read_text())["scores"]["mean_iou"] == 1
+    assert main.main(named[:2]) == 2 and "--predicted: name the folder" in capsys.readouterr().err
+
+
+def test_a_series_is_of_all_checkpoints(workdir, capsys, monkeypatch):
+    monkeypatch.setattr(checkpoint, "steps", lambda workdir: [3, 7])
+    assert main.main(["evaluate", f"--workdir={workdir}", "--series", "--evaluators=variance"]) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"clustering accuracy \(Hungarian\) +1 +1 +3 +1\n", text) and "checkpoints at 3, 7" in text
+    record = json.loads((workdir / "series.json").read_text())
+    assert record["series"]["ioi_classes"]["best_step"] == 3 and record["steps"] == [3, 7]
+    assert Image.open(workdir / "series.png").width == 640
+    assert main.main(["evaluate", f"--workdir={workdir}", "--series", "--checkpoint=best"]) == 2
+    assert "--checkpoint=best: a series is of all checkpoints" in capsys.readouterr().err
+
+
+def test_where_features_are_named_translations_are_scored_in_them(workdir, monkeypatch):
+    calls = []
+    record = {"step": 7, "images": 0, "labelled_images": 0, "scores": {}, "source": ""}
+
+    def evaluate(run, asked, *, usual, **how):
+        calls.append((asked, usual))
+        return record
+
+    monkeypatch.setattr(evaluation, "evaluate", evaluate)
+    for options in (["--random_features=2"], ["--judge=j.npz", "--evaluators=likeness,tunit_classes", "--true=train"]):
+        assert main.main(["evaluate", f"--workdir={workdir}", *options]) == 0
+    (first, usual), (second, plain) = calls
+    assert first == [] and usual[3:] == (Likeness(random=2), TunitClasses(random=2), Diversity(random=2))
+    assert second[1:] == [Likeness(judge_file="j.npz", split="train"), TunitClasses(judge_file="j.npz")]
+    assert plain == (Clusters(), Retrieval(), Oracle(600))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ([], "--workdir=RUN: name the run to score, or two sets of images to compare by --a and --b"),
         (["--a={set}"], "--b: name the images that are compared with those of --a, or --save_statistics=FILE.npz"),
-        (["--workdir=run", "--b={set}"], "--b: is of two sets of images that are compared without a run"),
+        (["--workdir=run", "--b={set}"], "--b: is of two sets that are compared without a run"),
         (["--a={set}", "--b={set}", "--judge=no.npz"], "no.npz: no such file"),
         (["--a={set}", "--save_statistics=s.txt"], "--save_statistics=s.txt: give the name of a file that ends in"),
         (["--a={set}", "--b={set}", "--random_features"], "holds the parts train, test; name the folder of one"),

@@ -197,12 +197,12 @@ class Checkpoints:
             # The best one's score also stands in the records behind it, where its own is damaged.
             best = record.get("best") or {}
             if best.get("step") in steps and not scores.get(best["step"]):
-                scores[best["step"]] = {best["metric"]: best["value"]}
+                scores[best["step"]] = {best["metric"].removeprefix("-"): best["value"]}
         return scores
 
     def _best_of(self, steps: Sequence[int], metric: str = "") -> int | None:
-        scores = [(self._scores.get(s, {}).get(metric or self._best_metric), s) for s in steps]
-        found = [(score, s) for score, s in scores if isinstance(score, int | float) and math.isfinite(score)]
+        scores = [(rank(self._scores.get(s, {}), metric or self._best_metric), s) for s in steps]
+        found = [(score, s) for score, s in scores if score is not None and math.isfinite(score)]
         return max(found)[1] if found else None
 
     def _guard(self, step: int | None, action) -> None:
@@ -212,6 +212,17 @@ class Checkpoints:
         except Exception as error:
             what = "a checkpoint" if step is None else f"the checkpoint of step {step} or one before it"
             raise UserError(f"{self.directory}: {what} could not be written: {_reason(error)}") from error
+
+
+def rank(scores: Mapping[str, Any], metric: str) -> float | None:
+    """Return the score that a metric names, behind a minus its negative, so that the larger is the better one.
+
+    None where there is no such number.
+    """
+    score = scores.get(metric.removeprefix("-"))
+    if not isinstance(score, int | float):
+        return None
+    return -score if metric.startswith("-") else score
 
 
 class _LatestAndBest:

@@ -38,12 +38,14 @@ class Evaluator:
     Class attributes:
       name: what it is called in a config or a command.
       scores: what it may score, and a caption of each.
+      falling: those of them that are the better the smaller.
       reads: the read-outs that it needs of every test image.
       compares_labels: whether its scores are of the images' labels.
     """
 
     name: ClassVar[str]
     scores: ClassVar[Mapping[str, str]]
+    falling: ClassVar[tuple[str, ...]] = ()
     reads: ClassVar[tuple[str, ...]] = ()
     compares_labels: ClassVar[bool] = False
 
@@ -66,6 +68,7 @@ class Context:
       chosen: int64 [n], those of them to be used.
       labels: int32 [n], of the chosen; -1 unknown.
       seed: of whatever an evaluator draws.
+      shown: whether there are progress bars.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Context:
         self.trained, self.sources, self.chosen, self.seed = trained, sources, chosen, seed
         self.source = next(iter(sources.values()))
         self.labels = self.source.labels[chosen]
-        self._reads, self._shown = reads, shown
+        self._reads, self.shown = reads, shown
         self._found: dict[str, np.ndarray] = {}
 
     def clusters(self) -> np.ndarray:
@@ -116,7 +119,7 @@ class Context:
             method, variables = self.trained.method, self.trained.variables
             wanted = {name, *self._reads} & set(method.readouts) - set(self._found)
             parts: dict[str, list] = {each: [] for each in sorted(wanted)}
-            for images in chunks(self.source, self.chosen, "test images", shown=self._shown):
+            for images in chunks(self.source, self.chosen, "test images", shown=self.shown):
                 for each, found in parts.items():
                     found.append(batched.read(method, each, variables, images, batch_size=min(64, len(self.chosen))))
             self._found |= {each: np.concatenate(found) for each, found in parts.items()}

@@ -2,23 +2,23 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from uit_jax import data
 from uit_jax.data.sides import Sources
 from uit_jax.data.sources.base import Source
 from uit_jax.data.sources.joined import Joined
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
-from uit_jax.evaluation.context import Context, Evaluator, Scores, slices
+from uit_jax.evaluation.context import Context, Evaluator, Scores
+from uit_jax.evaluation.translations import of_any, of_other_classes, styles, translations
 from uit_jax.files import check_writable
-from uit_jax.inference import batched
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold
 from uit_jax.paths import as_path
@@ -40,7 +40,7 @@ FEATURES_PROTOCOL = (
     " images of {target} (floor = of its {held_out} test images from these), and coverage = share of these training"
     " images among whose {neighbours} nearest there is a translation"
 )
-_BATCH, _NEIGHBOURS = 16, 5
+_NEIGHBOURS = 5
 _log = logging.getLogger(__name__)
 
 
@@ -65,6 +65,7 @@ class Judge(Evaluator):
         "translation_frechet_floor": "  of true test images",
         "translation_coverage": "  share of true images with translations near",
     }
+    falling = ("translation_kept", "translation_frechet", "translation_frechet_floor")
     compares_labels = True
 
     file: Path | None = None
@@ -170,15 +171,12 @@ def score(
     judge.check_fits(test, "the judge given")
     chosen = np.arange(len(test)) if chosen is None else np.asarray(chosen)
     check_labels(test, chosen)
-
-    def style(images):
-        return batched.read(method, "style", variables, images, batch_size=_BATCH)
-
-    chosen, codes, found = read_all(test, chosen[test.labels[chosen] >= 0], "judge, test images", style, judge.read)
+    readers = functools.partial(styles, method, variables), judge.read
+    chosen, codes, found = read_all(test, chosen[test.labels[chosen] >= 0], "judge, test images", *readers)
     check_labels(test, chosen)
     labels = test.labels[chosen]
-    others = pairs(labels, references, seed)
-    drawn = _translations(method, variables, test, chosen, codes, others)
+    others = of_other_classes(labels, references, seed)
+    drawn = translations(method, variables, test, chosen, codes, others, "judge, translations")
     calls = np.concatenate([judge.read(images) for images in drawn]).reshape(others.shape)
     scores = {
         "judge_accuracy": float((found == labels).mean()),
@@ -225,13 +223,14 @@ def score_pair(
     chosen, found = read_all(first, chosen, "judge, contents", judge.read)
     readers = [judge.read, judge.features]
     if styled:
-        readers.append(lambda images: batched.read(method, "style", variables, images, batch_size=_BATCH))
+        readers.append(functools.partial(styles, method, variables))
     _, of_second, held_out, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:
-        count, rng = len(codes[0]), np.random.default_rng(seed)
-        others = np.stack([rng.choice(count, min(references, count), replace=False) for _ in chosen])
-    drawn = _translations(method, variables, first, chosen, codes[0] if styled else None, others)
+        others = of_any(len(chosen), len(codes[0]), references, seed)
+    drawn = translations(
+        method, variables, first, chosen, codes[0] if styled else None, others, "judge, translations"
+    )
     read = [(judge.read(images), judge.features(images)) for images in drawn]
     calls, features = map(np.concatenate, zip(*read, strict=True))
     source, _, target = direction.partition("to")
@@ -263,28 +262,3 @@ def _likeness(
     }
     about = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
     return scores, FEATURES_PROTOCOL.format(target=target, **about)
-
-
-def _translations(
-    method: Method, variables: PyTree, source: Source, chosen: np.ndarray, codes: np.ndarray | None, others: np.ndarray
-) -> Iterator[np.ndarray]:
-    """Yield translations of chosen images [n] in order, in the styles `codes` of `others` [n, R] or as they are."""
-    for rows in slices(len(chosen), _BATCH, "judge, translations"):
-        contents = np.repeat(data.examples(source, chosen[rows]), others.shape[1], axis=0)
-        styles = None if codes is None else codes[others[rows].ravel()]
-        yield batched.translate(method, variables, contents, styles, batch_size=_BATCH)
-
-
-def pairs(labels: np.ndarray, references: int, seed: int) -> np.ndarray:
-    """Draw for each image different ones of other classes, a function of labels int [n] and seed: int64 [n, R].
-
-    R is `references`, or the least number of images that are of another class than one is, where that is smaller.
-    """
-    rng = np.random.default_rng(seed)
-    count = min(references, len(labels) - np.unique(labels, return_counts=True)[1].max())
-    drawn = np.empty((len(labels), count), np.int64)
-    for label in np.unique(labels):
-        others = np.flatnonzero(labels != label)
-        for row in np.flatnonzero(labels == label):
-            drawn[row] = rng.choice(others, count, replace=False)
-    return drawn

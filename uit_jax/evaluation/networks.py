@@ -20,6 +20,7 @@ import numpy as np
 from uit_jax.convert import inception as weights_file
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
+from uit_jax.images.decode import to_channels, to_depth
 from uit_jax.images.resize import MODES, centred, resize
 from uit_jax.inference import batched
 from uit_jax.nn import random_features
@@ -31,7 +32,9 @@ from uit_jax.types import Array, PyTree
 VARIABLE = "UIT_INCEPTION"
 """The environment variable that names the file of Inception's weights."""
 
-BATCH = 64
+BATCH = 16
+"""Images a device: of more Inception's activations take gigabytes, and no time is won."""
+
 _RANDOM_SIDE = 64
 
 
@@ -65,6 +68,11 @@ class FeatureNetwork:
         """Whether distances in these features are called FID and KID."""
         return self.kind == "inception"
 
+    @property
+    def batch(self) -> int:
+        """How many images are read at once."""
+        return BATCH * len(jax.local_devices())
+
     @functools.cached_property
     def entries(self) -> int:
         """How many numbers it makes of an image."""
@@ -72,15 +80,16 @@ class FeatureNetwork:
         return jax.eval_shape(self.function, self.variables, image).shape[-1]
 
     def prepare(self, image: np.ndarray) -> np.ndarray:
-        """Bring an image uint8 [H, W, C] to what the network reads: float32 [S, S, C], about [-1, 1]."""
+        """Bring an image uint8 or uint16 [H, W, C] to what the network reads: float32 [S, S, C], about [-1, 1]."""
+        image = to_channels(to_depth(image, 8), self.channels)
         return centred(resize(image, self.side, self.resize), self.resize)
 
     def features(self, prepared: np.ndarray) -> np.ndarray:
         """Return the features of images [n, S, S, C] that `prepare` made: float32 [n, D]."""
-        return batched.apply(_Exact(self.function), self.variables, prepared, batch_size=BATCH)
+        return batched.apply(_Exact(self.function), self.variables, prepared, batch_size=self.batch)
 
     def read(self, images: Iterable[np.ndarray]) -> np.ndarray:
-        """Return the features of images uint8, each [H, W, C] of any size: float32 [n, D]."""
+        """Return the features of images uint8 or uint16, each [H, W, C] of any size: float32 [n, D]."""
         return self.features(np.stack([self.prepare(image) for image in images]))
 
     def record(self) -> dict[str, Any]:

@@ -6,7 +6,7 @@ Pixels are in memory a few batches at once, however many images there are.
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from uit_jax.data.opening import find_part, parts
 from uit_jax.data.sources.base import Form
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation.context import slices
-from uit_jax.evaluation.networks import BATCH, FeatureNetwork
+from uit_jax.evaluation.networks import FeatureNetwork
 from uit_jax.files import write_whole
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.inference import inputs
@@ -29,6 +29,7 @@ from uit_jax.metrics.frechet import Moments, Normal
 from uit_jax.paths import PathLike, as_path
 
 STATISTICS = ".npz"
+_ROWS = 512
 _TELLING = ("sha256", "side", "channels", "resize")
 _log = logging.getLogger(__name__)
 
@@ -116,9 +117,9 @@ def measure(pictures: Pictures, network: FeatureNetwork, what: str, *, keep: boo
     Those that cannot be read are named in a warning, and left out. Raises UserError where two cannot be read.
     """
     moments, kept = None, []
-    for prepared in ahead(_prepared(pictures, network, what, bar)):
-        found = network.features(prepared)
-        moments = _add(moments, found, network)
+    for found in _together(map(network.features, ahead(_prepared(pictures, network, what, bar)))):
+        part = moments_of(found, network)
+        moments = part if moments is None else frechet.merge(moments, part)
         if keep:
             kept.append(found)
     if moments is None or moments.count < 2:
@@ -138,17 +139,29 @@ def _prepared(pictures: Pictures, network: FeatureNetwork, what: str, bar: bool)
             return None
 
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
-        for rows in slices(len(pictures.chosen), BATCH, what, shown=bar):
+        for rows in slices(len(pictures.chosen), network.batch, what, shown=bar):
             images = [each for each in pool.map(prepared, pictures.chosen[rows].tolist()) if each is not None]
             if images:
                 yield np.stack(images)
 
 
-def _add(moments: Moments | None, features: np.ndarray, network: FeatureNetwork) -> Moments:
+def _together(parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """Yield some arrays as fewer of about `_ROWS` rows: moments of a handful cost as much as those of many."""
+    waiting: list[np.ndarray] = []
+    for part in parts:
+        waiting.append(part)
+        if sum(map(len, waiting)) >= _ROWS:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
+def moments_of(features: np.ndarray, network: FeatureNetwork) -> Moments:
+    """Return the moments of features [n, D]. Raises a UserError where one is not finite."""
     if not np.isfinite(features).all():
         raise UserError(f"{network.weights}: gives features that are not finite; give the file of a whole network")
-    found = frechet.moments(features)
-    return found if moments is None else frechet.merge(moments, found)
+    return frechet.moments(features)
 
 
 def _is_statistics(images: Images) -> bool:

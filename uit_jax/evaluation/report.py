@@ -7,22 +7,27 @@ from typing import Any
 from uit_jax import runs, settings
 from uit_jax.errors import UserError
 from uit_jax.evaluation import manifest
+from uit_jax.evaluation.classwise import CluitClasses, TunitClasses
 from uit_jax.evaluation.clusters import Clusters
 from uit_jax.evaluation.context import Context, Evaluator, open_context
+from uit_jax.evaluation.diversity import Diversity
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
+from uit_jax.evaluation.likeness import Likeness
 from uit_jax.evaluation.oracle import Oracle
 from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.evaluation.variance import Variance
 from uit_jax.paths import PathLike
 from uit_jax.runs import Trained
 
-EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in (Clusters, Retrieval, KMeans, Oracle, Judge)}
+_KINDS = (Clusters, Retrieval, Variance, KMeans, Oracle, Judge, Likeness, TunitClasses, CluitClasses, Diversity)
+EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in _KINDS}
 """By name, in the order of a record."""
 
 USUAL = (Clusters(), Retrieval(), Oracle())
 """What a run is scored by, as far as it can be, where nothing else is said."""
 
-_CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in kind.scores.items()}
+CAPTIONS = {name: caption for kind in EVALUATORS.values() for name, caption in kind.scores.items()}
 
 
 def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
@@ -42,7 +47,10 @@ def choose(wanted: Iterable[str | Evaluator]) -> tuple[Evaluator, ...]:
 def followed(names: Iterable[str], best_metric: str) -> tuple[Evaluator, ...]:
     """Return the evaluators that a config names. Raises UserError, also for a best metric that is none of theirs."""
     evaluators = choose(names)
-    scores = [name for each in evaluators for name in each.scores]
+    falling = {name for each in evaluators for name in each.falling}
+    scores = [f"-{name}" if name in falling else name for each in evaluators for name in each.scores]
+    if best_metric in falling:
+        raise UserError(f"best_metric={best_metric!r} is the better the smaller: set it to '-{best_metric}'")
     if best_metric and best_metric not in scores:
         raise UserError(
             f"best_metric={best_metric!r} is no score of evaluators={tuple(names)}"
@@ -130,7 +138,7 @@ def table(record: Mapping[str, Any]) -> str:
             ("pseudo domains", f"{len(sizes)}, {sum(size > 0 for size in sizes)} of them used"),
             ("images in each", shown),
         ]
-    rows += [(_CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
+    rows += [(CAPTIONS.get(name, name), f"{value:.4f}") for name, value in record["scores"].items()]
     width = max(len(name) for name, _ in rows)
     lines = [record["source"], "", *(f"{name:<{width}}  {value}" for name, value in rows)]
     if not record["labelled_images"] and not any("accuracy" in name for name in record["scores"]):

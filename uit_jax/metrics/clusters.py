@@ -85,6 +85,27 @@ def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     return _squared_distances(np.asarray(points, np.float32), centres).argmin(1)
 
 
+def inter_over_intra(codes: np.ndarray, labels: np.ndarray) -> float | None:
+    """Return the mean cosine distance of codes [n, D] of different labels [n] over that of codes of one, 0 or more.
+
+    None where there are not both kinds of pairs, or those of one label are no distance apart.
+    """
+    lengths = np.linalg.norm(codes.astype(np.float64), axis=1, keepdims=True)
+    unit = codes / np.where(lengths > 0, lengths, 1)
+    _, labels = np.unique(labels, return_inverse=True)
+    sizes = np.bincount(labels)
+    sums = np.zeros((len(sizes), codes.shape[1]))
+    np.add.at(sums, labels, unit)
+    # A sum's square has every pair of its codes twice, and each code with itself.
+    squares = np.square(unit).sum()
+    within, of_all = np.square(sums).sum() - squares, np.square(sums.sum(0)).sum() - squares
+    pairs_within, pairs = (sizes * (sizes - 1)).sum(), len(codes) * (len(codes) - 1)
+    if not pairs_within or pairs == pairs_within:
+        return None
+    intra, inter = 1 - within / pairs_within, 1 - (of_all - within) / (pairs - pairs_within)
+    return float(inter / intra) if intra > 1e-12 else None
+
+
 def _entropy(probabilities: np.ndarray) -> float:
     positive = probabilities[probabilities > 0]
     return float(-(positive * np.log(positive)).sum())

@@ -45,10 +45,11 @@ def scores(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
 
 def _radii(features: np.ndarray, k: int) -> np.ndarray:
     """Return the distance of each feature from its k-th nearest other one."""
-    # The nearest of all is the feature itself.
-    return np.concatenate(
-        [np.partition(_distances(features[rows], features), k, axis=1)[:, k] for rows in _blocks(len(features))]
-    )
+    radii = np.empty(len(features))
+    for rows in _blocks(len(features)):
+        # The nearest of all is the feature itself.
+        radii[rows] = np.partition(_distances(features[rows], features), k, axis=1)[:, k]
+    return radii
 
 
 def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -216,10 +216,11 @@ class Run:
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
-        score = self.scores.get(config.best_metric)
-        if score is None or (self.best and score <= self.best["value"]):
+        name = config.best_metric.removeprefix("-")
+        score = checkpoint.rank(self.scores, config.best_metric)
+        if score is None or (self.best and score <= checkpoint.rank({name: self.best["value"]}, config.best_metric)):
             return False
-        self.best = {"step": step, "value": score, "metric": config.best_metric}
+        self.best = {"step": step, "value": self.scores[name], "metric": config.best_metric}
         return True
 
     def save(self, state: PyTree, step: int) -> None:

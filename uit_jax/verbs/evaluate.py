@@ -1,82 +1,128 @@
-"""`uit evaluate`: score a trained run on images it has not seen, or compare two sets of images with no run at all.
+"""`uit evaluate`: score a trained run on images it has not seen, or compare two sets of files with no run at all.
 
     uit evaluate --workdir=RUN [--judge=FILE.npz]
     uit evaluate --a=TRUE --b=GENERATED [--inception=FILE | --judge=FILE.npz]
+    uit evaluate --labels=TRUE --predicted=MAPS
 """
 
 import argparse
+import dataclasses
 
 from uit_jax import evaluation, runs
 from uit_jax.errors import UserError, shown
-from uit_jax.evaluation import Clusters, Judge, KMeans, Oracle, Retrieval, comparison, networks, reading
+from uit_jax.evaluation import (
+    Clusters,
+    Diversity,
+    Judge,
+    KMeans,
+    Likeness,
+    Oracle,
+    Retrieval,
+    TunitClasses,
+    networks,
+    perceptual,
+    segmentation,
+    series,
+)
+from uit_jax.evaluation.featured import Featured
 from uit_jax.files import check_places, write_json
-from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.images import pictures
 from uit_jax.images.resize import MODES
 from uit_jax.paths import as_path
 from uit_jax.training.progress import Progress
-from uit_jax.verbs.arguments import add_direction, add_limit, add_overwrite, json_path, natural, positive, suffixed_path
+from uit_jax.verbs import sets
+from uit_jax.verbs.arguments import (
+    add_direction,
+    add_limit,
+    add_overwrite,
+    json_path,
+    natural,
+    picture_path,
+    positive,
+)
 
-_OF_SETS = ("a", "b", "save_statistics")
+_OF_SETS = ("a", "b", "save_statistics", "labels", "predicted")
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
-    return _score(args) if args.workdir is not None else _compare(args)
+    if args.workdir is not None:
+        return _score(args)
+    if args.labels is not None:
+        return sets.compare_labels(args)
+    return sets.compare(args)
 
 
 def _score(args: argparse.Namespace) -> int:
     """Score a trained run."""
     if alone := [f"--{name}" for name in _OF_SETS if getattr(args, name) is not None]:
-        raise UserError(f"{alone[0]}: is of two sets of images that are compared without a run: leave --workdir out")
+        raise UserError(f"{alone[0]}: is of two sets that are compared without a run: leave --workdir out")
+    if args.series:
+        return _series(args)
     name = f"evaluation_{args.direction}.json" if args.direction else "evaluation.json"
     path = json_path("--out", args.out or as_path(args.workdir) / name)
     if args.out is not None:
         check_places({"--out": path}, overwrite=args.overwrite)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     how = dict(source=args.source, limit=args.images, seed=args.seed)
-    result = evaluation.evaluate(run, _asked(args), usual=(Clusters(), Retrieval(), Oracle(args.pairs)), **how)
+    result = evaluation.evaluate(run, _asked(args), usual=_usual(args), **how)
     write_json(path, result)
     print(evaluation.table(result))
     print(f"\nwritten to {shown(path)}")
     return 0
 
 
-def _compare(args: argparse.Namespace) -> int:
-    """Compare two sets of images, or write the statistics of one."""
-    if args.a is None:
-        raise UserError("--workdir=RUN: name the run to score, or two sets of images to compare by --a and --b")
-    if args.b is None and args.save_statistics is None:
-        raise UserError("--b: name the images that are compared with those of --a, or --save_statistics=FILE.npz")
-    places = {}
+def _series(args: argparse.Namespace) -> int:
+    """Score all checkpoints of a run."""
+    if args.checkpoint != "latest":
+        raise UserError(f"--checkpoint={args.checkpoint}: a series is of all checkpoints: leave one of the two out")
+    name = f"series_{args.direction}.json" if args.direction else "series.json"
+    path = json_path("--out", args.out or as_path(args.workdir) / name)
+    drawn = picture_path("--out", path.with_suffix(".png"))
     if args.out is not None:
-        places["--out"] = json_path("--out", args.out)
-    if args.save_statistics is not None:
-        places["--save_statistics"] = suffixed_path("--save_statistics", args.save_statistics, ".npz")
-    check_places(places, overwrite=args.overwrite)
-    named = dict(inception=args.inception, judge=args.judge, random=args.random_features)
-    network = networks.choose(**named, resize=args.resize)
-    how = dict(limit=args.images, max_pixels=args.data_max_pixels or MAX_PIXELS)
-    if args.b is None:
-        measured = reading.measured(args.a, "a", network, keep=False, **how)
-        reading.save_statistics(args.save_statistics, measured, network)
-        print(f"statistics of {measured.told} in {network.name} written to {shown(args.save_statistics)}")
-        return 0
-    result = comparison.compare(args.a, args.b, network, save_statistics=args.save_statistics, **how)
-    print(comparison.table(result))
-    if args.out is not None:
-        write_json(places["--out"], result)
-    if places:
-        print("\nwritten to " + " and ".join(map(shown, places.values())))
+        check_places({"--out": path, "the picture beside it": drawn}, overwrite=args.overwrite)
+    run = dict(direction=args.direction, data_max_pixels=args.data_max_pixels)
+    how = dict(source=args.source, limit=args.images, seed=args.seed, usual=_usual(args))
+    result = series.series(args.workdir, _asked(args), **run, **how)
+    write_json(path, result)
+    pictures.save(drawn, series.picture(result))
+    print(series.table(result))
+    print(f"\nwritten to {shown(path)} and {shown(drawn)}")
     return 0
 
 
 def _asked(args: argparse.Namespace) -> list[evaluation.Evaluator]:
-    """Return the evaluators that have an option of their own."""
+    """Return the evaluators that are named, or have an option of their own."""
     asked = [KMeans()] if args.kmeans else []
     if args.judge is not None:
         progress = Progress(args.judge_steps)
         asked.append(Judge(as_path(args.judge), args.references, args.judge_steps, progress))
-    return asked
+    own = {type(each) for each in asked}
+    named = evaluation.choose(filter(None, (args.evaluators or "").split(",")))
+    return asked + [_configured(each, args) for each in named if type(each) not in own]
+
+
+def _usual(args: argparse.Namespace) -> tuple[evaluation.Evaluator, ...]:
+    """Return the evaluators of which those run that can: where features are named, also those that are of features."""
+    usual = (Clusters(), Retrieval(), Oracle(args.pairs))
+    if args.evaluators or (args.inception, args.random_features, args.lpips) == (None, None, None):
+        return usual
+    return usual + tuple(_configured(each, args) for each in (Likeness(), TunitClasses(), Diversity()))
+
+
+def _configured(evaluator: evaluation.Evaluator, args: argparse.Namespace) -> evaluation.Evaluator:
+    """Give an evaluator of features the options that name these."""
+    if not isinstance(evaluator, Featured):
+        return evaluator
+    alone = args.inception is None and args.random_features is None
+    named = dict(inception=args.inception, random=args.random_features, resize=args.resize)
+    if alone and args.judge is not None:
+        named["judge_file"] = args.judge
+    if isinstance(evaluator, Diversity) and args.lpips is not None:
+        named |= dict(lpips=tuple(args.lpips.split(",")), lpips_network=args.lpips_network)
+    if isinstance(evaluator, Likeness):
+        named["split"] = args.true
+    return dataclasses.replace(evaluator, **named)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -114,6 +160,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--save_statistics", metavar="FILE.npz", help="write mean and covariance of --a's features there"
     )
+    parser.add_argument(
+        "--labels",
+        metavar="FOLDER",
+        help="without a run: true label maps, files of one channel with class numbers, against those of the same names"
+        " in --predicted, which a segmentation model of yours made of translations",
+    )
+    parser.add_argument("--predicted", metavar="FOLDER", help="the label maps that are compared with those of --labels")
+    parser.add_argument(
+        "--classes",
+        type=positive,
+        default=segmentation.CLASSES,
+        help=f"labels: how many there are, numbered from 0; {segmentation.IGNORED} is none (default:"
+        f" {segmentation.CLASSES}, Cityscapes')",
+    )
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
     add_direction(parser)
     add_limit(parser, None, "the run's own")
@@ -123,6 +183,26 @@ def _parser() -> argparse.ArgumentParser:
         " run's test split)",
     )
     parser.add_argument("--images", type=positive, help="use at most so many test images")
+    parser.add_argument(
+        "--evaluators",
+        metavar="NAME,NAME",
+        help=f"score by these too, whatever else can be scored; there are: {', '.join(evaluation.EVALUATORS)}",
+    )
+    parser.add_argument(
+        "--series", action="store_true", help="score all checkpoints that are kept: final, best, mean of the five best"
+    )
+    parser.add_argument(
+        "--true", choices=("test", "train"), default="test", help="likeness: the true images (default: test)"
+    )
+    parser.add_argument(
+        "--lpips",
+        metavar="FILE[,FILE]",
+        help="diversity: the files of LPIPS weights, torchvision's of the network and lpips' own, which are never"
+        f" downloaded (default: ${perceptual.VARIABLE}, if it is set)",
+    )
+    parser.add_argument(
+        "--lpips_network", choices=("alex", "vgg"), default="alex", help="what LPIPS looks with (default: alex)"
+    )
     parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
     parser.add_argument("--pairs", type=natural, default=600, help="procedural world: translations compared (0: none)")
     parser.add_argument(
