@@ -132,6 +132,9 @@ def table(record: Mapping[str, Any]) -> str:
     images = f"{record['images']} ({record['labelled_images']} labelled)"
     rows = [("step", str(record["step"])), ("test images", images)]
     rows += [("direction", record["direction"])] if "direction" in record else []
+    if about := record.get("features"):
+        told = "{name}, SHA-256 {sha256:.12}, {side} px, {resize}"
+        rows.append(("features", told.format(**about)))
     if sizes := record.get("cluster_sizes"):
         shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
         rows += [
