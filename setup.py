@@ -25,6 +25,7 @@ setup(
         "importlib-resources>=6.0",
         "jax>=0.10",
         "ml-collections>=1.0",
+        "ml-dtypes>=0.5",
         "numpy>=2.0",
         "optax>=0.2.5",
         "orbax-checkpoint>=0.12",

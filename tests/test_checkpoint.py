@@ -153,8 +153,8 @@ def test_of_what_tensorstore_gives_up_nothing_is_printed(store, monkeypatch):
     """For a full disk and for a damaged state that was a traceback for each of its arrays."""
     heard = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: heard.append(unraisable.exc_value))
-    checkpoint._tell_failures_once()
-    checkpoint._tell_failures_once()
+    checkpoint.manager._tell_failures_once()
+    checkpoint.manager._tell_failures_once()
     for error in (RuntimeError("Event loop is closed"), RuntimeError("another")):
         sys.unraisablehook(SimpleNamespace(exc_value=error))
     assert [str(error) for error in heard] == ["another"]
@@ -329,8 +329,8 @@ def test_the_best_is_kept_though_its_own_record_is_damaged(store, tmp_path):
 
 def save_as_before(folder, step, score):
     """Write a checkpoint as version 0.2.0 did: a digest of the state alone, the score in a file of Orbax's."""
-    host = jax.tree.map(checkpoint._to_host, make_state(step))
-    record = {"window": [], "best": {}, "digest": checkpoint.digest(host)}
+    host = jax.tree.map(checkpoint.host.to_host, make_state(step))
+    record = {"window": [], "best": {}, "digest": checkpoint.host.digest(host)}
     with ocp.CheckpointManager(folder, options=ocp.CheckpointManagerOptions(best_fn=lambda m: m["score"])) as manager:
         items = ocp.args.Composite(state=ocp.args.StandardSave(host), record=ocp.args.JsonSave(record))
         manager.save(step, args=items, metrics={"score": score})

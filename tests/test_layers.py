@@ -39,9 +39,11 @@ LAYERS = (
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
     "__init__ types errors collectives paths programs files listing mirror recipes settings state method optimizers"
-    " config checkpoint runs main"
+    " config runs main"
 ).split()
-FOLDERS = "memory losses nn augment images metrics methods data convert inference evaluation training verbs".split()
+FOLDERS = (
+    "memory losses nn augment images metrics methods data convert checkpoint inference evaluation training verbs"
+).split()
 # Settings that only some methods have, and what the first house asked of a method in their place.
 METHODS_OWN = {"labelled_share", "layout", "domains"}
 # A stream, which a method's phase names, has a share of labels; a network may have an output for each domain.
@@ -99,8 +101,7 @@ def test_libraries_stay_where_they_belong(path):
         assert "flax" not in roots
     if place.parts[0] != "data" and str(place) != "training/writers.py":
         assert not roots & {"tensorflow", "tensorflow_datasets", "clu"}
-    if place.parts[0] != "convert":
-        assert "torch" not in roots
+    assert "torch" not in roots
 
 
 def test_names_say_what_is_inside():

@@ -255,7 +255,7 @@ def test_videos_and_tensors_in_a_bucket(workdir, images, bucket):
 
 
 def test_room_is_checked_where_checkpoints_are_written_first(bucket, monkeypatch):
-    monkeypatch.setattr(checkpoint.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=0))
+    monkeypatch.setattr(checkpoint.host.shutil, "disk_usage", lambda path: types.SimpleNamespace(free=0))
     with pytest.raises(UserError, match=f"^{tempfile.gettempdir()}: .* GB are needed for checkpoints"):
         checkpoint.check_room(bucket, {"a": np.zeros(10)}, keep=2, best=False)
 

@@ -21,6 +21,7 @@ VERBS = {
     "search": ("uit_jax.verbs.search", "find the images whose style is most like a query's"),
     "inspect": ("uit_jax.verbs.inspect", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
+    "convert": ("uit_jax.verbs.convert", "read the published checkpoints of a paper into a run, or write some"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
     "data": ("uit_jax.verbs.data", "check or pack a source of images"),
     "config": ("uit_jax.verbs.config", "tell every setting of a recipe or a run, or what differs between two"),

@@ -1,12 +1,10 @@
 """Tensor files, in and out."""
 
-import sys
-import types
-
+import ml_dtypes
 import numpy as np
 import pytest
 
-from uit_jax.convert import tensors
+from uit_jax.convert import pickles, tensors
 from uit_jax.errors import UserError
 
 TENSORS = {
@@ -23,7 +21,7 @@ def assert_same(read, written):
         np.testing.assert_array_equal(read[name], value)
 
 
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "pth"])
 def test_what_is_written_is_read(tmp_path, suffix):
     tensors.write(tmp_path / f"file.{suffix}", TENSORS)
     assert_same(tensors.read(tmp_path / f"file.{suffix}"), TENSORS)
@@ -44,31 +42,20 @@ def test_the_safetensors_layout_is_the_published_one(tmp_path):
     assert data[8 + length :] == np.array([1.0, 2.0], "<f4").tobytes()
 
 
-def test_files_of_torch_are_data_only_and_keep_their_nesting(tmp_path, monkeypatch):
-    saved = {}
-    torch = types.ModuleType("torch")
-    torch.from_numpy = lambda value: value
-    torch.save = lambda tensors, path: (saved.update(tensors), path.write_bytes(b"torch"))
-
-    def load(path, *, map_location, weights_only):
-        assert map_location == "cpu" and weights_only
-        return {**saved, "epoch": 3, "optimizer": {"param_groups": [1, 2]}}
-
-    torch.load = load
-    monkeypatch.setitem(sys.modules, "torch", torch)
-    tensors.write(tmp_path / "file.pth", {"C": {"weight": TENSORS["a.weight"]}})
-    np.testing.assert_array_equal(saved["C"]["weight"], TENSORS["a.weight"])
-    assert_same(tensors.read(tmp_path / "file.pth"), {"C.weight": TENSORS["a.weight"]})
+def test_torchs_files_keep_their_nesting_and_what_is_no_array(tmp_path):
+    tensors.write(tmp_path / "file.ckpt", {"C": {"weight": TENSORS["a.weight"]}, "epoch": 3})
+    assert_same(tensors.read(tmp_path / "file.ckpt"), {"C.weight": TENSORS["a.weight"]})
+    assert pickles.read(tmp_path / "file.ckpt")["epoch"] == 3
 
 
-def test_without_torch_its_files_say_what_to_do(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "torch", None)
-    (tmp_path / "file.pth").write_bytes(b"")
-    with pytest.raises(UserError, match="file.pth: .pth files need torch; pip install torch"):
-        tensors.read(tmp_path / "file.pth")
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_numbers_of_16_bits_that_numpy_has_not_become_float32(tmp_path, suffix):
+    values = np.array([1.5, -3], ml_dtypes.bfloat16)
+    tensors.write(tmp_path / f"file.{suffix}", {"x": values})
+    assert_same(tensors.read(tmp_path / f"file.{suffix}"), {"x": values.astype(np.float32)})
 
 
-@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@pytest.mark.parametrize("suffix", ["npz", "safetensors", "pt"])
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9])
 def test_a_truncated_file_is_named(tmp_path, suffix, share):
     path = tmp_path / f"file.{suffix}"
@@ -82,8 +69,8 @@ def test_a_truncated_file_is_named(tmp_path, suffix, share):
 def test_missing_files_and_other_kinds_are_named(tmp_path):
     with pytest.raises(UserError, match="none.npz: no such file"):
         tensors.read(tmp_path / "none.npz")
-    with pytest.raises(UserError, match="model.ckpt: the name must end in .pth, .pt, .npz, .safetensors"):
-        tensors.read(tmp_path / "model.ckpt")
+    with pytest.raises(UserError, match="model.h5: the name must end in .pth, .pt, .ckpt, .npz, .safetensors"):
+        tensors.read(tmp_path / "model.h5")
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):

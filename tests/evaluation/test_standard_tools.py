@@ -8,6 +8,7 @@ file that ours read, whose numbers are drawn. Where a tool is missing, its test 
 """
 
 import json
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -151,11 +152,13 @@ def test_torch_fidelity(weights, folders, ours):
 @pytest.mark.parametrize("kind", ["alex", "vgg"])
 def test_lpips(kind, folders, tmp_path):
     lpips = pytest.importorskip("lpips")
-    theirs = lpips.LPIPS(net=kind, pretrained=False, pnet_rand=True, verbose=False).eval()
-    missing, unexpected = theirs.load_state_dict(drawn("perceptual", kind), strict=False)
-    assert not unexpected and all(name.startswith(("lins.", "scaling_layer.")) for name in missing)
-    torch.save(theirs.state_dict(), tmp_path / f"{kind}.pth")
-    variables = lpips_file.read(kind, tmp_path / f"{kind}.pth")
+    # The package has its own weights with it, not those of the network.
+    theirs = lpips.LPIPS(net=kind, pretrained=True, pnet_rand=True, verbose=False).eval()
+    network = {name: value for name, value in drawn("perceptual", kind).items() if name.startswith("net.")}
+    theirs.load_state_dict(network, strict=False)
+    torch.save({re.sub(r"net\.slice\d", "features", name): v for name, v in network.items()}, tmp_path / "network.pth")
+    weights = Path(lpips.__file__).parent / "weights" / "v0.1" / f"{kind}.pth"
+    variables = lpips_file.read(kind, tmp_path / "network.pth", weights)
     pairs = [
         np.stack([decode.decode(path.read_bytes(), size=64, channels=3) for path in find_images(folder)[:PAIRS]])
         for folder in folders

@@ -1,6 +1,7 @@
 """`uit bench` measures every phase of a config, with neither data nor TensorFlow, or the reading of a source."""
 
 import json
+import re
 
 import pytest
 
@@ -36,6 +37,28 @@ def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
     assert "images/s" in shown and "second" in shown
 
 
+def test_a_history_grows_and_tells_what_changed(recipe, tmp_path, capsys):
+    how = [f"--config={recipe}", "--steps=1", "--windows=1", f"--record={tmp_path / 'history'}"]
+    bench.main(how)
+    (path,) = (tmp_path / "history").iterdir()
+    first = json.loads(path.read_text())
+    assert "times as fast" not in capsys.readouterr().err
+    twice = [dict(phase, steps_per_second=phase["steps_per_second"] / 1e6) for phase in first["phases"]]
+    path.write_text(json.dumps({**first, "phases": twice}) + "\n")
+    bench.main(how)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [line["config"] for line in lines] == [recipe, recipe] and lines[0]["phases"] == twice
+    assert lines[1]["product_seconds"] > 0 and lines[1]["machine"] == first["machine"]
+    told = capsys.readouterr().err
+    (times,) = re.findall(r"first: ([\d.]+) times as fast as on 20", told)
+    assert float(times) > 1e4 and f"recorded in {path}" in told
+    with pytest.raises(UserError, match=f"{path} is a file"):
+        bench.main([*how, f"--record={path}"])
+    path.write_text("no history")
+    with pytest.raises(UserError, match="is no history of `uit bench --record`"):
+        bench.main(how)
+
+
 def test_several_configs_are_rows_of_one_result(recipe, capsys):
     bench.main([f"--config={recipe}", f"--config={recipe}", "--steps=1", "--windows=1"])
     assert len(json.loads(capsys.readouterr().out)) == 2
@@ -67,6 +90,7 @@ def test_the_reading_of_a_source_is_measured(tmp_path, capsys):
     [
         (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data measures no config"),
         (["--data=nowhere"], "nowhere"),
+        (["--data=procedural", "--record=x"], "--record keeps what the steps of a --config cost"),
     ],
 )
 def test_a_source_that_cannot_be_measured_is_one_line(arguments, message):

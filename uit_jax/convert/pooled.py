@@ -10,9 +10,7 @@ import numpy as np
 
 from uit_jax.convert import resnet, state_dicts
 from uit_jax.convert.state_dicts import Named, Tensors
-from uit_jax.methods.cyclegan import CycleGAN
-from uit_jax.methods.gcgan import GcGAN
-from uit_jax.methods.pooled import PooledMethod
+from uit_jax.errors import UserError
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
 
@@ -90,6 +88,11 @@ class Published:
     def _read(self, network: str, tensors: Tensors) -> dict:
         if network.startswith("G"):
             read, own = resnet.read_generator(tensors), ("generator", ("width", "blocks"))
+            if read["antialias"] or read["antialias_up"]:
+                raise UserError(
+                    f"the checkpoint's {network} blurs where it halves or doubles, which {self.paper}'s does not: give"
+                    " it alone as CUT's, which may"
+                )
             sides = (read["channels"], read["target_channels"])
         else:
             read, own = resnet.read_discriminator(tensors), ("discriminator", ("width", "layers"))
@@ -119,7 +122,3 @@ GCGAN = Published(
 DISTANCEGAN = Published("DistanceGAN", BOTH_WAYS, BOTH_SIDES)
 """SelfDistance's too."""
 
-
-def of(method: PooledMethod) -> Published:
-    """Return the published networks of a method."""
-    return CYCLEGAN if isinstance(method, CycleGAN) else GCGAN if isinstance(method, GcGAN) else DISTANCEGAN

@@ -217,6 +217,8 @@ def read_settings(paper: str, readers: Mapping[str, Callable[[Tensors], dict]], 
         if network in found:
             try:
                 read = merged(read, reader(found[network]))
+            except UserError:
+                raise
             except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
                 raise UserError(
                     f"the checkpoint's {network} is none of {paper}'s: {error} is not among its"

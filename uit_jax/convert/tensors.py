@@ -1,28 +1,32 @@
-"""Files of named tensors, read and written: .pth, .pt, .npz, .safetensors.
+"""Files of named tensors, read and written: .pth, .pt and .ckpt of torch, .npz, .safetensors.
 
 Tensors travel as flat dicts of numpy arrays; nested names are joined by dots.
 """
 
 import functools
+import itertools
 import json
-import pickle
-import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from uit_jax import files
+from uit_jax.convert import pickles
 from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, on_disk
 
 _LARGEST = 2**35  # bytes
+_MOST = 2**20  # names in a file
 
 SAFETENSORS_TYPES = {
     "F64": np.float64,
     "F32": np.float32,
     "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
     "I64": np.int64,
     "I32": np.int32,
     "I16": np.int16,
@@ -33,12 +37,12 @@ SAFETENSORS_TYPES = {
 
 
 def read(path: PathLike) -> dict[str, np.ndarray]:
-    """Read the tensors of a .pth, .pt (needs torch), .npz or .safetensors file; what is not a tensor is left out.
+    """Read the tensors of a .pth, .pt, .ckpt, .npz or .safetensors file; what is not a tensor is left out.
 
-    Nothing in a file is ever run.
+    Nothing in a file is ever run, and torch is not needed. Tensors of bfloat16, or of 8 bits, become float32.
 
     Raises:
-      UserError: the file is missing, damaged or of another kind, or torch is missing.
+      UserError: the file is missing, damaged or of another kind, or holds more than tensors in plain containers.
     """
     path = as_path(path)
     reader = _choose(READERS, path)
@@ -47,7 +51,9 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
     try:
         with on_disk(path) as file:
             _check_size(file)
-            return reader(file)
+            found = reader(file)
+            _check_largest(sum(value.nbytes for value in found.values()))
+            return {name: _widened(value) for name, value in found.items()}
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
@@ -60,37 +66,49 @@ def _check_size(path: Path) -> None:
     """Raise a UserError where a zip file, as .npz and .pth are, unpacks to more than any network is."""
     if zipfile.is_zipfile(path):
         with zipfile.ZipFile(path) as file:
-            unpacked = sum(each.file_size for each in file.infolist())
-        if unpacked > _LARGEST:
-            raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
+            _check_largest(sum(each.file_size for each in file.infolist()))
+
+
+def _check_largest(unpacked: int) -> None:
+    if unpacked > _LARGEST:
+        raise UserError(f"unpacks to {unpacked / 1e9:.0f} GB; networks have {_LARGEST / 1e9:.0f} at most")
 
 
 def write(path: PathLike, tensors: Mapping) -> None:
-    """Write tensors, a flat or nested dict of arrays, to a .pth, .pt (needs torch), .npz or .safetensors file.
+    """Write tensors, a flat or nested dict of arrays, to a .pth, .pt, .ckpt, .npz or .safetensors file.
 
-    The file appears whole or not at all. Only torch's files keep the nesting.
+    The file appears whole or not at all. Only torch's files keep the nesting, and numbers and texts beside the arrays.
 
     Raises:
-      UserError: another kind of file, torch is missing, or the place cannot be written.
+      UserError: another kind of file, or the place cannot be written.
     """
     path = as_path(path)
     files.write_whole(path, functools.partial(_choose(WRITERS, path), tensors))
 
 
-def flatten(tensors: Mapping, prefix: str = "") -> dict[str, np.ndarray]:
-    """Join the names of nested dicts by dots and keep what numpy holds as numbers."""
-    flat = {}
+def flatten(tensors: Mapping) -> dict[str, np.ndarray]:
+    """Join the names of nested dicts by dots and keep what numpy holds as numbers.
+
+    Raises:
+      UserError: there are very many names.
+    """
+    found = list(itertools.islice(_entries(tensors), _MOST + 1))
+    if len(found) > _MOST:
+        raise UserError(f"holds more than {_MOST} names, which no network has")
+    return {name: np.asarray(value) for name, value in found if hasattr(value, "shape")}
+
+
+def _entries(tensors: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every name with what lies there, that of nested dicts too."""
     for name, value in tensors.items():
+        yield f"{prefix}{name}", value
         if isinstance(value, Mapping):
-            flat |= flatten(value, f"{prefix}{name}.")
-        elif hasattr(value, "shape"):
-            try:
-                flat[f"{prefix}{name}"] = np.asarray(value.detach() if hasattr(value, "detach") else value)
-            # Of torch's types numpy does not have all.
-            except (TypeError, RuntimeError) as error:
-                kind = getattr(value, "dtype", type(value).__name__)
-                raise UserError(f"{prefix}{name} holds {kind}, not what numpy can: convert it to float32") from error
-    return flat
+            yield from _entries(value, f"{prefix}{name}.")
+
+
+def _widened(value: np.ndarray) -> np.ndarray:
+    """Return numbers of a kind that numpy has not itself as float32, which holds them all."""
+    return value.astype(np.float32) if value.dtype.name.startswith(("bfloat", "float8")) else value
 
 
 def _choose(table: Mapping, path: Path):
@@ -99,40 +117,15 @@ def _choose(table: Mapping, path: Path):
     return table[path.suffix]
 
 
-def _torch(path: Path):
-    try:
-        import torch
-    except ImportError as error:
-        raise UserError(f"{path.suffix} files need torch; pip install torch, or convert to .npz") from error
-    return torch
-
-
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    torch = _torch(path)
-    try:
-        # weights_only: a checkpoint is data, and loading it must not run code.
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # Torch goes on to say how to load it all the same; of its words the name alone is kept.
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        what = f"objects of {named[1]}" if named else "other objects, or is damaged"
-        raise UserError(
-            f"holds {what}, not tensors alone: it is not read, for such a file can run code; save the state_dict alone"
-        ) from error
+    loaded = pickles.read(path)
     if not isinstance(loaded, Mapping):
         raise UserError(f"holds one {type(loaded).__name__}, not tensors by their names: save a state_dict")
     return flatten(loaded)
 
 
 def _write_torch(tensors: Mapping, path: Path) -> None:
-    torch = _torch(path)
-
-    def convert(value):
-        if isinstance(value, Mapping):
-            return {name: convert(entry) for name, entry in value.items()}
-        return torch.from_numpy(np.array(value))
-
-    torch.save(convert(tensors), path)
+    pickles.write(path, tensors)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
@@ -175,5 +168,6 @@ def _write_safetensors(tensors: Mapping, path: Path) -> None:
     path.write_bytes(b"".join([len(text).to_bytes(8, "little"), text, *chunks]))
 
 
-READERS = {".pth": _read_torch, ".pt": _read_torch, ".npz": _read_npz, ".safetensors": _read_safetensors}
-WRITERS = {".pth": _write_torch, ".pt": _write_torch, ".npz": _write_npz, ".safetensors": _write_safetensors}
+TORCH = (".pth", ".pt", ".ckpt")
+READERS = {**dict.fromkeys(TORCH, _read_torch), ".npz": _read_npz, ".safetensors": _read_safetensors}
+WRITERS = {**dict.fromkeys(TORCH, _write_torch), ".npz": _write_npz, ".safetensors": _write_safetensors}

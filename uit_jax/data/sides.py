@@ -110,12 +110,12 @@ def fingerprint(sources: Sources) -> dict[str, Any]:
 def check_same(record: Mapping[str, Any], sources: Sources) -> None:
     """Raise a UserError for other images than a run began with, whose fingerprint is in `record`.
 
-    The order of the data is that of the sources the run began with.
+    The order of the data is that of the sources the run began with. One made of published files began with none.
     """
     for what, value in fingerprint(sources).items():
-        if value != record.get(what):
+        if value != record.get(what, value):
             raise UserError(
-                f"the source now has {what} {value}, the run began with {record.get(what)}: continue on the same"
+                f"the source now has {what} {value}, the run began with {record[what]}: continue on the same"
                 " images, or begin a new run in another --workdir"
             )
 

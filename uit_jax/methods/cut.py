@@ -14,7 +14,8 @@ import jax.numpy as jnp
 
 from uit_jax import augment, collectives
 from uit_jax.losses import adversarial
-from uit_jax.method import Network, PairMethod, Phase
+from uit_jax.method import Network, Phase
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.methods.patchwise import Layers, PatchMethod, by_side, join
 from uit_jax.nn import patchgan
 from uit_jax.nn.resnet import ResNetGenerator

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax import augment, collectives
-from uit_jax.method import PairMethod, Phase
+from uit_jax.method import Phase
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.nn import drit
 from uit_jax.nn.drit import Sides
 from uit_jax.settings import changed, setting

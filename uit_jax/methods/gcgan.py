@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax.losses import reconstruction
-from uit_jax.method import Network, PairMethod, Phase
+from uit_jax.method import Network, Phase
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.methods.pooled import PooledMethod
 from uit_jax.nn.patchgan import PatchDiscriminator
 from uit_jax.nn.resnet import ResNetGenerator

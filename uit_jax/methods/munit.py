@@ -13,7 +13,8 @@ import jax.numpy as jnp
 
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial, reconstruction
-from uit_jax.method import Network, PairMethod, Phase
+from uit_jax.method import Network, Phase
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.nn import munit, patchgan, vgg
 from uit_jax.settings import Adam, StepDecay, changed, setting
 from uit_jax.state import TrainState, descend, named

@@ -16,8 +16,9 @@ import optax
 from uit_jax import augment, optimizers
 from uit_jax.losses import contrastive
 from uit_jax.memory import key_queue
-from uit_jax.method import Network, PairMethod, require
+from uit_jax.method import Network, require
 from uit_jax.methods.negatives import Negatives, Patches
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.nn.norms import instance_norm
 from uit_jax.nn.patch_mlp import PatchMLP, at_places
 from uit_jax.settings import Adam, LinearDecay, setting

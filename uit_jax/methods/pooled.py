@@ -13,7 +13,8 @@ import jax
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial
 from uit_jax.memory import image_pool
-from uit_jax.method import Network, PairMethod
+from uit_jax.method import Network
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.nn import patchgan, resnet
 from uit_jax.settings import Adam, LinearDecay, setting
 from uit_jax.state import TrainState, descend, named

@@ -12,8 +12,9 @@ import jax.numpy as jnp
 
 from uit_jax import augment, collectives
 from uit_jax.losses import adversarial, reconstruction
-from uit_jax.method import Network, PairMethod, Phase
+from uit_jax.method import Network, Phase
 from uit_jax.methods.negatives import Negatives, Patches
+from uit_jax.methods.pairs import PairMethod
 from uit_jax.methods.patchwise import PatchMethod, by_side, join
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from uit_jax.settings import R1, Adam, LinearDecay, changed, setting

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from uit_jax.nn.convs import convolve
+from uit_jax.nn.convolution import convolve
 from uit_jax.types import Array
 
 WIDTHS = (16, 32, 64, 128)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax import checkpoint, convert
+from uit_jax.convert.papers import is_whole
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import as_path
@@ -52,7 +53,7 @@ def read(spec: str, method: Method, shapes: TrainState) -> Origin:
     """
     if PurePath(spec).suffix in convert.SUFFIXES:
         state = convert.import_file(spec, method, shapes)
-        found = {name: own for name, own in state.learners.items() if own is not shapes.learners[name]}
+        found = {name: own for name, own in state.learners.items() if is_whole(own)}
         return Origin(spec, found, {})
     workdir, which = _place(spec)
     try:

@@ -7,10 +7,10 @@ import sys
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
 from uit_jax.errors import UserError, shown
-from uit_jax.files import check_places, write_whole
+from uit_jax.files import check_places, check_writable, write_whole
 from uit_jax.images.decode import FILTERS
-from uit_jax.paths import is_remote
-from uit_jax.training import measure
+from uit_jax.paths import as_path, is_remote
+from uit_jax.training import history, measure
 from uit_jax.verbs.arguments import add_overwrite, json_path, positive
 
 
@@ -24,7 +24,11 @@ def main(argv: list[str]) -> int:
         raise UserError(f"--out={out}: there is no folder {out.parent}")
     if out is not None:
         check_places({"--out": out}, overwrite=args.overwrite)
+    if args.record is not None:
+        check_writable(as_path(args.record), "--record")
     if args.data is not None:
+        if args.record is not None:
+            raise UserError("--record keeps what the steps of a --config cost, not --data: leave it out")
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
         found = _measure_source(args)
@@ -34,6 +38,9 @@ def main(argv: list[str]) -> int:
     print(text)
     if out is not None:
         write_whole(out, f"{text}\n".encode())
+    if args.record is not None:
+        path, changes = history.append(as_path(args.record), found)
+        print("\n".join([*changes, f"recorded in {shown(path)}"]), file=sys.stderr)
     return 0
 
 
@@ -73,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
     parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
     parser.add_argument("--out", help="also write the JSON to this file")
+    parser.add_argument("--record", metavar="FOLDER", help="also add them to the history of this kind of machine there")
     add_overwrite(parser)
     images = parser.add_argument_group("with --data; for the figure of one core run it under `taskset -c 0`")
     images.add_argument("--target", default="", help="domain B of a pair, where SRC does not hold both")

@@ -58,8 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--init_from",
         metavar="FROM",
-        help="begin a new run with the weights of another, WORKDIR or WORKDIR:STEP, or of a published file (.pth, .npz,"
-        " .safetensors); other settings may be given, and the optimisers start anew",
+        help="begin a new run with the weights of another, WORKDIR or WORKDIR:STEP, or of a published file (.pth,"
+        " .ckpt, .npz, .safetensors); other settings may be given, and the optimisers start anew",
     )
     parser.add_argument("--distributed", action="store_true", help="several hosts, found by JAX (TPU pods, Slurm)")
     parser.add_argument("--coordinator", help="several hosts: HOST:PORT of process 0")

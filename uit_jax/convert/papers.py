@@ -1,0 +1,190 @@
+"""What is known of the files that each paper's published code writes: what they are called, and what is in which."""
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from uit_jax import methods
+from uit_jax.convert import cut, drit, munit, pooled, tensors, tunit
+from uit_jax.errors import UserError
+from uit_jax.method import Method
+from uit_jax.paths import PathLike
+from uit_jax.state import Learner, TrainState
+
+Tensors = Mapping[str, np.ndarray]
+Networks = Mapping[str, Tensors]
+
+
+class Found(NamedTuple):
+    """A network as a file holds it: the file's name, and its state_dict."""
+
+    path: PathLike
+    tensors: Tensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Paper:
+    """One paper's published files.
+
+    Attributes:
+      code: what turns its networks into ours and back: a module of this package, or what has the functions of one.
+      learners: our name of each published network.
+      recipe: the config of a run of such weights: a file of `configs`, with its preset.
+      needed: the networks without which no image of A is translated.
+      files: (networks, step) -> {name of a file: what it holds, nested}.
+      inwards, outwards: of a method, what the two ways have to know besides the shapes.
+      implied: of networks, settings besides those that their shapes tell.
+      called: other names of networks in the names of files.
+    """
+
+    code: Any
+    learners: Mapping[str, str]
+    recipe: str
+    needed: tuple[str, ...]
+    files: Callable[[Networks, int], dict[str, Mapping]]
+    inwards: Callable[[Method], dict] = lambda method: {}
+    outwards: Callable[[Method], dict] = lambda method: {}
+    implied: Callable[[Networks], dict] = lambda networks: {}
+    called: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def gather(self, paths: Sequence[PathLike]) -> dict[str, Found]:
+        """Read files: published name of a network -> where it was found, and its tensors.
+
+        Raises:
+          UserError: one cannot be read or holds no network of the paper, or two hold the same one.
+        """
+        gathered: dict[str, Found] = {}
+        for path in paths:
+            for network, own in self._networks(path).items():
+                if network in gathered:
+                    raise UserError(f"{path}: holds {network}, as {gathered[network].path} does: give one of the two")
+                gathered[network] = Found(path, own)
+        return gathered
+
+    def _networks(self, path: PathLike) -> Networks:
+        """Return what a file holds, by its tensors' names or, where these do not tell, by its own: *net_G_A.pth."""
+        read = tensors.read(path)
+        try:
+            return self.code.networks(read)
+        except UserError as error:
+            named = re.search(r"net_(\w+)\.\w+$", str(path))
+            network = named and self.called.get(named[1], named[1])
+            if network in self.learners:
+                return self.code.networks({f"{network}.{name}": value for name, value in read.items()})
+            told = f"a file of one network says which by its name, as latest_net_{next(iter(self.learners))}.pth does"
+            raise UserError(f"{path}: {error}; {told}") from error
+
+    def settings(self, gathered: Mapping[str, Found]) -> dict:
+        """Return what networks tell of their method's settings: nested. Raises UserError for what is none of them."""
+        for network, found in gathered.items():
+            with_path(found.path, self.code.settings, {network: found.tensors})
+        networks = {network: found.tensors for network, found in gathered.items()}
+        return {**self.code.settings(networks), **self.implied(networks)}
+
+    def import_state(self, gathered: Mapping[str, Found], method: Method, state: TrainState) -> TrainState:
+        """Put networks into a state of a method, or into its shapes; the others, and the optimisers, stay as they are.
+
+        Raises:
+          UserError: one does not fit.
+        """
+        by_path: dict[PathLike, dict[str, np.ndarray]] = {}
+        for network, found in gathered.items():
+            whole = {f"{network}.{name}": value for name, value in found.tensors.items()}
+            by_path.setdefault(found.path, {}).update(whole)
+        for path, whole in by_path.items():
+            state = with_path(path, self.code.import_state, whole, state, **self.inwards(method))
+        return state
+
+    def export_state(self, method: Method, state: TrainState) -> dict[str, dict[str, np.ndarray]]:
+        """Return the published networks of a state, each a state_dict, those of its averages that translate too."""
+        return self.code.export_state(state, **self.inwards(method), **self.outwards(method))
+
+    def missing(self, gathered: Mapping[str, Found], state: TrainState) -> list[str]:
+        """Return the published names of a state's networks that are not among those gathered."""
+        there = {network.removesuffix("_EMA") for network in gathered}
+        return [name for name, own in self.learners.items() if own in state.learners and name not in there]
+
+
+def with_path(path: PathLike, action: Callable, *arguments: Any, **options: Any) -> Any:
+    """Do something with what a file held; errors begin with its name."""
+    try:
+        return action(*arguments, **options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def is_whole(learner: Learner) -> bool:
+    """Say whether a learner that was imported into shapes has all of its weights."""
+    leaves = jax.tree.leaves((learner.params, learner.stats, learner.ema))
+    return not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves)
+
+
+def _one_each(networks: Networks, step: int) -> dict[str, Mapping]:
+    return {f"latest_net_{network}.pth": own for network, own in networks.items()}
+
+
+def _of_tunit(networks: Networks, step: int) -> dict[str, Mapping]:
+    # The published code counts epochs of 1,000 iterations.
+    return {f"model_{step}.ckpt": {"epoch": step // 1000, **networks}}
+
+
+def _of_munit(networks: Networks, step: int) -> dict[str, Mapping]:
+    kinds = {kind: {side: networks[f"{kind}_{side}"] for side in "ab"} for kind in ("gen", "dis")}
+    return {f"{kind}_{step:08d}.pt": own for kind, own in kinds.items()}
+
+
+def _of_drit(networks: Networks, step: int) -> dict[str, Mapping]:
+    return {"last.pth": {**networks, "ep": 0, "total_it": step}}
+
+
+_CUT = Paper(
+    cut,
+    cut.LEARNERS,
+    "cut.py",
+    ("G",),
+    _one_each,
+    inwards=lambda method: {"antialias": method.generator.antialias},
+    outwards=lambda method: {"averaged": method.average > 0},
+)
+
+
+def _pooled(published: pooled.Published, recipe: str, **more: Any) -> Paper:
+    return Paper(published, published.learners, recipe, (next(iter(published.learners)),), _one_each, **more)
+
+
+PAPERS: dict[str, Paper] = {
+    "tunit": Paper(
+        tunit,
+        tunit.LEARNERS,
+        "tunit.py",
+        ("C", "G"),
+        _of_tunit,
+        inwards=lambda method: {"stages": method.guide.stages},
+        # What comes before the translator learns has been.
+        implied=lambda networks: {"guide_steps": 0, "average_start": 0},
+    ),
+    "cut": _CUT,
+    "fastcut": dataclasses.replace(_CUT, recipe="cut.py:fastcut"),
+    "sincut": dataclasses.replace(_CUT, recipe="sincut.py", inwards=lambda method: {}),
+    # The published code calls the generator G where it only translates.
+    "cyclegan": _pooled(pooled.CYCLEGAN, "cyclegan.py", called={"G": "G_A"}),
+    "gcgan": _pooled(pooled.GCGAN, "gcgan.py", implied=lambda networks: {"shared": "G_gc_AB" not in networks}),
+    "distancegan": _pooled(pooled.DISTANCEGAN, "distancegan.py"),
+    "selfdistance": _pooled(pooled.DISTANCEGAN, "distancegan.py:self"),
+    "munit": Paper(munit, munit.LEARNERS, "munit.py", ("gen_a", "gen_b"), _of_munit),
+    "drit": Paper(drit, drit.LEARNERS, "drit.py", ("enc_c", "enc_a", "gen"), _of_drit),
+}
+"""By the names of the methods; of the others there are no published weights."""
+
+
+def of(kind: type[Method]) -> Paper:
+    """Return the paper of a method's class, or of the one that it varies. Raises UserError where there is none."""
+    known = {methods.kind(name): paper for name, paper in PAPERS.items()}
+    for each in kind.__mro__:
+        if each in known:
+            return known[each]
+    raise UserError(f"there are no published weights of this method; there are of {', '.join(PAPERS)}")

@@ -1,0 +1,417 @@
+"""Files of torch, read and written without it: tensors in plain containers, and nothing else.
+
+A pickle is a program for a machine with a stack, which may call whatever it names. The machine here knows the
+instructions that data are made of, and calls the few functions of `_CALLS`, all of this file: it builds tensors, dicts,
+lists, numbers and texts. A file that asks for anything else is refused by the name of that.
+
+Torch keeps the program and the numbers of each storage as members of a zip file; before version 1.6 the programs stood
+one after the other, with the numbers behind them.
+"""
+
+import io
+import math
+import pickle
+import pickletools
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import ml_dtypes
+import numpy as np
+
+from uit_jax.errors import UserError
+
+_LARGEST = 2**35  # numbers of a tensor
+_OTHER_ORDER = "was saved on a machine whose numbers begin with their last bytes: save it on another one"
+_MAGIC = 0x1950A86A20F9469CFC6C
+
+_STORAGES = {
+    "FloatStorage": np.float32,
+    "DoubleStorage": np.float64,
+    "HalfStorage": np.float16,
+    "BFloat16Storage": ml_dtypes.bfloat16,
+    "LongStorage": np.int64,
+    "IntStorage": np.int32,
+    "ShortStorage": np.int16,
+    "CharStorage": np.int8,
+    "ByteStorage": np.uint8,
+    "BoolStorage": np.bool_,
+    "ComplexFloatStorage": np.complex64,
+    "ComplexDoubleStorage": np.complex128,
+}
+_KINDS = (
+    "float64 float32 float16 bfloat16 float8_e4m3fn float8_e5m2 int64 int32 int16 int8 uint64 uint32 uint16 uint8"
+    " bool complex64 complex128"
+).split()
+
+
+class Named(NamedTuple):
+    """A function or a class that a program names."""
+
+    name: str
+
+
+# --- what a program may make ---
+
+
+class _Kind:
+    """A dtype of numpy's as a program makes it: of its name, then of its byte order."""
+
+    def __init__(self, name: str, *_: Any):
+        self.dtype = np.dtype(name)
+        if self.dtype.kind not in "biufc":
+            raise UserError(f"holds an array of {name!r}, not of numbers")
+
+    def build(self, state: tuple) -> None:
+        if state[1] in ("<", ">"):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class _Array:
+    """An array of numpy's as a program makes it: empty, then of its numbers."""
+
+    shape = (0,)
+
+    def __init__(self, *_: Any):
+        self._values = np.zeros(0, np.float32)
+
+    def build(self, state: tuple) -> None:
+        _, shape, kind, fortran, data = state
+        self._values = np.frombuffer(data, kind.dtype).reshape(shape, order="F" if fortran else "C")
+        self.shape = self._values.shape
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        return self._values
+
+
+def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    """Look at a storage as a tensor, without a copy. Raises ValueError where it would reach beyond."""
+    _check_whole(offset, *_listed(size), *_listed(stride))
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if math.prod(size) > _LARGEST or (math.prod(size) and last >= len(storage)):
+        raise ValueError("a tensor reaches beyond its storage")
+    steps = [step * storage.itemsize for step in stride]
+    return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
+
+
+def _tensor_of_kind(storage: np.ndarray, offset: int, size: tuple, stride: tuple, _: bool, __: dict, *told: Named):
+    """Look at a storage of bytes as a tensor of the kind that is told."""
+    return _tensor(storage.view(np.dtype(told[0].name.removeprefix("torch."))), offset, size, stride)
+
+
+def _scalar(kind: _Kind, data: bytes) -> np.ndarray:
+    return np.frombuffer(data, kind.dtype)[0]
+
+
+def _bytes(text: str, coding: str) -> bytes:
+    if coding != "latin1":
+        raise ValueError(f"bytes as {coding}")
+    return text.encode(coding)
+
+
+def _listed(values: Any) -> list | tuple:
+    """Return a list or a tuple. Raises ValueError for an array, of which few bytes may make very many entries."""
+    if not isinstance(values, list | tuple):
+        raise ValueError("what should be a list is none")
+    return values
+
+
+def _check_whole(*numbers: Any) -> None:
+    """Raise a ValueError unless all are whole numbers of at least 0."""
+    if not all(type(number) is int and number >= 0 for number in numbers):
+        raise ValueError("what should be sizes are none")
+
+
+_CALLS: dict[str, Callable] = {
+    "collections.OrderedDict": lambda pairs=(): dict(_listed(pairs)),
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_tensor_v3": _tensor_of_kind,
+    "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
+    "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
+    "torch.Size": lambda numbers=(): tuple(_listed(numbers)),
+    "torch.device": lambda *told: ":".join(map(str, told)),
+    "builtins.set": lambda entries=(): set(_listed(entries)),
+    "builtins.bytes": lambda: b"",
+    "_codecs.encode": _bytes,
+    "numpy.dtype": _Kind,
+    **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
+    **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
+}
+_TYPES = {
+    **{f"{module}.{name}": kind for module in ("torch", "torch.cuda") for name, kind in _STORAGES.items()},
+    **dict.fromkeys(("torch.UntypedStorage", "torch.storage.UntypedStorage"), np.uint8),
+}
+_NAMES = {*_CALLS, *_TYPES, "numpy.ndarray", *(f"torch.{kind}" for kind in _KINDS)}
+
+
+# --- the machine ---
+
+_CONSTANTS = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_SET": set,
+}
+_GROUPS = {"TUPLE": tuple, "LIST": list, "FROZENSET": frozenset, "DICT": lambda found: dict(_pairs(found))}
+_VALUES = set(
+    "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE"
+    " SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
+)
+
+
+class _Machine:
+    """Runs one program after the other of a file.
+
+    Attributes:
+      storage: returns the numbers of a storage, of what a program says of it.
+    """
+
+    def __init__(self, file: BinaryIO, storage: Callable[[tuple], np.ndarray]):
+        self._file, self._storage = file, storage
+
+    def run(self) -> Any:
+        """Return what the next program makes.
+
+        Raises:
+          UserError: it asks for what is not data.
+          Exception: of any kind, where it is damaged.
+        """
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        for code, argument, _ in pickletools.genops(self._file):
+            self._do(code.name, argument)
+        return self._stack.pop()
+
+    def _do(self, name: str, argument: Any) -> None:
+        """Carry out one instruction."""
+        stack, memo = self._stack, self._memo
+        match name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                self._marks.append(len(stack))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                stack.append(tuple(self._pop(int(name[-1]))))
+            case "APPEND" | "APPENDS":
+                found = self._since_mark() if name == "APPENDS" else self._pop(1)
+                list.extend(stack[-1], found)
+            case "ADDITEMS":
+                found = self._since_mark()
+                set.update(stack[-1], found)
+            case "SETITEM" | "SETITEMS":
+                found = self._since_mark() if name == "SETITEMS" else self._pop(2)
+                dict.update(stack[-1], _pairs(found))
+            case "PUT" | "BINPUT" | "LONG_BINPUT":
+                memo[argument] = stack[-1]
+            case "MEMOIZE":
+                memo[len(memo)] = stack[-1]
+            case "GET" | "BINGET" | "LONG_BINGET":
+                stack.append(memo[argument])
+            case "GLOBAL" | "INST":
+                stack.append(_named(*argument.split(" ")))
+            case "STACK_GLOBAL":
+                stack.append(_named(*self._pop(2)))
+            case "REDUCE":
+                function, arguments = self._pop(2)
+                stack.append(_called(function)(*_listed(arguments)))
+            case "BUILD":
+                (state,) = self._pop(1)
+                _build(stack[-1], state)
+            case "BINPERSID":
+                stack.append(self._storage(*self._pop(1)))
+            case _ if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name]())
+            case _ if name in _GROUPS:
+                stack.append(_GROUPS[name](self._since_mark()))
+            case _ if name in _VALUES:
+                stack.append(argument)
+            case _:
+                raise UserError(f"is no file of tensors alone: its pickle has the instruction {name}")
+
+    def _since_mark(self) -> list[Any]:
+        return self._pop(len(self._stack) - self._marks.pop())
+
+    def _pop(self, count: int) -> list[Any]:
+        start = len(self._stack) - count
+        if not 0 <= start <= len(self._stack):
+            raise ValueError("its program takes what is not there")
+        found = self._stack[start:]
+        del self._stack[start:]
+        return found
+
+
+def _pairs(found: list[Any]) -> Iterable[tuple[Any, Any]]:
+    return zip(found[::2], found[1::2], strict=True)
+
+
+def _named(module: str, name: str) -> Named:
+    """Return what a program names. Raises UserError where no tensor is built of that."""
+    full = f"{module.replace('__builtin__', 'builtins')}.{name}"
+    if full not in _NAMES:
+        raise UserError(
+            f"holds objects of {full[:80]}, not tensors alone: it is not read, for such a file can run code; save the"
+            " state_dict alone"
+        )
+    return Named(full)
+
+
+def _called(function: Any) -> Callable:
+    if not isinstance(function, Named) or function.name not in _CALLS:
+        raise UserError("is no file of tensors alone: its pickle calls what is no function that builds them")
+    return _CALLS[function.name]
+
+
+def _build(made: Any, state: Any) -> None:
+    """Give an array of numpy's its numbers; of a dict's further attributes nothing is kept."""
+    if isinstance(made, _Kind | _Array):
+        made.build(state)
+    elif not isinstance(made, dict):
+        raise UserError(f"is no file of tensors alone: its pickle changes a {type(made).__name__}")
+
+
+# --- files ---
+
+
+def read(path: Path) -> Any:
+    """Read what torch saved; tensors are arrays.
+
+    Raises:
+      UserError: it holds more than data.
+      Exception: of any kind, where it is damaged.
+    """
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return _read_zip(archive)
+    with path.open("rb") as file:
+        return _read_old(file, path.stat().st_size)
+
+
+def _read_zip(archive: zipfile.ZipFile) -> Any:
+    names = archive.namelist()
+    programs = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+    if len(programs) != 1:
+        raise UserError("is a zip file, but not of torch's: save the state_dict by torch.save")
+    root = programs[0].removesuffix("data.pkl")
+    if f"{root}constants.pkl" in names:
+        raise UserError("is a program of TorchScript, not tensors: save the state_dict alone")
+    if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+        raise UserError(_OTHER_ORDER)
+    found: dict[str, bytes] = {}
+
+    def storage(told: tuple) -> np.ndarray:
+        kind, key, count, _ = _storage_told(told)
+        if key not in found:
+            found[key] = archive.read(f"{root}data/{key}")
+        if len(found[key]) < count * kind.itemsize:
+            raise ValueError(f"storage {key} is cut off")
+        return np.frombuffer(found[key][: count * kind.itemsize], kind)
+
+    return _Machine(io.BytesIO(archive.read(programs[0])), storage).run()
+
+
+def _read_old(file: BinaryIO, size: int) -> Any:
+    """Read a file of before version 1.6, of `size` bytes: the numbers of its storages come last."""
+    found: dict[str, np.ndarray] = {}
+
+    def storage(told: tuple) -> np.ndarray:
+        kind, key, count, view = _storage_told(told)
+        if key not in found:
+            if sum(each.nbytes for each in found.values()) + count * kind.itemsize > size:
+                raise ValueError(f"storage {key} lies outside the file")
+            found[key] = np.zeros(count, kind)
+        if view is None:
+            return found[key]
+        _, offset, length = view
+        _check_whole(offset, length)
+        return found[key][offset : offset + length]
+
+    machine = _Machine(file, storage)
+    magic = machine.run()
+    if not isinstance(magic, int) or magic != _MAGIC:
+        raise UserError("is a pickle, but not of torch's: save the state_dict by torch.save")
+    _, system = machine.run(), machine.run()
+    if not system["little_endian"]:
+        raise UserError(_OTHER_ORDER)
+    made, keys = machine.run(), machine.run()
+    for key in _listed(keys):
+        count = int.from_bytes(file.read(8), "little")
+        if count != len(found[key]):
+            raise ValueError(f"storage {key} has another length than its tensors say")
+        found[key][:] = np.frombuffer(file.read(found[key].nbytes), found[key].dtype) if count else []
+    if missing := found.keys() - set(keys):
+        raise ValueError(f"storage {min(missing)} is missing")
+    return made
+
+
+def _storage_told(told: tuple) -> tuple[np.dtype, str, int, tuple | None]:
+    """Return kind, key, count and, of old files, the view that a program says of a storage. Raises ValueError."""
+    if not isinstance(told, tuple) or len(told) < 5 or told[0] != "storage" or not isinstance(told[1], Named):
+        raise ValueError("it refers to what is no storage")
+    _, kind, key, _, count, *view = told
+    _check_whole(count)
+    if kind.name not in _TYPES or not isinstance(key, str):
+        raise ValueError(f"there is no storage of {kind.name}")
+    return np.dtype(_TYPES[kind.name]), key, count, view[0] if view else None
+
+
+# --- the way back ---
+
+
+def write(path: Path, values: Mapping) -> None:
+    """Write nested dicts of arrays, numbers and texts as a zip file that `torch.load(weights_only=True)` reads.
+
+    Raises:
+      UserError: torch has no tensors of an array's kind.
+    """
+    storages: list[np.ndarray] = []
+    program = pickle.PROTO + b"\2" + _program(values, storages) + pickle.STOP
+    with zipfile.ZipFile(path, "w") as archive:
+        members = {"data.pkl": program, "byteorder": b"little", "version": b"3\n"}
+        for name, data in members.items():
+            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
+        for key, storage in enumerate(storages):
+            archive.writestr(zipfile.ZipInfo(f"archive/data/{key}"), storage.tobytes())
+
+
+def _program(value: Any, storages: list[np.ndarray]) -> bytes:
+    """Return the instructions that make a value; the numbers of its tensors are added to `storages`."""
+
+    def several(values: Iterable) -> bytes:
+        return b"".join(_program(each, storages) for each in values)
+
+    match value:
+        case Mapping():
+            inner = several(each for pair in value.items() for each in pair)
+            return pickle.EMPTY_DICT + pickle.MARK + inner + pickle.SETITEMS
+        case tuple():
+            return pickle.MARK + several(value) + pickle.TUPLE
+        case str():
+            text = value.encode()
+            return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text
+        case bool():
+            return pickle.NEWTRUE if value else pickle.NEWFALSE
+        case int():
+            number = pickle.encode_long(value)
+            return pickle.LONG1 + bytes([len(number)]) + number
+    value = np.asarray(value)
+    names = {np.dtype(kind): name for name, kind in _STORAGES.items()}
+    if value.dtype not in names:
+        raise UserError(f"torch has no tensors of {value.dtype}: convert them to float32")
+    storages.append(value)
+    place = pickle.MARK + several(["storage"]) + _global("torch", names[value.dtype])
+    place += several([str(len(storages) - 1), "cpu", value.size]) + pickle.TUPLE + pickle.BINPERSID
+    steps = np.cumprod([1, *value.shape[:0:-1]])[::-1] if value.ndim else []
+    looks = several([0, value.shape, tuple(map(int, steps)), False])
+    hooks = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
+    function = _global("torch._utils", "_rebuild_tensor_v2")
+    return function + pickle.MARK + place + looks + hooks + pickle.TUPLE + pickle.REDUCE
+
+
+def _global(module: str, name: str) -> bytes:
+    return pickle.GLOBAL + f"{module}\n{name}\n".encode()
