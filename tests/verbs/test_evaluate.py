@@ -68,6 +68,7 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdi
             600,
             {"source": "x", "limit": 9, "seed": 2},
         ),
+        (["--evaluators=oracle", "--pairs=5"], [Oracle(5)], 5, {"source": None, "limit": None, "seed": 0}),
     ],
 )
 def test_options_reach_the_evaluators(workdir, monkeypatch, options, asked, pairs, how):

@@ -127,7 +127,9 @@ def _usual(args: argparse.Namespace) -> tuple[evaluation.Evaluator, ...]:
 
 
 def _configured(evaluator: evaluation.Evaluator, args: argparse.Namespace) -> evaluation.Evaluator:
-    """Give an evaluator of features the options that name these."""
+    """Give an evaluator that is named the options that are its own."""
+    if isinstance(evaluator, Oracle):
+        return Oracle(args.pairs)
     if not isinstance(evaluator, Featured):
         return evaluator
     alone = args.inception is None and args.random_features is None
