@@ -203,3 +203,94 @@ def test_the_method_says_which_code_s_weights_it_takes(tmp_path):
     assert "t.npz: no network of CycleGAN" in refusal(lambda: convert.import_file(tmp_path / "t.npz", other, like))
     cluit = methods.build("cluit", TINY["cluit"])
     assert "no published weights" in refusal(lambda: convert.import_file(tmp_path / "t.npz", cluit, like))
+
+
+def text(value: str) -> bytes:
+    return b"X" + len(value).to_bytes(4, "little") + value.encode()
+
+
+def tensor(size: bytes, stride: bytes, count: bytes = b"K\1") -> bytes:
+    """A tensor of the first numbers of storage 0, of which there are `count`."""
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu") + count + b"tQ"
+    return b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\0(" + size + b"t(" + stride + b"t\x89}tR"
+
+
+NUMBER = b"\x8b" + (10**6).to_bytes(4, "little") + b"\1" * 10**6
+DOUBLED = b")q\0" + b"h\0h\0\x86q\0" * 60  # a tuple of a tuple twice, 60 times
+HOSTILE = {
+    "keys that take for ever": (DOUBLED + b"}h\0K\1s", "what should be a name is none"),
+    "keys that end Python": (b"})" + b"\x85" * 10**6 + b"K\1s", "what should be a name is none"),
+    "a set that takes for ever": (DOUBLED + b"cbuiltins\nset\n(](h\0e\x85tR", "none"),
+    "a device that takes for ever": (DOUBLED + b"}" + text("x") + b"ctorch\ndevice\nh\0\x85Rs", ""),
+    "a dict in itself": (b"}q\0" + text("x") + b"h\0s", "holds dicts in dicts without an end"),
+    "names that grow": (
+        text("x" * 99999) + b"q\1" + text("y" * 99999) + b"q\2}q\0" + b"}h\1h\0sh\2h\0sq\0" * 18 + b"h\0",
+        "or very long ones",
+    ),
+    "numbers that fill the memory": (
+        b"}" + text("x") + tensor(NUMBER + b"q\0" + b"h\0" * 50, b"K\0" * 51) + b"s",
+        "larger",
+    ),
+    "copies that fill the memory": (
+        b"]q\0(" + b"N" * 10**5 + b"e" + b"ctorch\nSize\nh\0\x85R" * 999,
+        "again and again",
+    ),
+    "one number for all": (b"}" + text("x") + tensor(b"J\xff\xff\xff\x7f", b"K\0") + b"s", "save copies"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_small_program_takes_neither_long_nor_much(tmp_path, name):
+    program, told = HOSTILE[name]
+    with zipfile.ZipFile(tmp_path / "file.pth", "w") as file:
+        file.writestr("archive/data.pkl", b"\x80\2" + program + b".")
+        file.writestr("archive/data/0", bytes(4))
+    message = refusal(lambda: tensors.read(tmp_path / "file.pth"))
+    assert told in message and bool(message) == bool(told)
+
+
+def test_numbers_that_tensors_share_are_not_copied(tmp_path):
+    """Neither of a zip file's storage nor of safetensors: 64 tensors of one megabyte take one."""
+    entry = {"dtype": "U8", "shape": [2**20], "data_offsets": [0, 2**20]}
+    header = json.dumps({f"x{number}": entry for number in range(60)}).encode()
+    path = tmp_path / "file.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(2**20))
+    found = tensors.read(path)
+    assert np.shares_memory(found["x0"], found["x1"])
+    program = (
+        b"\x80\2}" + text("x") + tensor(b"K\1", b"K\1") + b"s" + text("y") + tensor(b"K\2", b"K\1", b"K\2") + b"s."
+    )
+    with zipfile.ZipFile(tmp_path / "file.pth", "w") as file:
+        file.writestr("archive/data.pkl", program)
+        file.writestr("archive/data/0", bytes(12))
+    found = tensors.read(tmp_path / "file.pth")
+    assert np.shares_memory(found["x"], found["y"])
+
+
+def test_what_is_packed_in_an_unknown_way_is_refused_before_it_is_unpacked(tmp_path):
+    with zipfile.ZipFile(tmp_path / "file.pth", "w", zipfile.ZIP_LZMA) as file:
+        file.writestr("archive/data.pkl", b"\x80\2}.")
+    assert "packed as neither torch nor numpy" in refusal(lambda: tensors.read(tmp_path / "file.pth"))
+
+
+def test_what_is_no_file_of_its_kind_is_told(tmp_path):
+    (tmp_path / "text.npz").write_text("<html>")
+    (tmp_path / "folder.pth").mkdir()
+    with zipfile.ZipFile(tmp_path / "other.npz", "w") as file:
+        file.writestr("readme.txt", "no array")
+    told = {
+        name: refusal(lambda name=name: tensors.read(tmp_path / name))
+        for name in ("text.npz", "folder.pth", "other.npz")
+    }
+    assert "text.npz: is no .npz file: save it by numpy.savez" in told["text.npz"]
+    assert "folder.pth: is no file: name one" in told["folder.pth"]
+    assert "readme.txt in it is no array" in told["other.npz"]
+
+
+def test_kinds_that_a_file_cannot_hold_are_named(tmp_path):
+    values = {"x": np.zeros(2, np.complex64), "y": np.zeros(2, ">f4")}
+    told = refusal(lambda: tensors.write(tmp_path / "file.safetensors", values))
+    assert told == "x: safetensors has no tensors of complex64: convert them to float32"
+    np.savez(tmp_path / "file.npz", y=values["y"])
+    tensors.write(tmp_path / "file.pth", tensors.read(tmp_path / "file.npz"))  # in this machine's order of bytes
+    assert tensors.read(tmp_path / "file.pth")["y"].dtype == np.float32

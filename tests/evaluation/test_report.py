@@ -264,6 +264,13 @@ def test_named_evaluators_alone_run_and_each_reads_no_more_than_it_needs(tmp_pat
     assert both == evaluation.evaluate(run)
 
 
+def test_an_evaluator_that_is_named_runs_once(tmp_path, run, monkeypatch):
+    write_set(tmp_path / "set")
+    ran = []
+    monkeypatch.setattr(Clusters, "run", lambda each, context, run=Clusters.run: ran.append(1) or run(each, context))
+    assert "cluster_accuracy" in evaluate(run, "clusters", Clusters())["scores"] and ran == [1]
+
+
 def recorded(names, read):
     def reading(method, name, *rest, **how):
         names.append(name)

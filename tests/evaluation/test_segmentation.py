@@ -34,7 +34,7 @@ def test_maps_are_paired_by_name(tmp_path):
 def test_what_cannot_be_compared_is_one_line(tmp_path):
     write(tmp_path / "a" / "0.png", [[0, 1]])
     for labels, message in (
-        ([[0, 1, 1]], r"b/0.png: maps of \[1, 2\] and of \[1, 3\] cannot be compared"),
+        ([[0, 1, 1]], r"a/0.png and .*b/0.png: maps of \[1, 2\] and of \[1, 3\] cannot be compared"),
         ([[0, 77]], "b/0.png: a predicted label is 77, and classes are 0 to 18"),
         ([[[0, 1, 2]] * 2], "b/0.png: is a picture of 3 channels; a label map has one"),
     ):

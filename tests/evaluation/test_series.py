@@ -40,7 +40,8 @@ def test_all_checkpoints_are_scored(tmp_path, monkeypatch):
     assert record["values"]["feature_diversity"][1] == 0 < record["series"]["feature_diversity"]["final"]
     assert "chosen by the very images" in record["chosen_by"] and "set/test" in record["chosen_by"]
     assert record["averaged"] == [] and "clusters" in record["protocol"] and "step" not in record
-    assert "mean of 3 best" in series.table(record)
+    text = series.table(record)
+    assert "mean of 3 best" in text and "in random features, seed 0" in text
     assert series.picture(record).shape == (3 * HEIGHT, WIDTH, 3)
     monkeypatch.setattr(series.checkpoint, "steps", lambda workdir: [])
     with pytest.raises(UserError, match="no checkpoint is kept there, so there is no series"):

@@ -56,6 +56,7 @@ def test_translations_of_a_pair_are_held_against_all_images_of_the_domain(pair_r
     told = record["protocol"]["frechet_distance"]
     assert told.startswith("12 translations") and "as they are, against all 14 test images of B" in told
     assert "Fréchet distance  " in evaluation.table(record)
+    assert "random features, seed 0, SHA-256 6c98bbf5e2f2, 64 px" in evaluation.table(record)
     read = []
     monkeypatch.setattr(featured, "read_all", lambda source, *rest: read.append(source) or read_all(source, *rest))
     assert evaluation.evaluate(still, ["likeness"]) == record and not read

@@ -100,6 +100,21 @@ def test_a_generator_alone_is_enough_and_the_rest_begins_anew(made, tmp_path):
     assert np.std(learners["discriminator"].params["conv_0"]["conv"]["kernel"]) > 0
 
 
+def test_who_interrupts_it_leaves_nothing(made, tmp_path, monkeypatch):
+    _, files, _ = made
+    with monkeypatch.context() as patched:
+        patched.setattr(conversion.config_module, "save", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            conversion.import_run(files, tmp_path / "run", "cut.py", SHAPED)
+    assert not (tmp_path / "run").exists()
+
+
+def test_networks_with_settings_that_a_method_has_not_are_told_by_their_file(made, tmp_path):
+    _, (generator, *_), _ = made
+    told = refused([generator], tmp_path / "run", "sincut.py")
+    assert told.startswith(f"{generator}: no networks of sincut.py: method.generator.blocks: there is no such setting")
+
+
 def test_what_cannot_be_made_is_refused_and_nothing_is_written(made, tmp_path):
     folder, files, _ = made
     generator, discriminator, _ = files

@@ -68,6 +68,7 @@ def test_the_command_prints_a_table_and_writes_the_same_as_json(tmp_path, workdi
             600,
             {"source": "x", "limit": 9, "seed": 2},
         ),
+        (["--evaluators=oracle", "--pairs=5"], [Oracle(5)], 5, {"source": None, "limit": None, "seed": 0}),
     ],
 )
 def test_options_reach_the_evaluators(workdir, monkeypatch, options, asked, pairs, how):
@@ -141,7 +142,10 @@ def test_where_features_are_named_translations_are_scored_in_them(workdir, monke
     [
         ([], "--workdir=RUN: name the run to score, or two sets of images to compare by --a and --b"),
         (["--a={set}"], "--b: name the images that are compared with those of --a, or --save_statistics=FILE.npz"),
-        (["--workdir=run", "--b={set}"], "--b: is of two sets that are compared without a run"),
+        (["--workdir=run", "--b={set}"], "--b: does nothing beside --workdir; leave one of the two out"),
+        (["--workdir=run", "--classes=3"], "--classes: does nothing beside --workdir"),
+        (["--a={set}", "--b={set}", "--evaluators=likeness"], "--evaluators: does nothing beside --a"),
+        (["--labels={set}", "--predicted={set}", "--data.max_pixels=9"], "--data.max_pixels: does nothing beside"),
         (["--a={set}", "--b={set}", "--judge=no.npz"], "no.npz: no such file"),
         (["--a={set}", "--save_statistics=s.txt"], "--save_statistics=s.txt: give the name of a file that ends in"),
         (["--a={set}", "--b={set}", "--random_features"], "holds the parts train, test; name the folder of one"),

@@ -22,7 +22,9 @@ import numpy as np
 
 from uit_jax.errors import UserError
 
-_LARGEST = 2**35  # numbers of a tensor
+_MOST_SIDES = 64  # of a tensor, as numpy has it
+_WIDEST = 128  # bits of a number
+_COPIED = 64  # what calls copy for each byte of a program; those of real files copy less than there is
 _OTHER_ORDER = "was saved on a machine whose numbers begin with their last bytes: save it on another one"
 _MAGIC = 0x1950A86A20F9469CFC6C
 
@@ -89,7 +91,7 @@ def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: An
     """Look at a storage as a tensor, without a copy. Raises ValueError where it would reach beyond."""
     _check_whole(offset, *_listed(size), *_listed(stride))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if math.prod(size) > _LARGEST or (math.prod(size) and last >= len(storage)):
+    if len(size) > _MOST_SIDES or (math.prod(size) and last >= len(storage)):
         raise ValueError("a tensor reaches beyond its storage")
     steps = [step * storage.itemsize for step in stride]
     return np.lib.stride_tricks.as_strided(storage[offset:], size, steps, writeable=False)
@@ -124,15 +126,15 @@ def _check_whole(*numbers: Any) -> None:
 
 
 _CALLS: dict[str, Callable] = {
-    "collections.OrderedDict": lambda pairs=(): dict(_listed(pairs)),
+    "collections.OrderedDict": lambda pairs=(): _dict(_listed(pairs)),
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_kind,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
     "torch.Size": lambda numbers=(): tuple(_listed(numbers)),
-    "torch.device": lambda *told: ":".join(map(str, told)),
-    "builtins.set": lambda entries=(): set(_listed(entries)),
+    "torch.device": lambda *told: None,
+    "builtins.set": lambda entries=(): set(_keys(_listed(entries))),
     "builtins.bytes": lambda: b"",
     "_codecs.encode": _bytes,
     "numpy.dtype": _Kind,
@@ -157,7 +159,12 @@ _CONSTANTS = {
     "EMPTY_TUPLE": tuple,
     "EMPTY_SET": set,
 }
-_GROUPS = {"TUPLE": tuple, "LIST": list, "FROZENSET": frozenset, "DICT": lambda found: dict(_pairs(found))}
+_GROUPS = {
+    "TUPLE": tuple,
+    "LIST": list,
+    "FROZENSET": lambda found: frozenset(_keys(found)),
+    "DICT": lambda found: _dict(_pairs(found)),
+}
 _VALUES = set(
     "INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING UNICODE BINUNICODE"
     " SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8".split()
@@ -184,7 +191,12 @@ class _Machine:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        for code, argument, _ in pickletools.genops(self._file):
+        copied = 0
+        for code, argument, place in pickletools.genops(self._file):
+            if code.name == "REDUCE":
+                copied += sum(len(each) for each in self._stack[-1] if isinstance(each, list | tuple | str))
+            if copied > _COPIED * place:
+                raise ValueError("its program copies the same again and again")
             self._do(code.name, argument)
         return self._stack.pop()
 
@@ -203,10 +215,10 @@ class _Machine:
                 list.extend(stack[-1], found)
             case "ADDITEMS":
                 found = self._since_mark()
-                set.update(stack[-1], found)
+                set.update(stack[-1], _keys(found))
             case "SETITEM" | "SETITEMS":
                 found = self._since_mark() if name == "SETITEMS" else self._pop(2)
-                dict.update(stack[-1], _pairs(found))
+                dict.update(stack[-1], _dict(_pairs(found)))
             case "PUT" | "BINPUT" | "LONG_BINPUT":
                 memo[argument] = stack[-1]
             case "MEMOIZE":
@@ -230,6 +242,8 @@ class _Machine:
             case _ if name in _GROUPS:
                 stack.append(_GROUPS[name](self._since_mark()))
             case _ if name in _VALUES:
+                if isinstance(argument, int) and argument.bit_length() > _WIDEST:
+                    raise ValueError("a number is larger than any that belongs there")
                 stack.append(argument)
             case _:
                 raise UserError(f"is no file of tensors alone: its pickle has the instruction {name}")
@@ -248,6 +262,21 @@ class _Machine:
 
 def _pairs(found: list[Any]) -> Iterable[tuple[Any, Any]]:
     return zip(found[::2], found[1::2], strict=True)
+
+
+def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict:
+    """Return a dict. Raises ValueError for keys that `_keys` does not let pass."""
+    pairs = [(key, value) for key, value in pairs]
+    _keys(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def _keys(found: Iterable[Any]) -> list[Any]:
+    """Return what are plain keys. Raises ValueError for a nested one: to hash it may take for ever, or end Python."""
+    found = list(found)
+    if not all(each is None or isinstance(each, str | bytes | int | float | Named) for each in found):
+        raise ValueError("what should be a name is none")
+    return found
 
 
 def _named(module: str, name: str) -> Named:
@@ -300,29 +329,38 @@ def _read_zip(archive: zipfile.ZipFile) -> Any:
     root = programs[0].removesuffix("data.pkl")
     if f"{root}constants.pkl" in names:
         raise UserError("is a program of TorchScript, not tensors: save the state_dict alone")
-    if f"{root}byteorder" in names and archive.read(f"{root}byteorder") != b"little":
+    if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
         raise UserError(_OTHER_ORDER)
     found: dict[str, bytes] = {}
 
     def storage(told: tuple) -> np.ndarray:
         kind, key, count, _ = _storage_told(told)
         if key not in found:
-            found[key] = archive.read(f"{root}data/{key}")
+            found[key] = _member(archive, f"{root}data/{key}")
         if len(found[key]) < count * kind.itemsize:
             raise ValueError(f"storage {key} is cut off")
-        return np.frombuffer(found[key][: count * kind.itemsize], kind)
+        return np.frombuffer(found[key], kind, count) if count else np.zeros(0, kind)
 
-    return _Machine(io.BytesIO(archive.read(programs[0])), storage).run()
+    return _Machine(io.BytesIO(_member(archive, programs[0])), storage).run()
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Return what a member holds, and unpack no more of it than the file says that it is."""
+    with archive.open(name) as file:
+        return file.read(archive.getinfo(name).file_size)
 
 
 def _read_old(file: BinaryIO, size: int) -> Any:
     """Read a file of before version 1.6, of `size` bytes: the numbers of its storages come last."""
     found: dict[str, np.ndarray] = {}
+    left = size
 
     def storage(told: tuple) -> np.ndarray:
+        nonlocal left
         kind, key, count, view = _storage_told(told)
         if key not in found:
-            if sum(each.nbytes for each in found.values()) + count * kind.itemsize > size:
+            left -= count * kind.itemsize
+            if left < 0:
                 raise ValueError(f"storage {key} lies outside the file")
             found[key] = np.zeros(count, kind)
         if view is None:
@@ -339,7 +377,7 @@ def _read_old(file: BinaryIO, size: int) -> Any:
     if not system["little_endian"]:
         raise UserError(_OTHER_ORDER)
     made, keys = machine.run(), machine.run()
-    for key in _listed(keys):
+    for key in _keys(_listed(keys)):
         count = int.from_bytes(file.read(8), "little")
         if count != len(found[key]):
             raise ValueError(f"storage {key} has another length than its tensors say")

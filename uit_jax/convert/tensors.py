@@ -4,7 +4,6 @@ Tensors travel as flat dicts of numpy arrays; nested names are joined by dots.
 """
 
 import functools
-import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,9 @@ from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, on_disk
 
 _LARGEST = 2**35  # bytes
+_SHARED = 64  # how often each byte of a file may be used
 _MOST = 2**20  # names in a file
+_LONGEST = 2**28  # characters of all of them
 
 SAFETENSORS_TYPES = {
     "F64": np.float64,
@@ -47,26 +48,40 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
     path = as_path(path)
     reader = _choose(READERS, path)
     if not path.is_file():
-        raise UserError(f"{path}: no such file")
+        raise UserError(f"{path}: {'is no file: name one' if path.exists() else 'no such file'}")
     try:
         with on_disk(path) as file:
-            _check_size(file)
+            unpacked = _unpacked(file)
+            _check_largest(unpacked)
             found = reader(file)
-            _check_largest(sum(value.nbytes for value in found.values()))
-            return {name: _widened(value) for name, value in found.items()}
+            size = sum(value.nbytes for value in found.values())
+            _check_largest(size)
+            if size > _SHARED * unpacked:
+                raise UserError(f"holds {size} bytes of tensors in {unpacked}: save copies of those that are expanded")
+            return {name: _plain(value) for name, value in found.items()}
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     except Exception as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         # Each format fails with its own exceptions (zip, pickle, json, struct); to a user they mean one thing.
         why = " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: cannot be read as a {path.suffix} file ({why}): copy or export it again") from error
 
 
-def _check_size(path: Path) -> None:
-    """Raise a UserError where a zip file, as .npz and .pth are, unpacks to more than any network is."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as file:
-            _check_largest(sum(each.file_size for each in file.infolist()))
+def _unpacked(path: Path) -> int:
+    """Return how many bytes there are in a file, or in a zip file, as .npz and .pth are, when it is unpacked.
+
+    Raises:
+      UserError: it is packed in a way of which that is not known before.
+    """
+    if not zipfile.is_zipfile(path):
+        return path.stat().st_size
+    with zipfile.ZipFile(path) as file:
+        members = file.infolist()
+    if any(each.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for each in members):
+        raise UserError("is packed as neither torch nor numpy does it: save it again")
+    return sum(each.file_size for each in members)
 
 
 def _check_largest(unpacked: int) -> None:
@@ -90,12 +105,19 @@ def flatten(tensors: Mapping) -> dict[str, np.ndarray]:
     """Join the names of nested dicts by dots and keep what numpy holds as numbers.
 
     Raises:
-      UserError: there are very many names.
+      UserError: there are very many names, very long ones, or dicts in dicts without an end.
     """
-    found = list(itertools.islice(_entries(tensors), _MOST + 1))
-    if len(found) > _MOST:
-        raise UserError(f"holds more than {_MOST} names, which no network has")
-    return {name: np.asarray(value) for name, value in found if hasattr(value, "shape")}
+    found, count, length = {}, 0, 0
+    try:
+        for name, value in _entries(tensors):
+            count, length = count + 1, length + len(name)
+            if count > _MOST or length > _LONGEST:
+                raise UserError(f"holds more than {_MOST} names, or very long ones, which no network has")
+            if hasattr(value, "shape"):
+                found[name] = np.asarray(value)
+    except RecursionError:
+        raise UserError("holds dicts in dicts without an end, which no checkpoint does") from None
+    return found
 
 
 def _entries(tensors: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -106,9 +128,11 @@ def _entries(tensors: Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from _entries(value, f"{prefix}{name}.")
 
 
-def _widened(value: np.ndarray) -> np.ndarray:
-    """Return numbers of a kind that numpy has not itself as float32, which holds them all."""
-    return value.astype(np.float32) if value.dtype.name.startswith(("bfloat", "float8")) else value
+def _plain(value: np.ndarray) -> np.ndarray:
+    """Return numbers in this machine's order of bytes; those of a kind that numpy has not itself as float32."""
+    if value.dtype.name.startswith(("bfloat", "float8")):
+        return value.astype(np.float32)
+    return value.astype(value.dtype.newbyteorder("="), copy=False)
 
 
 def _choose(table: Mapping, path: Path):
@@ -129,8 +153,13 @@ def _write_torch(tensors: Mapping, path: Path) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
+    if not zipfile.is_zipfile(path):
+        raise UserError("is no .npz file: save it by numpy.savez")
     with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+        found = {name: file[name] for name in file.files}
+    if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
+        raise UserError(f"{others[0]} in it is no array: save it by numpy.savez")
+    return found
 
 
 def _write_npz(tensors: Mapping, path: Path) -> None:
@@ -149,7 +178,7 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
         first, last = entry["data_offsets"]
         if not 0 <= first <= last <= len(data) - start or min(entry["shape"], default=0) < 0:
             raise ValueError(f"{name} lies outside the file")
-        values = np.frombuffer(data[start + first : start + last], SAFETENSORS_TYPES[entry["dtype"]])
+        values = np.frombuffer(memoryview(data)[start + first : start + last], SAFETENSORS_TYPES[entry["dtype"]])
         tensors[name] = values.reshape(entry["shape"])
     return tensors
 
@@ -158,6 +187,8 @@ def _write_safetensors(tensors: Mapping, path: Path) -> None:
     names = {np.dtype(kind): name for name, kind in SAFETENSORS_TYPES.items()}
     header, chunks, offset = {}, [], 0
     for name, value in flatten(tensors).items():
+        if value.dtype not in names:
+            raise UserError(f"{name}: safetensors has no tensors of {value.dtype}: convert them to float32")
         chunk = value.tobytes()
         span = [offset, offset + len(chunk)]
         header[name] = {"dtype": names[value.dtype], "shape": list(value.shape), "data_offsets": span}

@@ -72,8 +72,8 @@ def evaluate(
 
     Args:
       trained: the run, or its folder.
-      evaluators: names or evaluators, each of which must be able to run.
-      usual: evaluators of which those run that can; by default `USUAL` where no others are named.
+      evaluators: names or evaluators, each of which must be able to run; of two with one name the last.
+      usual: evaluators of which those run that can and are not named; by default `USUAL` where none is.
       source: where the test images are, of two domains those of both or of the one that is translated; by default
         the run's own test source.
       limit: use at most so many of them, evenly spread.
@@ -85,6 +85,8 @@ def evaluate(
     trained = trained if isinstance(trained, Trained) else runs.load(trained)
     asked = choose(evaluators or ())
     usual = USUAL if usual is None and not asked else usual or ()
+    asked = tuple({each.name: each for each in asked}.values())
+    usual = tuple(each for each in usual if each.name not in {other.name for other in asked})
     reads = {name for each in (*asked, *usual) for name in each.reads}
     context = open_context(trained, source=source, limit=limit, seed=seed, reads=sorted(reads))
     missing = {each: each.needs(context) for each in (*asked, *usual)}
@@ -132,6 +134,9 @@ def table(record: Mapping[str, Any]) -> str:
     images = f"{record['images']} ({record['labelled_images']} labelled)"
     rows = [("step", str(record["step"])), ("test images", images)]
     rows += [("direction", record["direction"])] if "direction" in record else []
+    if about := record.get("features"):
+        told = "{name}, SHA-256 {sha256:.12}, {side} px, {resize}"
+        rows.append(("features", told.format(**about)))
     if sizes := record.get("cluster_sizes"):
         shown = " ".join(map(str, sizes[:20])) + (" ..." if len(sizes) > 20 else "")
         rows += [

@@ -51,7 +51,9 @@ def compare_labels(
         try:
             counts += segmentation.confusion(_read(first[name]), _read(second[name]), classes, ignored)
         except ValueError as error:
-            raise error if isinstance(error, UserError) else UserError(f"{second[name]}: {error}") from None
+            if isinstance(error, UserError):
+                raise
+            raise UserError(f"{first[name]} and {second[name]}: {error}") from None
     try:
         scores = segmentation.scores(counts)
     except ValueError as error:

@@ -14,7 +14,7 @@ from uit_jax.images.charts import chart
 from uit_jax.paths import PathLike, as_path
 
 BEST = 5
-CHOSEN = "the best are chosen by the very images that they are scored on: {source}"
+CHOSEN = "the best are chosen by the very images that they are scored on: {images} of {source}"
 _FALLING = {name for kind in EVALUATORS.values() for name in kind.falling}
 # Of these a checkpoint is no better for having more, or they are of no checkpoint at all.
 _BESIDE = ("_low", "_high", "_chance", "_floor")
@@ -80,7 +80,8 @@ def table(record: Mapping[str, Any]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = [_aligned(row, widths) for row in rows]
     steps = ", ".join(map(str, record["steps"]))
-    return "\n".join([record["source"], f"checkpoints at {steps}", "", *lines, "", record["chosen_by"]])
+    about = [f"in {record['features']['name']}"] if "features" in record else []
+    return "\n".join([record["source"], f"checkpoints at {steps}", *about, "", *lines, "", record["chosen_by"]])
 
 
 def picture(record: Mapping[str, Any]) -> np.ndarray:

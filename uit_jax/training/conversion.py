@@ -1,5 +1,7 @@
 """Runs made of published files, and published files made of runs."""
 
+import contextlib
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +16,7 @@ from uit_jax.convert.papers import Paper, is_whole, with_path
 from uit_jax.errors import UserError
 from uit_jax.files import check_places, check_writable
 from uit_jax.method import Method
-from uit_jax.paths import PathLike, as_path
+from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.state import Learner, Learners, TrainState
 
 
@@ -55,7 +57,8 @@ def import_run(
     kind = methods.kind(chosen.method.name)
     paper = with_path(f"--config={config}", convert.of, kind)
     gathered = paper.gather(files)
-    config_module.update(chosen, {"data.source": "", **_keys(kind, paper.settings(gathered))})
+    told = f"{', '.join(dict.fromkeys(str(found.path) for found in gathered.values()))}: no networks of {config}"
+    with_path(told, config_module.update, chosen, {"data.source": "", **_keys(kind, paper.settings(gathered))})
     config_module.override(chosen, overrides)
     method = with_path(f"{files[0]}: with the settings that it tells", config_module.method_of, chosen)
     shapes = jax.eval_shape(lambda: config_module.initial_state(chosen, method))
@@ -102,13 +105,28 @@ def _laid_out(paper: Paper, networks: dict, step: int, out: Path) -> dict[Path, 
 
 
 def _begin(workdir: Path, config: ConfigDict, state: TrainState) -> None:
-    """Write a run of no steps, which began with no images."""
-    workdir.mkdir(parents=True, exist_ok=True)
-    checkpoint.check_room(workdir, state, keep=1, best=False)
-    checkpoints = checkpoint.Checkpoints(workdir)
-    checkpoints.save(0, state, {"config": config.to_dict(), "data": {"next_step": 0}, "window": [], "best": {}})
-    checkpoints.close()
-    config_module.save(config, workdir)
+    """Write a run of no steps, which began with no images, whole or not at all."""
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        checkpoint.check_room(workdir, state, keep=1, best=False)
+        checkpoints = checkpoint.Checkpoints(workdir)
+        with contextlib.closing(checkpoints):
+            checkpoints.save(0, state, {"config": config.to_dict(), "data": {"next_step": 0}, "window": [], "best": {}})
+        config_module.save(config, workdir)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            _clear(workdir)
+        raise
+
+
+def _clear(workdir: Path) -> None:
+    """Take away the checkpoint of a run that was not begun in the end, and its folder if nothing else is there."""
+    if is_remote(workdir):
+        for file in (workdir / "checkpoints").files():
+            file.unlink()
+        return
+    shutil.rmtree(workdir / "checkpoints", ignore_errors=True)
+    workdir.rmdir()
 
 
 def _drawn(config: ConfigDict, method: Method, shapes: TrainState, given: Iterable[str]) -> TrainState:

@@ -41,22 +41,38 @@ from uit_jax.verbs.arguments import (
     positive,
 )
 
-_OF_SETS = ("a", "b", "save_statistics", "labels", "predicted")
+_OF_SETS = ("a", "b", "save_statistics")
+_OF_LABELS = ("labels", "predicted", "classes")
+_OF_SETS_AND_RUNS = ("inception", "resize", "random_features", "judge", "images", "data_max_pixels")
+_OF_RUNS = (
+    *("checkpoint", "direction", "source", "evaluators", "series", "true", "lpips", "lpips_network", "kmeans"),
+    *("pairs", "references", "judge_steps", "seed"),
+)
 
 
 def main(argv: list[str]) -> int:
-    args = _parser().parse_args(argv)
+    parser = _parser()
+    args = parser.parse_args(argv)
+    changed = [name for name, value in vars(args).items() if value != parser.get_default(name)]
     if args.workdir is not None:
+        _leave_out("--workdir", changed, _OF_SETS + _OF_LABELS)
         return _score(args)
     if args.labels is not None:
+        _leave_out("--labels", changed, _OF_SETS + _OF_SETS_AND_RUNS + _OF_RUNS)
         return sets.compare_labels(args)
+    if args.a is not None:
+        _leave_out("--a", changed, _OF_LABELS + _OF_RUNS)
     return sets.compare(args)
+
+
+def _leave_out(option: str, changed: list[str], others: tuple[str, ...]) -> None:
+    """Refuse an option that would do nothing beside what is scored: a run, two sets or label maps."""
+    if idle := [name.replace("data_", "data.") for name in changed if name in others]:
+        raise UserError(f"--{idle[0]}: does nothing beside {option}; leave one of the two out")
 
 
 def _score(args: argparse.Namespace) -> int:
     """Score a trained run."""
-    if alone := [f"--{name}" for name in _OF_SETS if getattr(args, name) is not None]:
-        raise UserError(f"{alone[0]}: is of two sets that are compared without a run: leave --workdir out")
     if args.series:
         return _series(args)
     name = f"evaluation_{args.direction}.json" if args.direction else "evaluation.json"
@@ -111,7 +127,9 @@ def _usual(args: argparse.Namespace) -> tuple[evaluation.Evaluator, ...]:
 
 
 def _configured(evaluator: evaluation.Evaluator, args: argparse.Namespace) -> evaluation.Evaluator:
-    """Give an evaluator of features the options that name these."""
+    """Give an evaluator that is named the options that are its own."""
+    if isinstance(evaluator, Oracle):
+        return Oracle(args.pairs)
     if not isinstance(evaluator, Featured):
         return evaluator
     alone = args.inception is None and args.random_features is None
