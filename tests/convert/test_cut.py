@@ -262,6 +262,12 @@ def test_a_file_of_another_kind_has_no_settings(network):
         cut.settings({network: {"fc.weight": np.zeros((2, 2))}})
 
 
+def test_a_generator_without_half_of_its_tensors_is_told_so():
+    tensors = {f"model.{number}.weight": np.zeros((2, 2, 3, 3)) for number in (1, 4)}
+    with pytest.raises(UserError, match="one or more of its tensors are not among its keys model.1.weight, model.4"):
+        cut.settings({"G": tensors})
+
+
 @pytest.mark.parametrize("manifest", ["cut", "fastcut", "sincut"])
 def test_the_recorded_networks_have_the_recorded_settings(manifest):
     manifest = json.loads((GOLDENS / f"{manifest}.json").read_text())

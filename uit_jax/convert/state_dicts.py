@@ -220,9 +220,11 @@ def read_settings(paper: str, readers: Mapping[str, Callable[[Tensors], dict]], 
             except UserError:
                 raise
             except (KeyError, IndexError, ValueError, TypeError, ZeroDivisionError) as error:
+                # Only a KeyError names what was looked for.
+                lacks = f"{error} is" if isinstance(error, KeyError) else "one or more of its tensors are"
+                keys = some(found[network], 3)
                 raise UserError(
-                    f"the checkpoint's {network} is none of {paper}'s: {error} is not among its"
-                    f" keys {some(found[network], 3)}"
+                    f"the checkpoint's {network} is none of {paper}'s: {lacks} not among its keys {keys}"
                 ) from error
     return read
 

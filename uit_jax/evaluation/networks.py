@@ -151,7 +151,7 @@ def inception_network(path: PathLike, resize: str = "pytorch_fid") -> FeatureNet
       UserError: the file cannot be read or holds another network, or there is no such mode.
     """
     if resize not in MODES:
-        raise UserError(f"--resize={resize}: no such mode{nearest(resize, MODES)}; there are {', '.join(MODES)}")
+        raise UserError(f"--resize={resize}: no such mode{nearest(resize, MODES)}")
     variables = weights_file.read(path)
     return FeatureNetwork(
         kind="inception",
