@@ -44,11 +44,16 @@ def main(argv: list[str]) -> int:
 
 
 def load(folder: str | Path) -> list[dict[str, Any]]:
-    """Read every result below a folder; none where there is no such folder. Raises UserError for a broken one."""
+    """Read every result below a folder; none where there is no such folder. Raises UserError for a broken one.
+
+    The series of a run's checkpoints (`uit evaluate --series`) is no row's, and passed over.
+    """
     results = []
     for path in sorted(Path(folder).expanduser().rglob("*.json")):
         try:
             result = json.loads(path.read_text())
+            if "series" in result:
+                continue
             results.append({**result, "step": int(result["step"]), "scores": dict(result["scores"])})
         except (ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path} is not a result of experiments.run: {error!r}") from error

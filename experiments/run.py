@@ -24,9 +24,10 @@ import jax
 from experiments import tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
-from uit_jax import __version__, data, evaluation, files, runs
 from uit_jax import config as config_module
+from uit_jax import data, evaluation, files, runs
 from uit_jax.errors import UserError
+from uit_jax.evaluation import manifest
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.training import loop, measure
@@ -173,6 +174,7 @@ def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) ->
     if set(wanted) - {"cost"}:
         asked = ["kmeans"] if kmeans else []
         measured = evaluation.evaluate(trained, asked, usual=evaluation.USUAL, seed=config.seed)
+        del measured["run"]  # where it lies on the machine that made it is nothing to others
     else:
         measured = {
             "scores": {},
@@ -181,7 +183,7 @@ def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) ->
             "protocol": {},
             "step": trained.step,
             "training_seed": config.seed,
-            "version": __version__,
+            "versions": manifest.versions(),
         }
     if "cost" in wanted:
         scores, protocol = cost(config)

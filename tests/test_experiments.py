@@ -384,6 +384,11 @@ def test_where_nothing_was_run_the_report_says_so(tmp_path, capsys):
         assert remark in text
 
 
+def test_a_series_is_no_result_of_a_row(tmp_path):
+    (tmp_path / "series.json").write_text('{"series": {}, "steps": [1]}')
+    assert report.load(tmp_path) == []
+
+
 def test_a_damaged_result_is_named(tmp_path):
     (tmp_path / "seed0.json").write_text("{}")
     with pytest.raises(UserError, match=r"seed0\.json is not a result"):
