@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
     "convert": ("uit_jax.verbs.convert", "read the published checkpoints of a paper into a run, or write some"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
+    "plan": ("uit_jax.verbs.plan", "tell what a training step needs of devices, also of a TPU that is not here"),
     "data": ("uit_jax.verbs.data", "check or pack a source of images"),
     "config": ("uit_jax.verbs.config", "tell every setting of a recipe or a run, or what differs between two"),
 }
@@ -33,6 +34,7 @@ _SMALLER = "lower --config.batch_size or --config.data.image_size, set --config.
 ROOM = {
     "train": _SMALLER,
     "bench": _SMALLER,
+    "plan": _SMALLER,
     "translate": "lower --batch_size or --max_pixels, or draw at the model's size by --size=resize",
     "inspect": "lower --longest",
     "evaluate": "lower --images",

@@ -11,4 +11,4 @@ def test_work_counts_matrix_products():
     """XLA's count of a product of [m, k] and [k, n] is 2 m k n."""
     program = jax.jit(jnp.dot).lower(jnp.ones((8, 16)), jnp.ones((16, 32))).compile()
     assert measure._flops(program) == pytest.approx(2 * 8 * 16 * 32, rel=0.01)
-    assert measure._memory(program)["mib_output"] == 8 * 32 * 4 / 2**20
+    assert measure.memory_of(program)["mib_output"] == 8 * 32 * 4 / 2**20

@@ -65,7 +65,7 @@ def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device]) -> Non
     weights = sum(map(_bytes, jax.tree.leaves(state)))
     # Images reach the networks as float32.
     images = sum(4 * leaf.size for leaf in jax.tree.leaves(batch)) // len(devices)
-    there = _memory(devices[0])
+    there = memory_of(devices[0])
     if weights + images > there:
         raise UserError(
             f"the networks with their optimisers and queues take {weights / 1e9:.1f} GB and the images of a batch"
@@ -78,7 +78,7 @@ def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
     return leaf.size * getattr(leaf.dtype, "itemsize", 8)
 
 
-def _memory(device: jax.Device) -> float:
+def memory_of(device: jax.Device) -> float:
     """Return the memory of a device in bytes, of a processor the computer's; infinity where it is not told."""
     if device.platform == "cpu" and hasattr(os, "sysconf"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -163,23 +163,36 @@ def _pmap(step, devices) -> Lifted:
     return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)
 
 
+def lower(step: Callable, devices, state: PyTree, batch: Batch, *, phase: Phase) -> jax.stages.Lowered:
+    """Lower a training step of `shard_map` for devices, which need not be here, from the shapes of its arguments."""
+    mesh = Mesh(np.array(devices), (AXIS,))
+
+    def laid(tree, spec):
+        sharding = NamedSharding(mesh, spec)
+        return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), tree)
+
+    return _sharded(step, mesh, phase).lower(laid(state, P()), laid(batch, P(AXIS)))
+
+
+def _sharded(step, mesh, phase):
+    """Return the program of a phase, each device of a mesh with its share of the batch."""
+    sharded = jax.shard_map(
+        functools.partial(step, phase=phase, axis_name=AXIS),
+        mesh=mesh,
+        in_specs=(P(), P(AXIS)),
+        out_specs=P(),
+        # Its checks would change what the gradient of a mean over devices is.
+        check_vma=False,
+    )
+    return jax.jit(sharded, donate_argnums=0)
+
+
 def _shard_map(step, devices) -> Lifted:
     mesh = Mesh(np.array(devices), (AXIS,))
     shares, whole = NamedSharding(mesh, P(AXIS)), NamedSharding(mesh, P())
 
-    def make(phase):
-        sharded = jax.shard_map(
-            functools.partial(step, phase=phase, axis_name=AXIS),
-            mesh=mesh,
-            in_specs=(P(), P(AXIS)),
-            out_specs=P(),
-            # Its checks would change what the gradient of a mean over devices is.
-            check_vma=False,
-        )
-        return jax.jit(sharded, donate_argnums=0)
-
     def put_batch(batch):
         return {name: jax.make_array_from_process_local_data(shares, rows) for name, rows in batch.items()}
 
-    run, compiled = _by_phase(make)
+    run, compiled = _by_phase(functools.partial(_sharded, step, mesh))
     return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)

@@ -59,7 +59,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
                 "compile_seconds": compiled,
                 "gflop_per_step": gflop,
                 "gflop_per_second": gflop * rate,
-                **_memory(program),
+                **memory_of(program),
             }
         )
     return {
@@ -114,12 +114,16 @@ def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -
 
 def _flops(program) -> float:
     """Return the floating-point operations of a step on one device, as XLA counts them; 0 where it does not."""
+    return max(costs_of(program).get("flops", 0.0), 0.0)
+
+
+def costs_of(program) -> Mapping[str, float]:
+    """Return what XLA says that a program costs one device; {} where it does not."""
     costs = program.cost_analysis() or {}
-    costs = costs[0] if isinstance(costs, list) else costs
-    return max(costs.get("flops", 0.0), 0.0)
+    return costs[0] if isinstance(costs, list) else costs
 
 
-def _memory(program) -> dict[str, float]:
+def memory_of(program) -> dict[str, float]:
     """Return MiB of one device that a step needs, in all and of each kind; 0 where XLA does not tell."""
     found = program.memory_analysis()
     names = ("argument", "output", "temp", "alias")
