@@ -154,7 +154,7 @@ def _write_torch(tensors: Mapping, path: Path) -> None:
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
     if not zipfile.is_zipfile(path):
-        raise UserError("is no .npz file: save it by numpy.savez")
+        raise ValueError("it is cut off, or no file of numpy.savez")
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
     if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:
