@@ -159,7 +159,7 @@ def _write_torch(tensors: Mapping, path: Path) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path) and not _is_cut_off(path):
         raise UserError("is no .npz file: save it by numpy.savez")
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
