@@ -294,3 +294,12 @@ def test_kinds_that_a_file_cannot_hold_are_named(tmp_path):
     np.savez(tmp_path / "file.npz", y=values["y"])
     tensors.write(tmp_path / "file.pth", tensors.read(tmp_path / "file.npz"))  # in this machine's order of bytes
     assert tensors.read(tmp_path / "file.pth")["y"].dtype == np.float32
+
+
+def test_what_was_not_copied_whole_is_told(tmp_path):
+    tensors.write(tmp_path / "file.pth", {"x": np.zeros(9, np.float32)})
+    whole = (tmp_path / "file.pth").read_bytes()
+    for part in (b"", whole[: len(whole) // 2]):
+        (tmp_path / "file.pth").write_bytes(part)
+        told = refusal(lambda: tensors.read(tmp_path / "file.pth"))
+        assert "cannot be read as a .pth file (it is cut off): copy or export it again" in told

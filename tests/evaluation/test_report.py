@@ -240,8 +240,11 @@ def test_what_cannot_be_scored_is_one_line(tmp_path, run, pair_run):
     for source in (str(tmp_path / "pair"), f"procedural:test_count=60#0 {tmp_path / 'pair' / 'testB'}"):
         data = pair_run.config.data
         data.source, _, data.target = source.partition(" ")
-        with pytest.raises(UserError, match="known of the procedural world's images in RGB alone"):
+        with pytest.raises(UserError, match="procedural world's images in RGB alone.*.npz or --random_feat"):
             evaluate(pair_run)
+    pair_run.config.data.source = ""
+    with pytest.raises(UserError, match="^this run names no images of its own: name some by --source$"):
+        evaluate(pair_run)
 
 
 def test_a_judge_says_of_which_domain_there_are_no_images(tmp_path, pair_run):

@@ -8,6 +8,7 @@ from tests import toy
 from tests.evaluation.sets import SIZE, write_set
 from uit_jax.errors import UserError
 from uit_jax.evaluation import Clusters, Diversity, series
+from uit_jax.evaluation.report import CAPTIONS
 from uit_jax.images.charts import HEIGHT, WIDTH
 from uit_jax.runs import Trained
 
@@ -46,3 +47,8 @@ def test_all_checkpoints_are_scored(tmp_path, monkeypatch):
     monkeypatch.setattr(series.checkpoint, "steps", lambda workdir: [])
     with pytest.raises(UserError, match="no checkpoint is kept there, so there is no series"):
         series.series(tmp_path)
+
+
+def test_no_two_charts_have_one_title():
+    titles = [caption.strip() for name, caption in CAPTIONS.items() if not name.endswith(("_low", "_high"))]
+    assert len(set(titles)) == len(titles)

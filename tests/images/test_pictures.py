@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from uit_jax.errors import UserError
-from uit_jax.images import pictures
+from uit_jax.images import charts, pictures
 
 
 def flat(color, size=64, channels=3):
@@ -146,3 +146,11 @@ def test_save_says_what_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         pictures.save(tmp_path / "file" / "a.png", flat(0))
+
+
+def test_what_has_accents_is_drawn_without_them():
+    def drawn(text):
+        return pictures.table([[flat(9)]], title=text, row_labels=[text], column_labels=[text], captions=[[text]])
+
+    assert np.array_equal(drawn("Fréchet"), drawn("Frechet"))
+    assert np.array_equal(charts.chart([1, 2], [0, 1], "Fréchet"), charts.chart([1, 2], [0, 1], "Frechet"))

@@ -65,8 +65,14 @@ def read(path: PathLike) -> dict[str, np.ndarray]:
         if isinstance(error, OSError) and error.strerror:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
         # Each format fails with its own exceptions (zip, pickle, json, struct); to a user they mean one thing.
-        why = " ".join(str(error).split())[:120] or type(error).__name__
+        why = "it is cut off" if _is_cut_off(path) else " ".join(str(error).split())[:120] or type(error).__name__
         raise UserError(f"{path}: cannot be read as a {path.suffix} file ({why}): copy or export it again") from error
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Say whether a file is empty, or begins as a zip file and does not end as one."""
+    with path.open("rb") as file:
+        return file.read(2) in (b"", b"PK") and not zipfile.is_zipfile(path)
 
 
 def _unpacked(path: Path) -> int:
@@ -153,8 +159,8 @@ def _write_torch(tensors: Mapping, path: Path) -> None:
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is cut off, or no file of numpy.savez")
+    if not zipfile.is_zipfile(path) and not _is_cut_off(path):
+        raise UserError("is no .npz file: save it by numpy.savez")
     with np.load(path, allow_pickle=False) as file:
         found = {name: file[name] for name in file.files}
     if others := [name for name, value in found.items() if not isinstance(value, np.ndarray)]:

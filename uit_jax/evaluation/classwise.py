@@ -97,8 +97,8 @@ def _captions(name: str) -> dict[str, str]:
     return {
         f"mean_class_fid_{paper}": f"mean class-wise FID ({told}'s protocol)",
         f"mean_class_frechet_{paper}": f"mean class-wise Fréchet distance ({told}'s protocol)",
-        f"mean_class_density_{paper}": "  density",
-        f"mean_class_coverage_{paper}": "  coverage",
+        f"mean_class_density_{paper}": f"  density ({told}'s protocol)",
+        f"mean_class_coverage_{paper}": f"  coverage ({told}'s protocol)",
     }
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from uit_jax import data
 from uit_jax.data.sources.base import Source
+from uit_jax.errors import UserError
 from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
 from uit_jax.runs import Trained
@@ -143,6 +144,8 @@ def open_context(
     """
     wanted, method = trained.config.data, trained.method
     if not source:
+        if not wanted.source and not wanted.test_source:
+            raise UserError("this run names no images of its own: name some by --source")
         key = "test_source" if wanted.test_source else "source"
         data.check_there(f"data.{key}", getattr(wanted, key), "--source")
     sources = data.open_test_sides(

@@ -83,7 +83,7 @@ class Judge(Evaluator):
         if len({side.channels for side in sides}) > 1:
             return "a judge tells images of equal channels apart"
         if self.file is None:
-            return "name the file in which the classifier is kept"
+            return "name the file in which the classifier is kept, by --judge=FILE.npz"
         return ""
 
     def run(self, context: Context) -> Scores:

@@ -97,7 +97,7 @@ def evaluate(
     if not able:
         reasons = "; ".join(f"{each.name}: {reason}" for each, reason in missing.items())
         judged = len(trained.method.sides) == 2 or trained.styled and (context.labels >= 0).any()
-        judge = "give --judge=FILE.npz, or " * bool(judged)
+        judge = "give --judge=FILE.npz or --random_features, or " * bool(judged)
         raise UserError(
             f"{context.source.spec}: nothing can be scored ({reasons}); {judge}see translations by `uit translate`"
         )

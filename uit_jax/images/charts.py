@@ -1,12 +1,11 @@
 """A chart of one number over training steps."""
 
-import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from uit_jax.images.pictures import INK, MARGIN, MUTED, WHITE
+from uit_jax.images.pictures import INK, MARGIN, MUTED, WHITE, plain
 
 WIDTH, HEIGHT = 640, 200
 _LEFT, _TOP, _BOTTOM = 80, 36, 28
@@ -18,7 +17,7 @@ def chart(steps: Sequence[int], values: Sequence[float], title: str, *, marked: 
     font, small = ImageFont.load_default(14), ImageFont.load_default(11)
     canvas = Image.new("RGB", (WIDTH, HEIGHT), WHITE)
     draw = ImageDraw.Draw(canvas)
-    draw.text((MARGIN, MARGIN - 4), _without_accents(title), fill=INK, font=font)
+    draw.text((MARGIN, MARGIN - 4), plain(title), fill=INK, font=font)
     low, high = min(values), max(values)
     right, bottom = WIDTH - 2 * MARGIN, HEIGHT - _BOTTOM
 
@@ -39,8 +38,3 @@ def chart(steps: Sequence[int], values: Sequence[float], title: str, *, marked: 
     for step, (x, y) in zip(steps, points, strict=True):
         draw.ellipse([x - 4, y - 4, x + 4, y + 4], fill=_LINE if step == marked else WHITE, outline=_LINE, width=2)
     return np.asarray(canvas)
-
-
-def _without_accents(text: str) -> str:
-    """Spell a text by the letters that Pillow's font has."""
-    return "".join(letter for letter in unicodedata.normalize("NFKD", text) if not unicodedata.combining(letter))

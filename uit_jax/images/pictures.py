@@ -1,5 +1,6 @@
 """Labelled pictures of what a model does: grids of translations, the members of pseudo domains, any table of images."""
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -83,6 +84,8 @@ def table(
       header: set the first row and the first column apart from the rest; their corner stays white.
       lead: set the first column alone apart.
     """
+    title, row_labels, column_labels = plain(title), [*map(plain, row_labels)], [*map(plain, column_labels)]
+    captions = [[*map(plain, row)] for row in captions]
     cell = _cell_size([image for row in rows for image in row if image is not None])
     font, small = ImageFont.load_default(15), ImageFont.load_default(12)
     left = MARGIN + (max(_text_width(label, small) for label in row_labels) + 8 if row_labels else 0)
@@ -129,6 +132,11 @@ def mosaic(images: Sequence[np.ndarray], side: int | None = None) -> np.ndarray:
     tiles = [_letterbox(image, half) for image in images[:4]]
     tiles += [np.full_like(tiles[0], 255)] * (4 - len(tiles))
     return np.concatenate([np.concatenate(tiles[:2], 1), np.concatenate(tiles[2:], 1)])
+
+
+def plain(text: str) -> str:
+    """Return a text without accents, which Pillow's own font has none of."""
+    return "".join(c for c in unicodedata.normalize("NFD", text) if not unicodedata.combining(c))
 
 
 def thumbnail(image: np.ndarray) -> np.ndarray:
