@@ -282,7 +282,7 @@ def test_what_is_no_file_of_its_kind_is_told(tmp_path):
         name: refusal(lambda name=name: tensors.read(tmp_path / name))
         for name in ("text.npz", "folder.pth", "other.npz")
     }
-    assert "text.npz: cannot be read as a .npz file (it is cut off, or no file of numpy.savez)" in told["text.npz"]
+    assert "text.npz: is no .npz file: save it by numpy.savez" in told["text.npz"]
     assert "folder.pth: is no file: name one" in told["folder.pth"]
     assert "readme.txt in it is no array" in told["other.npz"]
 

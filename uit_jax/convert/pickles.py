@@ -194,7 +194,7 @@ class _Machine:
         copied = 0
         for code, argument, place in pickletools.genops(self._file):
             if code.name == "REDUCE":
-                copied += sum(len(each) for each in self._stack[-1] if isinstance(each, list | tuple | str))
+                copied += sum(len(each) for each in _listed(self._stack[-1]) if isinstance(each, list | tuple | str))
             if copied > _COPIED * place:
                 raise ValueError("its program copies the same again and again")
             self._do(code.name, argument)
