@@ -365,7 +365,7 @@ def test_what_cannot_be_judged_is_one_line_before_anything_is_trained(tmp_path, 
     evaluate(run, Judge(file, steps=STEPS))
     refused(f"^{re.escape(str(file))}: this judge is of 3 classes .* has 2 classes", source=str(tmp_path / "two"))
     file.write_text("torn")
-    refused(f"^{re.escape(str(file))}: cannot be read")
+    refused(f"^{re.escape(str(file))}: is no .npz file")
 
 
 def test_pixels_are_block_means():

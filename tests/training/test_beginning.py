@@ -121,7 +121,7 @@ def test_the_phases_of_a_run_are_found_without_a_look_at_every_step():
 
 
 def test_a_state_that_fits_no_memory_is_refused_by_its_shapes(monkeypatch):
-    monkeypatch.setattr(devices, "_memory", lambda device: 4000)
+    monkeypatch.setattr(devices, "memory_of", lambda device: 4000)
     state, used = jax.ShapeDtypeStruct((500,), np.float32), jax.devices()[:2]
     devices.check_memory(state, jax.ShapeDtypeStruct((1000,), np.uint8), used)
     with pytest.raises(UserError, match="but 1 x cpu has 0.0 GB: lower"):
