@@ -149,6 +149,13 @@ def test_what_cannot_be_compared_is_one_line(tmp_path, folders, network):
         compare(file, b, network)
 
 
+def test_what_is_not_there_is_told_before_anything_is_read(tmp_path, folders, network, monkeypatch):
+    monkeypatch.setattr(type(network), "prepare", lambda *_: pytest.fail("an image was read"))
+    for missing in (tmp_path / "none", tmp_path / "none.npz"):
+        with pytest.raises(UserError, match="none"):
+            compare(folders / "a", missing, network)
+
+
 def test_few_images_have_no_neighbourhoods(folders, network):
     found = compare(folders / "a", folders / "b", network, limit=4)["scores"]
     assert "frechet_distance" in found and "coverage" not in found

@@ -58,8 +58,12 @@ def compare(
       UserError: a set has no two readable images, or statistics are of other features.
     """
     network = network or choose()
-    how = dict(limit=limit, max_pixels=max_pixels, bar=bar)
-    first, second = (reading.measured(images, name, network, **how) for images, name in ((a, "a"), (b, "b")))
+    how = dict(limit=limit, max_pixels=max_pixels)
+    # Both before either is read, which may take long.
+    opened = {name: reading.opened(images, name, network, **how) for name, images in (("a", a), ("b", b))}
+    first, second = (
+        reading.measure(found, network, f"images of {name.upper()}", bar=bar) for name, found in opened.items()
+    )
     if save_statistics is not None:
         reading.save_statistics(save_statistics, first, network)
     scores, protocol = likeness(first, second, network)

@@ -78,10 +78,15 @@ def measured(
 
     Raises UserError.
     """
+    found = opened(images, name, network, **how)
+    return measure(found, network, f"images of {name.upper()}", keep=keep, bar=bar)
+
+
+def opened(images: Images, name: str, network: FeatureNetwork, **how: Any) -> "Pictures | Measured":
+    """List images without reading them, or read their statistics; `how` as `open_pictures` has it. Raises UserError."""
     if _is_statistics(images):
         return load_statistics(images, network)
-    pictures = open_pictures(images, name, network.channels, **how)
-    return measure(pictures, network, f"images of {name.upper()}", keep=keep, bar=bar)
+    return open_pictures(images, name, network.channels, **how)
 
 
 def open_pictures(
@@ -109,13 +114,17 @@ def open_pictures(
     return Pictures(given.name, chosen, lambda index: inputs.pixels(given.items[index], **form), given.told)
 
 
-def measure(pictures: Pictures, network: FeatureNetwork, what: str, *, keep: bool = True, bar: bool = True) -> Measured:
-    """Read images into features and their moments.
+def measure(
+    pictures: Pictures | Measured, network: FeatureNetwork, what: str, *, keep: bool = True, bar: bool = True
+) -> Measured:
+    """Read images into features and their moments; what is measured already is returned as it is.
 
     `what` names the progress bar, `keep` says whether the features themselves are wanted, `bar` whether it is shown.
 
     Those that cannot be read are named in a warning, and left out. Raises UserError where two cannot be read.
     """
+    if isinstance(pictures, Measured):
+        return pictures
     moments, kept = None, []
     for found in _together(map(network.features, ahead(_prepared(pictures, network, what, bar)))):
         part = moments_of(found, network)
