@@ -17,7 +17,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from uit_jax.convert import pickles, tensors
+from uit_jax.convert import tensors, torch_files
 from uit_jax.errors import UserError
 
 FILES = pathlib.Path(__file__).parent / "files"
@@ -53,7 +53,7 @@ def assert_same(read, wanted):
 def test_what_torch_saved_is_read(name):
     """Strides, offsets, a storage that several share, parameters, all kinds of numbers, arrays and scalars of numpy."""
     assert_same(tensors.read(FILES / name), HELD)
-    values = pickles.read(FILES / name)
+    values = torch_files.read(FILES / name)
     plain = {"epoch": 12, "none": None, "text": "x", "list": [1, 2.5, (3, True)], "size": (1, 2), "set": {1}}
     assert {key: values[key] for key in plain} == plain
 
@@ -74,7 +74,7 @@ def test_what_is_written_is_read_and_holds_what_torch_holds(tmp_path):
     """`torch.load(weights_only=True)` of torch 2.13 was given such a file by hand."""
     nested = {"G": {"a": WHOLE.T, "b": np.array(7), "c": np.ones(2, ml_dtypes.bfloat16)}, "epoch": 300, "less": -5}
     tensors.write(tmp_path / "ours.pth", nested)
-    values = pickles.read(tmp_path / "ours.pth")
+    values = torch_files.read(tmp_path / "ours.pth")
     assert {key: values[key] for key in ("epoch", "less")} == {"epoch": 300, "less": -5}
     assert values["G"]["c"].dtype == ml_dtypes.bfloat16
     np.testing.assert_array_equal(values["G"]["a"], WHOLE.T)
@@ -86,7 +86,7 @@ def test_what_is_written_is_read_and_holds_what_torch_holds(tmp_path):
         assert globals_of(ours.read("archive/data.pkl")) <= globals_of(theirs.read("zip/data.pkl"))
     with pytest.raises(UserError, match="torch has no tensors of uint16"):
         tensors.write(tmp_path / "ours.pth", {"a": np.zeros(2, np.uint16)})
-    assert values.keys() == pickles.read(tmp_path / "ours.pth").keys()
+    assert values.keys() == torch_files.read(tmp_path / "ours.pth").keys()
 
 
 def globals_of(program):
@@ -128,7 +128,8 @@ def test_a_hostile_file_runs_nothing_and_is_told_by_what_it_asks_for(tmp_path, h
     hostile = Runs(tmp_path / "ran")
     program = pickle.dumps({"G": {"more": hostile}} if how == "within" else hostile, protocol)
     if how == "old":
-        program = b"".join(pickle.dumps(each, 2) for each in (pickles._MAGIC, 1001, {"little_endian": True})) + program
+        before = (torch_files._MAGIC, 1001, {"little_endian": True})
+        program = b"".join(pickle.dumps(each, 2) for each in before) + program
     message = refused(tmp_path / "m.pth", program if how in ("plain", "old") else zipped(program))
     assert message.startswith("holds objects of posix.system, not tensors alone: it is not read, for such a file can")
     assert not (tmp_path / "ran").exists()

@@ -4,7 +4,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from uit_jax.convert import pickles, tensors
+from uit_jax.convert import tensors, torch_files
 from uit_jax.errors import UserError
 
 TENSORS = {
@@ -45,7 +45,7 @@ def test_the_safetensors_layout_is_the_published_one(tmp_path):
 def test_torchs_files_keep_their_nesting_and_what_is_no_array(tmp_path):
     tensors.write(tmp_path / "file.ckpt", {"C": {"weight": TENSORS["a.weight"]}, "epoch": 3})
     assert_same(tensors.read(tmp_path / "file.ckpt"), {"C.weight": TENSORS["a.weight"]})
-    assert pickles.read(tmp_path / "file.ckpt")["epoch"] == 3
+    assert torch_files.read(tmp_path / "file.ckpt")["epoch"] == 3
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])

@@ -1,20 +1,13 @@
-"""Files of torch, read and written without it: tensors in plain containers, and nothing else.
+"""The machine that pickles are programs for, of data alone: it builds tensors in plain containers, and nothing else.
 
 A pickle is a program for a machine with a stack, which may call whatever it names. The machine here knows the
 instructions that data are made of, and calls the few functions of `_CALLS`, all of this file: it builds tensors, dicts,
 lists, numbers and texts. A file that asks for anything else is refused by the name of that.
-
-Torch keeps the program and the numbers of each storage as members of a zip file; before version 1.6 the programs stood
-one after the other, with the numbers behind them.
 """
 
-import io
 import math
-import pickle
 import pickletools
-import zipfile
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any, BinaryIO, NamedTuple
 
 import ml_dtypes
@@ -25,10 +18,8 @@ from uit_jax.errors import UserError
 _MOST_SIDES = 64  # of a tensor, as numpy has it
 _WIDEST = 128  # bits of a number
 _COPIED = 64  # what calls copy for each byte of a program; those of real files copy less than there is
-_OTHER_ORDER = "was saved on a machine whose numbers begin with their last bytes: save it on another one"
-_MAGIC = 0x1950A86A20F9469CFC6C
 
-_STORAGES = {
+STORAGES = {
     "FloatStorage": np.float32,
     "DoubleStorage": np.float64,
     "HalfStorage": np.float16,
@@ -89,7 +80,7 @@ class _Array:
 
 def _tensor(storage: np.ndarray, offset: int, size: tuple, stride: tuple, *_: Any) -> np.ndarray:
     """Look at a storage as a tensor, without a copy. Raises ValueError where it would reach beyond."""
-    _check_whole(offset, *_listed(size), *_listed(stride))
+    check_whole(offset, *listed(size), *listed(stride))
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if len(size) > _MOST_SIDES or (math.prod(size) and last >= len(storage)):
         raise ValueError("a tensor reaches beyond its storage")
@@ -112,40 +103,40 @@ def _bytes(text: str, coding: str) -> bytes:
     return text.encode(coding)
 
 
-def _listed(values: Any) -> list | tuple:
+def listed(values: Any) -> list | tuple:
     """Return a list or a tuple. Raises ValueError for an array, of which few bytes may make very many entries."""
     if not isinstance(values, list | tuple):
         raise ValueError("what should be a list is none")
     return values
 
 
-def _check_whole(*numbers: Any) -> None:
+def check_whole(*numbers: Any) -> None:
     """Raise a ValueError unless all are whole numbers of at least 0."""
     if not all(type(number) is int and number >= 0 for number in numbers):
         raise ValueError("what should be sizes are none")
 
 
 _CALLS: dict[str, Callable] = {
-    "collections.OrderedDict": lambda pairs=(): _dict(_listed(pairs)),
+    "collections.OrderedDict": lambda pairs=(): _dict(listed(pairs)),
     "torch._utils._rebuild_tensor": _tensor,
     "torch._utils._rebuild_tensor_v2": _tensor,
     "torch._utils._rebuild_tensor_v3": _tensor_of_kind,
     "torch._utils._rebuild_parameter": lambda tensor, *_: tensor,
     "torch._utils._rebuild_parameter_with_state": lambda tensor, *_: tensor,
-    "torch.Size": lambda numbers=(): tuple(_listed(numbers)),
+    "torch.Size": lambda numbers=(): tuple(listed(numbers)),
     "torch.device": lambda *told: None,
-    "builtins.set": lambda entries=(): set(_keys(_listed(entries))),
+    "builtins.set": lambda entries=(): set(plain_keys(listed(entries))),
     "builtins.bytes": lambda: b"",
     "_codecs.encode": _bytes,
     "numpy.dtype": _Kind,
     **{f"numpy.{core}.multiarray._reconstruct": _Array for core in ("core", "_core")},
     **{f"numpy.{core}.multiarray.scalar": _scalar for core in ("core", "_core")},
 }
-_TYPES = {
-    **{f"{module}.{name}": kind for module in ("torch", "torch.cuda") for name, kind in _STORAGES.items()},
+TYPES = {
+    **{f"{module}.{name}": kind for module in ("torch", "torch.cuda") for name, kind in STORAGES.items()},
     **dict.fromkeys(("torch.UntypedStorage", "torch.storage.UntypedStorage"), np.uint8),
 }
-_NAMES = {*_CALLS, *_TYPES, "numpy.ndarray", *(f"torch.{kind}" for kind in _KINDS)}
+_NAMES = {*_CALLS, *TYPES, "numpy.ndarray", *(f"torch.{kind}" for kind in _KINDS)}
 
 
 # --- the machine ---
@@ -162,7 +153,7 @@ _CONSTANTS = {
 _GROUPS = {
     "TUPLE": tuple,
     "LIST": list,
-    "FROZENSET": lambda found: frozenset(_keys(found)),
+    "FROZENSET": lambda found: frozenset(plain_keys(found)),
     "DICT": lambda found: _dict(_pairs(found)),
 }
 _VALUES = set(
@@ -171,7 +162,7 @@ _VALUES = set(
 )
 
 
-class _Machine:
+class Machine:
     """Runs one program after the other of a file.
 
     Attributes:
@@ -194,7 +185,7 @@ class _Machine:
         copied = 0
         for code, argument, place in pickletools.genops(self._file):
             if code.name == "REDUCE":
-                copied += sum(len(each) for each in _listed(self._stack[-1]) if isinstance(each, list | tuple | str))
+                copied += sum(len(each) for each in listed(self._stack[-1]) if isinstance(each, list | tuple | str))
             if copied > _COPIED * place:
                 raise ValueError("its program copies the same again and again")
             self._do(code.name, argument)
@@ -215,7 +206,7 @@ class _Machine:
                 list.extend(stack[-1], found)
             case "ADDITEMS":
                 found = self._since_mark()
-                set.update(stack[-1], _keys(found))
+                set.update(stack[-1], plain_keys(found))
             case "SETITEM" | "SETITEMS":
                 found = self._since_mark() if name == "SETITEMS" else self._pop(2)
                 dict.update(stack[-1], _dict(_pairs(found)))
@@ -231,7 +222,7 @@ class _Machine:
                 stack.append(_named(*self._pop(2)))
             case "REDUCE":
                 function, arguments = self._pop(2)
-                stack.append(_called(function)(*_listed(arguments)))
+                stack.append(_called(function)(*listed(arguments)))
             case "BUILD":
                 (state,) = self._pop(1)
                 _build(stack[-1], state)
@@ -265,13 +256,13 @@ def _pairs(found: list[Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def _dict(pairs: Iterable[tuple[Any, Any]]) -> dict:
-    """Return a dict. Raises ValueError for keys that `_keys` does not let pass."""
+    """Return a dict. Raises ValueError for keys that `plain_keys` does not let pass."""
     pairs = [(key, value) for key, value in pairs]
-    _keys(key for key, _ in pairs)
+    plain_keys(key for key, _ in pairs)
     return dict(pairs)
 
 
-def _keys(found: Iterable[Any]) -> list[Any]:
+def plain_keys(found: Iterable[Any]) -> list[Any]:
     """Return what are plain keys. Raises ValueError for a nested one: to hash it may take for ever, or end Python."""
     found = list(found)
     if not all(each is None or isinstance(each, str | bytes | int | float | Named) for each in found):
@@ -302,154 +293,3 @@ def _build(made: Any, state: Any) -> None:
         made.build(state)
     elif not isinstance(made, dict):
         raise UserError(f"is no file of tensors alone: its pickle changes a {type(made).__name__}")
-
-
-# --- files ---
-
-
-def read(path: Path) -> Any:
-    """Read what torch saved; tensors are arrays.
-
-    Raises:
-      UserError: it holds more than data.
-      Exception: of any kind, where it is damaged.
-    """
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return _read_zip(archive)
-    with path.open("rb") as file:
-        return _read_old(file, path.stat().st_size)
-
-
-def _read_zip(archive: zipfile.ZipFile) -> Any:
-    names = archive.namelist()
-    programs = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
-    if len(programs) != 1:
-        raise UserError("is a zip file, but not of torch's: save the state_dict by torch.save")
-    root = programs[0].removesuffix("data.pkl")
-    if f"{root}constants.pkl" in names:
-        raise UserError("is a program of TorchScript, not tensors: save the state_dict alone")
-    if f"{root}byteorder" in names and _member(archive, f"{root}byteorder") != b"little":
-        raise UserError(_OTHER_ORDER)
-    found: dict[str, bytes] = {}
-
-    def storage(told: tuple) -> np.ndarray:
-        kind, key, count, _ = _storage_told(told)
-        if key not in found:
-            found[key] = _member(archive, f"{root}data/{key}")
-        if len(found[key]) < count * kind.itemsize:
-            raise ValueError(f"storage {key} is cut off")
-        return np.frombuffer(found[key], kind, count) if count else np.zeros(0, kind)
-
-    return _Machine(io.BytesIO(_member(archive, programs[0])), storage).run()
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """Return what a member holds, and unpack no more of it than the file says that it is."""
-    with archive.open(name) as file:
-        return file.read(archive.getinfo(name).file_size)
-
-
-def _read_old(file: BinaryIO, size: int) -> Any:
-    """Read a file of before version 1.6, of `size` bytes: the numbers of its storages come last."""
-    found: dict[str, np.ndarray] = {}
-    left = size
-
-    def storage(told: tuple) -> np.ndarray:
-        nonlocal left
-        kind, key, count, view = _storage_told(told)
-        if key not in found:
-            left -= count * kind.itemsize
-            if left < 0:
-                raise ValueError(f"storage {key} lies outside the file")
-            found[key] = np.zeros(count, kind)
-        if view is None:
-            return found[key]
-        _, offset, length = view
-        _check_whole(offset, length)
-        return found[key][offset : offset + length]
-
-    machine = _Machine(file, storage)
-    magic = machine.run()
-    if not isinstance(magic, int) or magic != _MAGIC:
-        raise UserError("is a pickle, but not of torch's: save the state_dict by torch.save")
-    _, system = machine.run(), machine.run()
-    if not system["little_endian"]:
-        raise UserError(_OTHER_ORDER)
-    made, keys = machine.run(), machine.run()
-    for key in _keys(_listed(keys)):
-        count = int.from_bytes(file.read(8), "little")
-        if count != len(found[key]):
-            raise ValueError(f"storage {key} has another length than its tensors say")
-        found[key][:] = np.frombuffer(file.read(found[key].nbytes), found[key].dtype) if count else []
-    if missing := found.keys() - set(keys):
-        raise ValueError(f"storage {min(missing)} is missing")
-    return made
-
-
-def _storage_told(told: tuple) -> tuple[np.dtype, str, int, tuple | None]:
-    """Return kind, key, count and, of old files, the view that a program says of a storage. Raises ValueError."""
-    if not isinstance(told, tuple) or len(told) < 5 or told[0] != "storage" or not isinstance(told[1], Named):
-        raise ValueError("it refers to what is no storage")
-    _, kind, key, _, count, *view = told
-    _check_whole(count)
-    if kind.name not in _TYPES or not isinstance(key, str):
-        raise ValueError(f"there is no storage of {kind.name}")
-    return np.dtype(_TYPES[kind.name]), key, count, view[0] if view else None
-
-
-# --- the way back ---
-
-
-def write(path: Path, values: Mapping) -> None:
-    """Write nested dicts of arrays, numbers and texts as a zip file that `torch.load(weights_only=True)` reads.
-
-    Raises:
-      UserError: torch has no tensors of an array's kind.
-    """
-    storages: list[np.ndarray] = []
-    program = pickle.PROTO + b"\2" + _program(values, storages) + pickle.STOP
-    with zipfile.ZipFile(path, "w") as archive:
-        members = {"data.pkl": program, "byteorder": b"little", "version": b"3\n"}
-        for name, data in members.items():
-            archive.writestr(zipfile.ZipInfo(f"archive/{name}"), data)
-        for key, storage in enumerate(storages):
-            archive.writestr(zipfile.ZipInfo(f"archive/data/{key}"), storage.tobytes())
-
-
-def _program(value: Any, storages: list[np.ndarray]) -> bytes:
-    """Return the instructions that make a value; the numbers of its tensors are added to `storages`."""
-
-    def several(values: Iterable) -> bytes:
-        return b"".join(_program(each, storages) for each in values)
-
-    match value:
-        case Mapping():
-            inner = several(each for pair in value.items() for each in pair)
-            return pickle.EMPTY_DICT + pickle.MARK + inner + pickle.SETITEMS
-        case tuple():
-            return pickle.MARK + several(value) + pickle.TUPLE
-        case str():
-            text = value.encode()
-            return pickle.BINUNICODE + len(text).to_bytes(4, "little") + text
-        case bool():
-            return pickle.NEWTRUE if value else pickle.NEWFALSE
-        case int():
-            number = pickle.encode_long(value)
-            return pickle.LONG1 + bytes([len(number)]) + number
-    value = np.asarray(value)
-    names = {np.dtype(kind): name for name, kind in _STORAGES.items()}
-    if value.dtype not in names:
-        raise UserError(f"torch has no tensors of {value.dtype}: convert them to float32")
-    storages.append(value)
-    place = pickle.MARK + several(["storage"]) + _global("torch", names[value.dtype])
-    place += several([str(len(storages) - 1), "cpu", value.size]) + pickle.TUPLE + pickle.BINPERSID
-    steps = np.cumprod([1, *value.shape[:0:-1]])[::-1] if value.ndim else []
-    looks = several([0, value.shape, tuple(map(int, steps)), False])
-    hooks = _global("collections", "OrderedDict") + pickle.EMPTY_TUPLE + pickle.REDUCE
-    function = _global("torch._utils", "_rebuild_tensor_v2")
-    return function + pickle.MARK + place + looks + hooks + pickle.TUPLE + pickle.REDUCE
-
-
-def _global(module: str, name: str) -> bytes:
-    return pickle.GLOBAL + f"{module}\n{name}\n".encode()

@@ -14,7 +14,7 @@ import ml_dtypes
 import numpy as np
 
 from uit_jax import files
-from uit_jax.convert import pickles
+from uit_jax.convert import torch_files
 from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, on_disk
 
@@ -148,14 +148,14 @@ def _choose(table: Mapping, path: Path):
 
 
 def _read_torch(path: Path) -> dict[str, np.ndarray]:
-    loaded = pickles.read(path)
+    loaded = torch_files.read(path)
     if not isinstance(loaded, Mapping):
         raise UserError(f"holds one {type(loaded).__name__}, not tensors by their names: save a state_dict")
     return flatten(loaded)
 
 
 def _write_torch(tensors: Mapping, path: Path) -> None:
-    pickles.write(path, tensors)
+    torch_files.write(path, tensors)
 
 
 def _read_npz(path: Path) -> dict[str, np.ndarray]:

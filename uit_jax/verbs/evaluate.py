@@ -149,6 +149,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="uit evaluate", description=__doc__, allow_abbrev=False, formatter_class=raw
     )
     parser.add_argument("--workdir", help="the run to score: where `uit train` put it")
+    _add_sets(parser)
+    _add_run(parser)
+    parser.add_argument(
+        "--out",
+        help="the JSON file (default: WORKDIR/evaluation.json, or evaluation_DIRECTION.json; written anew; of --a and"
+        " --b none)",
+    )
+    add_overwrite(parser)
+    return parser
+
+
+def _add_sets(parser: argparse.ArgumentParser) -> None:
+    """Add which two sets are compared without a run, and in whose features."""
     parser.add_argument(
         "--a",
         metavar="TRUE",
@@ -192,6 +205,10 @@ def _parser() -> argparse.ArgumentParser:
         help=f"labels: how many there are, numbered from 0; {segmentation.IGNORED} is none (default:"
         f" {segmentation.CLASSES}, Cityscapes')",
     )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """Add how a run is scored: which of its checkpoints, on which images, by what."""
     parser.add_argument("--checkpoint", default="latest", help="latest, best or a step (default: latest)")
     add_direction(parser)
     add_limit(parser, None, "the run's own")
@@ -243,11 +260,3 @@ def _parser() -> argparse.ArgumentParser:
         help=f"steps of training a new judge (default: {Judge.steps})",
     )
     parser.add_argument("--seed", type=natural, default=0, help="of baseline and references (default: 0)")
-    parser.add_argument(
-        "--out",
-        help="the JSON file (default: WORKDIR/evaluation.json, or evaluation_DIRECTION.json; written anew; of --a and"
-        " --b none)",
-
-    )
-    add_overwrite(parser)
-    return parser
