@@ -254,6 +254,15 @@ class Adam:
 
 
 @dataclasses.dataclass(frozen=True)
+class RMSprop:
+    """RMSprop with coupled L2 (`optimizers.rmsprop`)."""
+
+    learning_rate: float = setting(1e-4, "step size", above=0)
+    decay: float = setting(0.99, "of the mean squared gradient", low=0, below=1)
+    weight_decay: float = setting(0.0, "coupled L2: added to the gradient, biases included", low=0)
+
+
+@dataclasses.dataclass(frozen=True)
 class LinearDecay:
     """A learning rate that is constant, then falls linearly to 0 (`optimizers.linear_decay`)."""
 

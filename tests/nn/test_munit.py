@@ -87,5 +87,12 @@ def test_the_auto_encoder_takes_images_of_any_size_from_the_smallest(downs):
         assert again.shape == images.shape and again.dtype == jnp.float32
 
 
-def test_layer_norms_take_no_style():
-    assert _Decoder(3, 2, 1, 1, jnp.float32, layer_norm=True).norm_widths() == [4, 4]
+@pytest.mark.parametrize("norm", ["layer", "instance"])
+def test_norms_that_are_not_adaptive_take_no_style(norm):
+    assert _Decoder(3, 2, 1, 1, jnp.float32, norm=norm).norm_widths() == [4, 4]
+
+
+def test_the_few_shot_generator_has_the_published_size():
+    params = shapes_of(AutoEncoder(style_dim=64, downs=3, blocks=2, norm="instance"), image(128))["params"]
+    parts = {name: count(params[name]) for name in ("style", "encoder", "decoder")}
+    assert parts == {"style": 2_779_328, "encoder": 12_202_112, "decoder": 13_749_891} and count(params) == 29_866_435

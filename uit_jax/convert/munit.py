@@ -83,7 +83,7 @@ READERS = {"gen_a": _generator, "gen_b": _generator, "dis_a": _discriminator, "d
 
 
 def encoder_names(variables: PyTree, theirs: str, ours: str = "encoder") -> Named:
-    """Yield the names of a content encoder, which is TUNIT's too."""
+    """Yield the names of a content encoder, which is FUNIT's and TUNIT's too."""
     params = variables["params"][ours]
     downs, blocks = numbered(params, "down_"), numbered(params, "block_")
     yield from layer(variables, f"{theirs}.model.0.conv", f"{ours}/stem/conv")
@@ -94,18 +94,35 @@ def encoder_names(variables: PyTree, theirs: str, ours: str = "encoder") -> Name
         yield from layer(variables, f"{inner}.conv", f"{ours}/block_{block}/conv_{index}/conv")
 
 
-def decoder_names(variables: PyTree, theirs: str, ours: str = "decoder") -> Named:
-    """Yield the names of a decoder, which is TUNIT's too, and of the perceptron that reads its style."""
+def style_names(variables: PyTree, theirs: str, ours: str = "style") -> Named:
+    """Yield the names of a style encoder, which is FUNIT's too."""
+    downs = numbered(variables["params"][ours], "down_")
+    yield from layer(variables, f"{theirs}.model.0.conv", f"{ours}/stem/conv")
+    for index in range(downs):
+        yield from layer(variables, f"{theirs}.model.{index + 1}.conv", f"{ours}/down_{index}/conv")
+    # The mean over the image has a number of its own.
+    yield from layer(variables, f"{theirs}.model.{downs + 2}", f"{ours}/code/conv")
+
+
+def decoder_names(variables: PyTree, theirs: str, ours: str = "decoder", *, adaptive: bool = True) -> Named:
+    """Yield the names of a decoder, which is FUNIT's and TUNIT's too, and of the perceptron that reads its style.
+
+    Args:
+      adaptive: whether norms where it enlarges that have no weights of their own take them of the style.
+    """
     params = variables["params"][ours]
     ups = numbered(params, "up_")
     for block, index in np.ndindex(numbered(params, "block_"), 2):
         inner = f"{theirs}.model.0.model.{block}.model.{index}"
         yield from _normed(variables, inner, f"{ours}/block_{block}/conv_{index}/conv")
     for index in range(ups):
-        norm = f"norm_{index}" if f"norm_{index}" in params else ""
-        yield from _normed(variables, f"{theirs}.model.{2 * index + 2}", f"{ours}/up_{index}/conv", norm)
+        norm, theirs_up = f"norm_{index}" if f"norm_{index}" in params else "", f"{theirs}.model.{2 * index + 2}"
+        if norm or adaptive:
+            yield from _normed(variables, theirs_up, f"{ours}/up_{index}/conv", norm)
+        else:
+            yield from layer(variables, f"{theirs_up}.conv", f"{ours}/up_{index}/conv")
     yield from layer(variables, f"{theirs}.model.{2 * ups + 1}.conv", f"{ours}/image/conv")
-    for index in range(3):
+    for index in range(numbered(variables["params"], "mlp_")):
         yield from layer(variables, f"mlp.model.{index}.fc", f"mlp_{index}", LINEAR)
 
 
@@ -123,12 +140,7 @@ def _normed(variables: PyTree, theirs: str, ours: str, norm: str = "") -> Named:
 
 
 def _generator_names(variables: PyTree) -> Named:
-    downs = numbered(variables["params"]["style"], "down_")
-    yield from layer(variables, "enc_style.model.0.conv", "style/stem/conv")
-    for index in range(downs):
-        yield from layer(variables, f"enc_style.model.{index + 1}.conv", f"style/down_{index}/conv")
-    # The mean over the image has a number of its own.
-    yield from layer(variables, f"enc_style.model.{downs + 2}", "style/code/conv")
+    yield from style_names(variables, "enc_style")
     yield from encoder_names(variables, "enc_content")
     yield from decoder_names(variables, "dec")
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from uit_jax import methods
-from uit_jax.convert import cut, drit, munit, pooled, tensors, tunit
+from uit_jax.convert import cut, drit, funit, munit, pooled, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike
@@ -105,7 +105,7 @@ class Paper:
 
     def missing(self, gathered: Mapping[str, Found], state: TrainState) -> list[str]:
         """Return the published names of a state's networks that are not among those gathered."""
-        there = {network.removesuffix("_EMA") for network in gathered}
+        there = {network.removesuffix("_EMA").removesuffix("_test") for network in gathered}
         return [name for name, own in self.learners.items() if own in state.learners and name not in there]
 
 
@@ -139,6 +139,11 @@ def _of_munit(networks: Networks, step: int) -> dict[str, Mapping]:
 
 def _of_drit(networks: Networks, step: int) -> dict[str, Mapping]:
     return {"last.pth": {**networks, "ep": 0, "total_it": step}}
+
+
+def _of_funit(networks: Networks, step: int) -> dict[str, Mapping]:
+    kinds = {"gen": ("gen", "gen_test"), "dis": ("dis",)}
+    return {f"{kind}_{step:08d}.pt": {name: networks[name] for name in names} for kind, names in kinds.items()}
 
 
 _CUT = Paper(
@@ -177,6 +182,7 @@ PAPERS: dict[str, Paper] = {
     "selfdistance": _pooled(pooled.DISTANCEGAN, "distancegan.py:self"),
     "munit": Paper(munit, munit.LEARNERS, "munit.py", ("gen_a", "gen_b"), _of_munit),
     "drit": Paper(drit, drit.LEARNERS, "drit.py", ("enc_c", "enc_a", "gen"), _of_drit),
+    "funit": Paper(funit, funit.LEARNERS, "funit.py", ("gen",), _of_funit),
 }
 """By the names of the methods; of the others there are no published weights."""
 

@@ -9,8 +9,9 @@ from uit_jax.types import Array
 
 
 def select(logits: Array, domains: Array) -> Array:
-    """Pick each example's logit of its own domain: logits [B, K], domains int32 [B] -> [B]."""
-    return jnp.take_along_axis(logits, domains[:, None], axis=1)[:, 0]
+    """Pick each example's logits of its own domain: logits [B, ..., K], domains int32 [B] -> [B, ...]."""
+    places = domains.reshape(-1, *[1] * (logits.ndim - 1))
+    return jnp.take_along_axis(logits, places, axis=-1)[..., 0]
 
 
 def hinge_real(logits: Array) -> Array:
@@ -60,7 +61,7 @@ def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Ar
     """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
 
     Args:
-      discriminate: images [B, H, W, C] -> one logit for each, [B].
+      discriminate: images [B, H, W, C] -> one logit for each, [B], or a map of them, [B, ...], whose mean counts.
       images: the real images.
 
     Returns:
@@ -69,7 +70,7 @@ def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Ar
 
     def total(x):
         logits = discriminate(x)
-        return logits.sum(), logits
+        return logits.mean(tuple(range(1, logits.ndim))).sum(), logits
 
     gradient, logits = jax.grad(total, has_aux=True)(images)
     return jnp.square(gradient).sum() / images.shape[0], logits

@@ -12,6 +12,7 @@ from uit_jax.methods.cyclegan import CycleGAN
 from uit_jax.methods.distancegan import DistanceGAN, SelfDistance
 from uit_jax.methods.drit import DRIT
 from uit_jax.methods.embedding import EmbeddingTranslator
+from uit_jax.methods.funit import FUNIT
 from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.sincut import SinCUT
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "selfdistance": SelfDistance,
     "munit": MUNIT,
     "drit": DRIT,
+    "funit": FUNIT,
 }
 
 

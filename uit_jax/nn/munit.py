@@ -1,4 +1,6 @@
-"""MUNIT's auto-encoder of content and style (arXiv:1804.04732), and the form that TUNIT gives it (arXiv:2006.06500)."""
+"""MUNIT's auto-encoder of content and style (arXiv:1804.04732), and the forms that FUNIT (arXiv:1905.01723) and TUNIT
+(arXiv:2006.06500) give it.
+"""
 
 import math
 from typing import Any
@@ -11,12 +13,12 @@ from uit_jax.nn.convs import Conv
 from uit_jax.types import Array
 
 STYLE_HALVINGS = 4
-"""Of the style encoder, the first two of which double its width."""
+"""Of the published style encoders, the first two of which double their width."""
 
 
-def smallest(downs: int) -> int:
+def smallest(downs: int, style_downs: int = STYLE_HALVINGS) -> int:
     """Return the smallest side of an image that `AutoEncoder` reads both codes of."""
-    return max(2**STYLE_HALVINGS, 2 ** (downs + 1))
+    return max(2**style_downs, 2 ** (downs + 1))
 
 
 class _ResidualBlock(nn.Module):
@@ -57,17 +59,18 @@ class _ContentEncoder(nn.Module):
 
 
 class _StyleEncoder(nn.Module):
-    """Images [B, H, W, C], of 16 pixels a side at least -> style codes [B, style_dim]; no norm takes style away."""
+    """Images [B, H, W, C], of 2**downs pixels at least -> style codes [B, style_dim]; no norm takes style away."""
 
     style_dim: int
     width: int
     dtype: Any
+    downs: int = STYLE_HALVINGS
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         reflected = dict(pad_mode="reflect", dtype=self.dtype)
         x = nn.relu(Conv(self.width, 7, pad=3, **reflected, name="stem")(x.astype(self.dtype)))
-        for index in range(STYLE_HALVINGS):
+        for index in range(self.downs):
             features = self.width * 2 ** min(index + 1, 2)
             x = nn.relu(Conv(features, 4, 2, pad=1, **reflected, name=f"down_{index}")(x))
         x = norms.widened(x).mean((1, 2), keepdims=True)
@@ -77,8 +80,8 @@ class _StyleEncoder(nn.Module):
 class _Decoder(nn.Module):
     """Content codes and AdaIN parameters [B, P] -> images in [-1, 1].
 
-    Where it enlarges, norms are adaptive as TUNIT's; with `layer_norm` they are MUNIT's, which take no parameters and
-    keep what the adaptive ones before them say.
+    Where it enlarges, norms are "adaptive" as TUNIT's, or take no parameters: "layer" as MUNIT's, which keep what the
+    adaptive ones before them say, or "instance" as FUNIT's.
     """
 
     channels: int
@@ -87,12 +90,12 @@ class _Decoder(nn.Module):
     blocks: int
     dtype: Any
     scale: float = 1.0
-    layer_norm: bool = False
+    norm: str = "adaptive"
 
     def norm_widths(self) -> list[int]:
         """Return the channels of every adaptive norm in the order in which they take their parameters."""
         top = self.width * 2**self.downs
-        enlarging = [] if self.layer_norm else [top // 2 ** (index + 1) for index in range(self.downs)]
+        enlarging = [top // 2 ** (index + 1) for index in range(self.downs)] if self.norm == "adaptive" else []
         return [top] * (2 * self.blocks) + enlarging
 
     @nn.compact
@@ -103,8 +106,10 @@ class _Decoder(nn.Module):
         for index in range(self.downs):
             features = self.width * 2 ** (self.downs - index - 1)
             x = convs.UpsampleConv(features, self.dtype, name=f"up_{index}")(x)
-            if self.layer_norm:
+            if self.norm == "layer":
                 x = norms.LayerNorm(name=f"norm_{index}")(x)
+            elif self.norm == "instance":
+                x = norms.instance_norm(x)
             else:
                 x = norms.adaptive_instance_norm(x, *next(styles))
             x = nn.relu(x)
@@ -119,22 +124,25 @@ class _Decoder(nn.Module):
             start += 2 * width
 
 
-def _mlp(width: int, decoder: _Decoder) -> list[nn.Dense]:
+def _mlp(width: int, decoder: _Decoder, layers: int = 3) -> list[nn.Dense]:
     """Return the layers that read the parameters of a decoder's adaptive norms off a style."""
-    count = 2 * sum(decoder.norm_widths())
-    return [nn.Dense(features, kernel_init=convs.kaiming_fan_in) for features in (width, width, count)]
+    widths = [width] * (layers - 1) + [2 * sum(decoder.norm_widths())]
+    return [nn.Dense(features, kernel_init=convs.kaiming_fan_in) for features in widths]
 
 
 def _parameters(mlp: list[nn.Dense], style: Array) -> Array:
     """Return the parameters [B, P] that these layers read off style codes [B, D]."""
-    first, second, last = mlp
-    return last(nn.relu(second(nn.relu(first(style)))))
+    *hidden, last = mlp
+    for layer in hidden:
+        style = nn.relu(layer(style))
+    return last(style)
 
 
 class AutoEncoder(nn.Module):
-    """MUNIT's network of one domain: an image [B, H, W, C] to its content and style, and any two of these to an image.
+    """An image [B, H, W, C] to its content and style, and any two of these to an image.
 
-    H and W are multiples of `multiple`, and `smallest` at least.
+    MUNIT's network of one domain; with `norm` "instance" FUNIT's of all classes. H and W are multiples of `multiple`,
+    and `smallest` at least.
     """
 
     channels: int = 3
@@ -143,6 +151,9 @@ class AutoEncoder(nn.Module):
     downs: int = 2
     blocks: int = 4
     mlp_width: int = 256
+    mlp_layers: int = 3
+    style_downs: int = STYLE_HALVINGS
+    norm: str = "layer"
     dtype: Any = jnp.float32
 
     @property
@@ -150,14 +161,20 @@ class AutoEncoder(nn.Module):
         return 2**self.downs
 
     def setup(self):
-        self.style = _StyleEncoder(self.style_dim, self.width, self.dtype)
+        self.style = _StyleEncoder(self.style_dim, self.width, self.dtype, self.style_downs)
         self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype)
-        self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, layer_norm=True)
-        self.mlp = _mlp(self.mlp_width, self.decoder)
+        self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, norm=self.norm)
+        self.mlp = _mlp(self.mlp_width, self.decoder, self.mlp_layers)
 
     def encode(self, images: Array) -> tuple[Array, Array]:
         """Return codes of content [B, H / multiple, W / multiple, width * multiple] and of style [B, D]."""
-        return norms.widened(self.encoder(images)), self.style(images)
+        return self.read_content(images), self.read_style(images)
+
+    def read_content(self, images: Array) -> Array:
+        return norms.widened(self.encoder(images))
+
+    def read_style(self, images: Array) -> Array:
+        return self.style(images)
 
     def decode(self, content: Array, style: Array) -> Array:
         """Generate images in [-1, 1] from both codes."""

@@ -34,8 +34,11 @@ def repeat(x: Array) -> Array:
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def blur_down(x: Array) -> Array:
-    """Halve H and W (rounding up), blurred by [1, 2, 1] / 4 along each axis, borders reflected; both 2 at least."""
+def blur_down(x: Array, centre: float = 0.5) -> Array:
+    """Halve H and W (rounding up), blurred by [1, 2, 1] / 4 along each axis, borders reflected; both 2 at least.
+
+    Any share of the central pixel can be had; a third makes it the mean of 3 x 3.
+    """
     for axis in (1, 2):
         even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
         pairs = odd.shape[axis]
@@ -43,7 +46,7 @@ def blur_down(x: Array) -> Array:
         before = jax.lax.slice_in_dim(before, 0, even.shape[axis], axis=axis)
         if pairs < even.shape[axis]:
             odd = jnp.concatenate([odd, jax.lax.slice_in_dim(odd, pairs - 1, pairs, axis=axis)], axis)
-        x = 0.5 * even + 0.25 * (before + odd)
+        x = centre * even + (1 - centre) / 2 * (before + odd)
     return x
 
 

@@ -1,0 +1,219 @@
+"""Computes with our FUNIT what a golden file of the published code records, from the same weights, images and labels."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests import golden_tunit
+from tests.golden_recipe import images, weight
+from uit_jax import methods
+from uit_jax.convert import funit as convert
+from uit_jax.convert.tensors import flatten
+from uit_jax.losses import adversarial
+
+# The file's names of the networks, and the published code's.
+NETWORKS = {"G": "gen", "D": "dis"}
+TERMS = {
+    "real": "discriminator/real",
+    "fake": "discriminator/fake",
+    "reg": "discriminator/r1",
+    "adv": "generator/adversarial",
+    "x_rec": "generator/reconstruction",
+    "c_rec": "generator/own_features",
+    "m_rec": "generator/class_features",
+}
+
+
+class Runner:
+    """The networks, losses and steps of one golden file; sizes and widths come from its manifest."""
+
+    def __init__(self, manifest, arrays):
+        self.manifest, self.salt, self.iterations = manifest, manifest["salt"], len(arrays["steps.losses"])
+        drawn = {"gen": ("G", "G"), "dis": ("D", "D"), convert.AVERAGE: ("G_ema", "G")}
+        self.state_dicts = {
+            network: {name: weight(self.salt, own, name, spec) for name, spec in manifest["weights"][of].items()}
+            for network, (own, of) in drawn.items()
+        }
+
+    check = golden_tunit.Runner.check
+
+    @staticmethod
+    def group(key: str) -> str:
+        """Return what is computed together: the networks, the losses with their gradients, or the training steps."""
+        first = key.split(".")[0]
+        return {"loss": "losses", "grad": "losses", "steps": "steps", "step0": "steps"}.get(first, "networks")
+
+    def compute(self, group: str) -> dict[str, np.ndarray]:
+        """Return the values of all keys of a group."""
+        with jax.default_matmul_precision("highest"):
+            return getattr(self, group)()
+
+    @functools.cached_property
+    def method(self):
+        m = self.manifest
+        stated = dict(domains=m["num_classes"], style_dim=m["gen"]["latent_dim"])
+        read = convert.settings(self.state_dicts)
+        assert stated.items() <= read.items(), "the manifest contradicts the weights' shapes"
+        return methods.build(
+            "funit",
+            read,
+            image_size=m["img_size"],
+            load_size=m["img_size"],
+            adversarial_weight=float(m["gan_w"]),
+            reconstruction_weight=float(m["r_w"]),
+            feature_weight=float(m["fm_w"]),
+            r1_weight=float(m["reg_w"]),
+            average=m["ema_beta"],
+            rmsprop=dict(learning_rate=m["lr"]["G"], decay=m["rmsprop_alpha"], weight_decay=m["weight_decay"]),
+            discriminator_rate=m["lr"]["D"],
+        )
+
+    @functools.cached_property
+    def start(self):
+        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
+        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.manifest["batch"]))
+        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        return convert.import_state(flatten(self.state_dicts), state)
+
+    @property
+    def params(self):
+        return {name: learner.params for name, learner in self.start.learners.items()}
+
+    def images(self, name: str, count: int = 0) -> np.ndarray:
+        return images(self.salt + name, count or self.manifest["batch"], self.manifest["img_size"])
+
+    def views(self, step: int | None = None) -> dict:
+        """Return the contents and references of an iteration, or of the single keys."""
+        place, of = ("", "") if step is None else (step, "_steps")
+        labels = [np.array(self.manifest[f"{name}{of}"], np.int32) for name in ("la", "lb")]
+        label, reference_label = labels if step is None else (each[step] for each in labels)
+        views = {"x": self.images(f"A{place}"), "reference": self.images(f"B{place}")}
+        return {**views, "label": label, "reference_label": reference_label}
+
+    def networks(self):
+        method, views, few = self.method, self.views(), self.images("K", self.manifest["k_shot"])
+        plain = dataclasses.replace(method, discriminator=dataclasses.replace(method.discriminator, in_place=False))
+
+        @jax.jit
+        def run(params, variables):
+            generator, judge, a = params["generator"], params["discriminator"], views["x"]
+            content = method.generate(generator, a, part="read_content")
+            codes = jnp.stack(
+                [method.generate(generator, views[name], part="read_style") for name in ("x", "reference")]
+            )
+            logits, features = method.networks["discriminator"].module.apply({"params": judge}, a)
+            plain_logits, plain_features = plain.discriminate(judge, a, views["label"])
+            code = method.readouts["style"](variables, few).mean(0, keepdims=True)
+            return {
+                "G.content.absmean_c": jnp.abs(content).mean((1, 2)),
+                "G.code": codes,
+                "G.trans": method.generate(generator, content, codes[1], part="decode"),
+                "G.rec": method.generate(generator, content, codes[0], part="decode"),
+                "D.logit": adversarial.select(logits, views["label"]),
+                "D.feat.mean": features,
+                "D.all.mean": logits.mean((1, 2)),
+                "D.plain.logit": plain_logits,
+                "D.plain.feat.mean": plain_features,
+                "Gema.kshot.code": code,
+                "Gema.kshot.out": method.translate(variables, {"content": a[:1], "style": code}),
+            }
+
+        found = run(self.params, method.variables(self.start))
+        hidden, layers = np.asarray(found["G.code"][1]), method.generator.mlp_layers
+        for index in range(layers):
+            kernel, bias = (np.asarray(self.params["generator"][f"mlp_{index}"][name]) for name in ("kernel", "bias"))
+            hidden = hidden @ kernel + bias
+            hidden = np.maximum(hidden, 0) if index < layers - 1 else hidden
+        assert hidden.shape[-1] == self.manifest["num_adain"]
+        strides = self.manifest["subsample"]
+        found["G.adain"] = hidden[:, :: strides["G.adain"]]
+        return found | {key: found[key][:, ::k, ::k] for key, k in strides.items() if key != "G.adain"}
+
+    def losses(self):
+        """Return both losses and their gradients before any step."""
+        method, views, state = self.method, self.views(), self.start
+
+        @jax.jit
+        def run(params):
+            made, _ = method.make(views, params)
+
+            def oppose(params):
+                loss, (terms, _) = method.oppose(views, None, params, made)
+                return loss, terms
+
+            def deceive(params):
+                return method.deceive(views, params, method.make(views, params)[0], state.learners)
+
+            judge = {"discriminator": params["discriminator"]}
+            penalty = jax.grad(lambda params: oppose(params)[1]["r1"])(judge)
+            against = jax.value_and_grad(oppose, has_aux=True)(judge)
+            return against, penalty, jax.value_and_grad(deceive, has_aux=True)({"generator": params["generator"]})
+
+        ((against, against_terms), judge), penalty, ((loss, terms), own) = jax.device_get(run(self.params))
+        return {
+            "loss.d": self.row("loss.d.columns", {**against_terms, "total": against}),
+            "loss.r1": against_terms["r1"],
+            "loss.g": self.row("loss.g.columns", {**terms, "total": loss}),
+            "grad.D": self.norms("D", judge),
+            "grad.D.r1": self.norms("D", penalty),
+            "grad.G": self.norms("G", own),
+        }
+
+    def row(self, columns: str, terms: dict) -> list[float]:
+        """Return terms in the order of the file's columns."""
+        own = {name: TERMS[name].split("/")[1] if name in TERMS else name for name in self.manifest[columns]}
+        return [float(terms[name]) for name in own.values()]
+
+    def steps(self):
+        """Run the method's own update on views made here."""
+        method, state, losses, found = self.method, jax.device_get(self.start), [], {}
+        start = state
+        update = jax.jit(functools.partial(method.update, phase=method.phase(0)))
+        for step in range(self.iterations):
+            before = state
+            state, metrics = jax.device_get(update(state, self.views(step)))
+            losses.append(self.columns(metrics))
+            if step == 0:
+                for network in NETWORKS:
+                    found[f"step0.delta_l2.{network}"] = self.norms(network, change(before, state))
+        names = [convert.LEARNERS[NETWORKS[network]] for network in self.manifest["steps.params.order"]]
+        average = state.learners["generator"].ema
+        moved = jax.tree.map(np.subtract, average, start.learners["generator"].ema)
+        return found | {
+            "steps.losses": losses,
+            "steps.params.l2": [length(state.learners[name].params) for name in names],
+            "steps.params.delta_l2": [length(change(start, state)[name]) for name in names],
+            "steps.ema.l2": [length(average), length(moved)],
+        }
+
+    def columns(self, metrics) -> list[float]:
+        """Return the file's columns of an iteration."""
+        m, found = self.manifest, {name: float(metrics[own]) for name, own in TERMS.items()}
+        totals = {
+            "d.total": m["gan_w"] * (found["real"] + found["fake"]) + m["reg_w"] * found["reg"],
+            "g.total": m["gan_w"] * found["adv"]
+            + m["r_w"] * found["x_rec"]
+            + m["fm_w"] * (found["c_rec"] + found["m_rec"]),
+        }
+        return [totals.get(name, found.get(name.split(".")[1])) for name in m["steps.losses.columns"]]
+
+    def norms(self, network: str, params) -> list[float]:
+        """Return the norm of every parameter-shaped array in the file's order of names."""
+        published = NETWORKS[network]
+        exported = convert.export_network(published, {"params": params[convert.LEARNERS[published]]})
+        return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+def change(before, after) -> dict:
+    """Return by how much all weights differ, by the networks' names."""
+    return {
+        name: jax.tree.map(np.subtract, learner.params, before.learners[name].params)
+        for name, learner in after.learners.items()
+    }
+
+
+def length(tree) -> float:
+    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
