@@ -1,4 +1,4 @@
-"""Computes with our FUNIT what a golden file of the published code records, from the same weights, images and labels."""
+"""Computes with our FUNIT what a golden file of the published code records, from equal weights, images and labels."""
 
 import dataclasses
 import functools

@@ -87,6 +87,14 @@ TINY = {
         content_layers=0,
         schedule=dict(constant_steps=2, decay_steps=4),
     ),
+    "funit": dict(
+        image_size=16,
+        load_size=20,
+        domains=3,
+        style_dim=4,
+        generator=dict(width=4, downs=1, blocks=1, style_downs=2, mlp_width=8),
+        discriminator=dict(width=4, stages=2),
+    ),
 }
 
 
@@ -195,6 +203,12 @@ CONFIGURATIONS = {
                 "precision": "bf16",
             },
             DISENTANGLED,
+        ),
+    },
+    "funit": {
+        "in_place": Configuration({}, TRANSLATOR),
+        "plain": Configuration(
+            {"discriminator": dict(in_place=False), "r1_weight": 0.0, "precision": "bf16"}, TRANSLATOR
         ),
     },
 }

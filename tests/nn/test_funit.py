@@ -1,4 +1,4 @@
-"""FUNIT's discriminator: the published size, blocks equal to the published order, precision a choice."""
+"""FUNIT's and TUNIT's discriminators: published sizes, blocks equal to the published order, precision a choice."""
 
 import math
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.nn.arrays import count, image, normal, random_like, shapes_of
 from uit_jax.nn.convs import Conv
-from uit_jax.nn.funit import Discriminator, _DiscriminatorBlock
+from uit_jax.nn.funit import Discriminator, PatchDiscriminator, _DiscriminatorBlock, smallest
 from uit_jax.nn.norms import FilterResponseNorm
 from uit_jax.nn.resampling import average_pool
 
@@ -72,3 +72,20 @@ def test_discriminator_blocks_equal_the_published_order(features, down):
     found, expected = jax.jit(lambda: (compute(ours), compute(published)))()
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * max(1, np.abs(other).max()))
+
+
+def test_the_patch_discriminator_has_the_published_size():
+    params = shapes_of(PatchDiscriminator(119), image(128))["params"]
+    assert count(params["logits"]) == 119 * 1_025 and count(params) == 54_252_599
+    assert len([name for name in params if name.startswith("block_")]) == 10
+
+
+@pytest.mark.parametrize("stages", [1, 2, 4])
+def test_the_patch_discriminator_takes_images_of_any_size_from_the_smallest(stages):
+    network, least = PatchDiscriminator(5, 2, 6, stages, dtype=jnp.bfloat16), smallest(stages)
+    for height, width in ((least, least), (2 * least, 3 * least)):
+        images = jax.ShapeDtypeStruct((2, height, width, 3), jnp.float32)
+        logits, features = jax.eval_shape(network.apply, shapes_of(network, images), images)
+        sides = [side // 2 ** (stages - 1) for side in (height, width)]
+        assert logits.shape == (2, *sides, 5) and features.shape == (2, min(6, 2 * 2**stages))
+        assert logits.dtype == features.dtype == jnp.float32

@@ -37,17 +37,18 @@ def test_filters_have_the_published_values_on_ramps():
             np.testing.assert_array_equal(down[0, :, column, 0], [0.5, 2, 4, 6])
 
 
-@pytest.mark.parametrize("height, width", [(2, 3), (4, 6), (7, 4), (9, 11)])
-def test_blur_down_is_a_strided_convolution(height, width):
+@pytest.mark.parametrize("height, width, centre", [(2, 3, 2), (4, 6, 1), (7, 4, 2), (9, 11, 1)])
+def test_blur_down_is_a_strided_convolution(height, width, centre):
     x = normal(2, height, width, 3)
     padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-    kernel = np.outer([1, 2, 1], [1, 2, 1]) / 16
+    kernel = np.outer([1, centre, 1], [1, centre, 1]) / (2 + centre) ** 2
     expected = np.empty((2, math.ceil(height / 2), math.ceil(width / 2), 3))
     for i in range(expected.shape[1]):
         for j in range(expected.shape[2]):
             window = padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3]
             expected[:, i, j] = np.einsum("bhwc,hw->bc", window, kernel)
-    np.testing.assert_allclose(resampling.blur_down(jnp.asarray(x)), expected, rtol=1e-5, atol=1e-6)
+    blurred = resampling.blur_down(jnp.asarray(x), centre / (2 + centre))
+    np.testing.assert_allclose(blurred, expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("height, width", [(1, 2), (4, 3), (5, 6)])
