@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial, reconstruction
-from uit_jax.method import LARGEST_SIDE, Method, Network, Phase, Side, require
+from uit_jax.method import LARGEST_SIDE, Method, Network, Phase, Side, Stream, require
 from uit_jax.nn import funit, munit
 from uit_jax.settings import RMSprop, setting
 from uit_jax.state import Learners, TrainState, play
@@ -94,7 +94,7 @@ class FUNIT(Method):
         require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
 
     def phase(self, step: int) -> Phase:
-        return Phase("train", load_size=self.load_size)
+        return Phase("train", Stream("labelled", 1.0), load_size=self.load_size)
 
     # --- the networks, and as functions of their weights ---
 
