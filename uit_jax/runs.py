@@ -27,7 +27,7 @@ from uit_jax.inference import batched, inputs, search, styles
 from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
 from uit_jax.inference.search import Found, Searched
-from uit_jax.inference.styles import DomainStyles
+from uit_jax.inference.styles import DomainStyles, Look
 from uit_jax.listing import pick_evenly, picked
 from uit_jax.method import DIRECTIONS, Method
 from uit_jax.paths import PathLike, as_path
@@ -158,6 +158,30 @@ class Trained(Model):
         with contextlib.suppress(UserError):
             write_whole(path, lambda partial: np.savez_compressed(partial, **found._asdict()))
         return found
+
+    def class_look(self, name: str, references: str | None = None, *, limit: int = 5_000) -> Look:
+        """Return the mean style of the images of a class.
+
+        Args:
+          name: the class, or its number.
+          references: a source that has it, of which the run may have seen nothing; by default the training source.
+          limit: of more images of the class, that many are read, evenly spread.
+
+        Raises:
+          UserError: the source cannot be read, or has no such class.
+        """
+        if references is None:
+            references = self.config.data.source if len(self.method.sides) == 1 else ""
+            if not references:
+                raise UserError(f"--class={name}: this run has no classes of its own; name a source by --references")
+            data.check_there("data.source", references, "--references")
+        how = dict(split="train", size=self.image_size, seed=self.config.seed, **self.form)
+        source = data.open_source(f"{references}#{name}", **how)
+        gallery = search.encode(self.method, self.variables, source, pick_evenly(len(source), limit))
+        rows = range(min(4, len(gallery.codes)))
+        told = f"class {source.classes[0]}, mean style of {len(gallery.codes)} images"
+        look = styles.reference_look(gallery.codes, [gallery.image(row) for row in rows], [source.classes[0]])
+        return look._replace(labels=[source.classes[0]], title=told)
 
     def search(
         self,

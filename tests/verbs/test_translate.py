@@ -162,6 +162,41 @@ def test_a_pseudo_domain_of_a_given_folder(tmp_path):
     np.testing.assert_allclose(mean(tmp_path / "out" / "c.png"), mean(tmp_path / "given" / "r.png"), atol=2)
 
 
+def test_a_class_gives_the_mean_style_of_its_images(tmp_path, run, capsys):
+    """Of the training source, or of one that the run never saw."""
+    for name, color, count in (("blue", 180, 3), ("red", 150, 5)):
+        for i in range(count):
+            paint(tmp_path / "train" / name / f"{i}.png", np.roll((color + 10 * i, 60, 60), 2 * (name == "blue")))
+    given = paint(tmp_path / "given" / "green" / "0.png", (20, 230, 20))
+    content = f"--content={paint(tmp_path / 'c.png', (100, 100, 100))}"
+    elsewhere = f"--references={tmp_path / 'given'}"
+    cases = [
+        (["--class=red"], (170, 60, 60)),
+        (["--class=0"], (60, 60, 190)),
+        (["--class=red", "--domain_images=1"], (170, 60, 60)),
+        (["--class=green", elsewhere], mean(given)),
+    ]
+    for number, (arguments, expected) in enumerate(cases):
+        assert uit(tmp_path, content, *arguments, f"--out={tmp_path / str(number)}") == 0
+        np.testing.assert_allclose(mean(tmp_path / str(number) / "c.png"), expected, atol=2)
+    look = run.look(of_class="red")
+    assert look.labels == ["red"] and look.title == "class red, mean style of 5 images"
+    np.testing.assert_array_equal(run.translate(tmp_path / "c.png", of_class="red"), pixels(tmp_path / "0" / "c.png"))
+    capsys.readouterr()
+    out = f"--out={tmp_path / 'out'}"
+    for arguments, line in (
+        (["--class=rad"], f"{tmp_path / 'train'}#rad: no such class; did you mean red? (or give its number, 0 to 1)"),
+        (["--class=red", f"--references={tmp_path / 'no'}"], f"{tmp_path / 'no'}"),
+    ):
+        assert uit(tmp_path, content, out, *arguments) == 2
+        told = capsys.readouterr().err
+        assert line in told and told.count("\n") == 1 and not (tmp_path / "out").exists()
+    run.config.data.source = ""
+    assert uit(tmp_path, content, out, "--class=red") == 2
+    line = "uit: --class=red: this run has no classes of its own; name a source by --references\n"
+    assert capsys.readouterr().err == line
+
+
 def test_an_interpolation_runs_from_one_style_to_the_other(tmp_path):
     for i in range(2):
         paint(tmp_path / "content" / f"{i}.png", (100, 100, 100))
@@ -337,7 +372,7 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
         (["--styles=2", "--seed=4294967296"], "--seed=4294967296 must be 4294967295 at most"),
         (["--domain=0", "--seed=1"], "--seed=1: is for the styles that --styles=N samples; leave it out"),
         (["--interpolate=own,c.png", "--frames=1001"], "--frames=1001 must be 1000 at most"),
-        ([], "give --reference, --domain, --interpolate or --styles: the method of this run draws in a style"),
+        ([], "give --reference, --domain, --class, --interpolate or --styles: the method of this run draws in a style"),
     ]
     monkeypatch.chdir(tmp_path)
     for arguments, line in cases:
@@ -351,7 +386,7 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
     state = SimpleNamespace(step=7, **toy.variables())
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
     assert uit(tmp_path, content, out, "--styles=2") == 2
-    line = "--styles=2: the method of this run samples no styles; give --reference, --domain or --interpolate"
+    line = "--styles=2: the method of this run samples no styles; give --reference, --domain, --class or --interpolate"
     assert line in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 

@@ -28,7 +28,7 @@ _CHUNK, _LARGEST_SEED = 256, 2**32 - 1
 class Model:
     """A method with its weights. What it cannot do, for the method has it not, is a UserError that says so.
 
-    A subclass says where they come from: `method`, `variables`, `form` and `domain_styles`.
+    A subclass says where they come from: `method`, `variables`, `form`, `domain_styles` and `class_look`.
     """
 
     method: Method
@@ -41,6 +41,10 @@ class Model:
 
     def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
         """Return what the pseudo domains look like, over a source of images, at most so many of it."""
+        raise NotImplementedError
+
+    def class_look(self, name: str, references: str | None = None, *, limit: int = 5_000) -> Look:
+        """Return the mean style of a class of a source of images, of at most so many of it."""
         raise NotImplementedError
 
     @property
@@ -110,6 +114,7 @@ class Model:
         *,
         reference: Images | None = None,
         domain: int | None = None,
+        of_class: str | None = None,
         style: np.ndarray | None = None,
         size: str | None = None,
         batch_size: int = 8,
@@ -123,6 +128,7 @@ class Model:
           content: the images.
           reference: images, of which the mean style is taken; unreadable ones are named in a warning and left out.
           domain: a pseudo domain, of which the mean style is taken, over the training images.
+          of_class: a class of the training images, by name or number, of which the mean style is taken.
           style: codes [D], or [m, D] of each of m images, as `encode` and `sample` return them.
           size: "resize" to the model's size, or "keep" (by default for methods without styles).
           batch_size: images drawn at once at the model's size; of larger images fewer.
@@ -139,7 +145,7 @@ class Model:
           UserError: an image cannot be read or translated, or the style is missing, or not the method's to have.
         """
         given, make = inputs.gather(content, "content"), self._maker(pil)
-        look = self.look(reference, domain, style, contents=len(given.items))
+        look = self.look(reference, domain, style, of_class=of_class, contents=len(given.items))
         job = self.job(look, size=size, batch_size=batch_size, max_pixels=max_pixels)
         return given.returned([make(frames[0]) for frames in drawing.collect(job, given, progress=progress)])
 
@@ -208,6 +214,7 @@ class Model:
         style: np.ndarray | None = None,
         interpolate: tuple[Images | None, Images | None] | None = None,
         *,
+        of_class: str | None = None,
         frames: int = 8,
         styles: int | None = None,
         seed: int | None = None,
@@ -218,15 +225,17 @@ class Model:
         """Return the styles to draw in, for `translations`; None where the method has none and none is asked for.
 
         Args:
-          reference, domain, style: as `translate` has them; `contents` says how many images there are codes for.
+          reference, domain, of_class, style: as `translate` has them; `contents` says how many images there are codes
+            for.
           interpolate, frames: the two ends of an interpolation, and its frames.
           styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0.
-          references, domain_images: for a domain, as `domain_styles` has them.
+          references, domain_images: for a domain or a class, the source and the limit of `domain_styles`.
 
         Raises:
-          UserError: not exactly one of the five is given to a method with styles, or it cannot be had.
+          UserError: not exactly one of the six is given to a method with styles, or it cannot be had.
         """
-        options = dict(reference=reference, domain=domain, interpolate=interpolate, styles=styles, style=style)
+        options = {"reference": reference, "domain": domain, "class": of_class, "interpolate": interpolate}
+        options |= dict(styles=styles, style=style)
         given = [f"--{name}" for name, value in options.items() if value is not None]
         if seed is not None and styles is None:
             raise UserError(f"--seed={seed}: is for the styles that --styles=N samples; leave it out")
@@ -251,6 +260,8 @@ class Model:
         if interpolate is not None:
             ends = [None if end is None else self._mean_look(end) for end in interpolate]
             return looks.interpolation(ends, frames)
+        if of_class is not None:
+            return self.class_look(of_class, references, limit=domain_images)
         if domain is None:
             return None
         if not self.clustered:
@@ -291,7 +302,8 @@ class Model:
 
     def _ways(self) -> str:
         """Name the options by which a style is chosen."""
-        there = {"--reference": True, "--domain": self.clustered, "--interpolate": True, "--styles": self.sampled}
+        there = {"--reference": True, "--domain": self.clustered, "--class": len(self.method.sides) == 1}
+        there |= {"--interpolate": True, "--styles": self.sampled}
         *others, last = [option for option, known in there.items() if known]
         return f"{', '.join(others)} or {last}"
 

@@ -1,8 +1,9 @@
 """`uit translate`: translate images or a video, in a style where the method knows any.
 
-A method with styles takes that of references, of a pseudo domain, or steps from one style to another, of which one
-may be the content's own; or it samples some. One without (CUT and its kin) translates what it is given, and that at its
-own size, in tiles where it is large. Of a video the pictures are kept, with their size and rate, and not the sound.
+A method with styles takes that of references, of a pseudo domain or a class, or steps from one style to another, of
+which one may be the content's own; or it samples some. One without (CUT and its kin) translates what it is given, and
+that at its own size, in tiles where it is large. Of a video the pictures are kept, with their size and rate, and not
+the sound.
 """
 
 import argparse
@@ -133,7 +134,7 @@ def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) ->
     if args.frames is not None and args.interpolate is None:
         raise UserError(f"--frames={args.frames}: is for --interpolate=A,B; leave it out")
     several = dict(interpolate=ends, frames=args.frames or 8, styles=args.styles, seed=args.seed)
-    look = run.look(args.reference, args.domain, **several, **places)
+    look = run.look(args.reference, args.domain, of_class=args.of_class, **several, **places)
     return run.job(look, size=args.size, keep=keep, batch_size=args.batch_size, max_pixels=args.max_pixels)
 
 
@@ -251,6 +252,7 @@ def _parser() -> argparse.ArgumentParser:
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
     style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
+    style.add_argument("--class", dest="of_class", metavar="NAME", help="a class of the images, for its mean style")
     style.add_argument(
         "--interpolate",
         metavar="A,B",
@@ -261,7 +263,9 @@ def _parser() -> argparse.ArgumentParser:
         "--styles", type=positive, metavar="N", help="so many sampled ones, side by side, the same for all images"
     )
     parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
-    parser.add_argument("--references", help="a folder whose images stand for the pseudo domains (default: training's)")
+    parser.add_argument(
+        "--references", help="a source whose images stand for the pseudo domains or classes (default: training's)"
+    )
     parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
     parser.add_argument("--frames", type=positive, help="images of an interpolation (default: 8)")
     parser.add_argument(
