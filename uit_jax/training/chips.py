@@ -66,7 +66,7 @@ GPUS = {
 
 
 def find(kind: str) -> Chip | None:
-    """Return the chip of a device that JAX calls so; None where it is not known, as of a part of one, or a processor."""
+    """Return the chip of a device that JAX calls so; None where it is not known, as a part of one is not."""
     name = kind.removeprefix("NVIDIA ").removeprefix("Tesla ")
     return next((chip for chip in (*TPUS.values(), *GPUS.values()) if name in chip.kinds), None)
 
