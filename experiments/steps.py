@@ -95,6 +95,7 @@ TOY = {
 
 _EXPECTED = {"tunit": 150.0, "drit": 150.0, "distancegan": 150.0, "selfdistance": 150.0}
 _EXPECTED_ELSE, _EXPECTED_TOY = 90.0, 15.0
+_TOYS = 3  # jobs, the first
 
 
 
@@ -103,8 +104,8 @@ def expected(method: str, toy: bool) -> float:
     return _EXPECTED_TOY if toy else _EXPECTED.get(method, _EXPECTED_ELSE)
 
 
-def wanted(parts: Sequence[str]) -> list[Job]:
-    """Return what is to be measured for parts of the command, the most wanted first."""
+def wanted(parts: Sequence[str], toy: bool) -> list[Job]:
+    """Return what is to be measured for parts of the command, the most wanted first; of toys some."""
     first = {(job.method, job.changes.get("precision", "float32")) for job in WANTED}
     kinds = [(method, precision) for precision in ("bf16", "float32") for method in RECIPES]
     cropped = {"fastcut": _SAME_CROP}
@@ -114,6 +115,7 @@ def wanted(parts: Sequence[str]) -> list[Job]:
         if (method, precision) not in first
     ]
     jobs = [job._replace(profiled=job.profiled and "profile" in parts) for job in (*WANTED, *rest)]
+    jobs = jobs[:_TOYS] if toy else jobs
     trained = {training.job for training in TRAININGS.values() if "train" in parts}
     return [job for job in jobs if "bench" in parts or job.profiled or job.name in trained]
 

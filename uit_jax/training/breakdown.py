@@ -43,7 +43,7 @@ _FILLS = {"pad", "concatenate"}
 _MOVES = set("copy transpose reverse slice dynamic-slice dynamic-update-slice gather".split())
 _OTHERS = set("sort scatter fft cholesky triangular-solve rng rng-bit-generator custom-call infeed outfeed".split())
 _FREE = set("parameter constant bitcast get-tuple-element tuple iota convert broadcast reshape".split())
-_NORM = re.compile(r"norm(_\w+)?|\w*Norm|(jit\()?\w*_norm\)?")
+_NORM = re.compile(r"(\w*Norm|(\w+_)?norm)(_\w+)?")
 
 
 class Instruction(NamedTuple):
@@ -139,18 +139,17 @@ def instructions(text: str) -> dict[str, Instruction]:
 def _near(read: dict[str, Instruction], lines: Mapping[str, str]) -> dict[str, Instruction]:
     """Give instructions without a path one from near by."""
     nameless = {name for name, each in read.items() if not each.path}
-    makers, users = {}, defaultdict(list)
+    makers, users = defaultdict(list), defaultdict(list)
     for name, line in lines.items():
         found = [other for other in re.findall(r"%([\w.-]+)", line) if other in read and other != name]
         if name in nameless:
             makers[name] = found
         for other in nameless.intersection(found):
             users[other].append(name)
-    for _ in range(_FARTHEST):
+    for around in [users] * _FARTHEST + [makers] * _FARTHEST:
         found = {}
         for name in nameless:
-            around = (read[other].near for other in (*users[name], *makers[name]))
-            if near := next(filter(None, around), ""):
+            if near := next((read[other].near for other in around[name] if read[other].near), ""):
                 found[name] = read[name]._replace(near=near)
         read |= found
         nameless -= set(found)
@@ -164,7 +163,8 @@ def kind_of(each: Instruction) -> str:
     # A TPU's matrix products are convolutions too.
     if product or (leaf == "dot_general" and "convolution" in opcodes):
         return "matrix product"
-    if "convolution" in opcodes or "conv" in target or (leaf == "conv_general_dilated" and "custom-call" in opcodes):
+    called = "custom-call" in opcodes and leaf == "conv_general_dilated"
+    if "convolution" in opcodes or re.search("conv(?!ert)", target) or called:
         return "convolution"
     if opcodes & _EXCHANGES:
         return "exchange"
@@ -186,8 +186,9 @@ def network_of(path: str, names: Mapping[str, str]) -> str:
       path: of the operation.
       names: of the learners, by those of their modules' classes; several of one class stand together.
     """
-    if moved := re.search(r"/optimizer/(\w+)", path):
-        return moved[1]
+    # The second is what XLA calls a weight that a program is given.
+    if own := re.search(r"/optimizer/(\w+)|^state\.learners\[\\?'(\w+)", path):
+        return own[1] or own[2]
     classes = "|".join(map(re.escape, names))
     if classes and (found := re.search(rf"\b({classes})\b", path)):
         return names[found[1]]
@@ -207,8 +208,8 @@ def _events(folder: Path, program: Mapping[str, Instruction]) -> Iterator[Event]
     (path,) = folder.rglob("*.xplane.pb")
     trace = ProfileData.from_file(str(path))
     planes = {plane.name: plane for plane in trace.planes}
-    accelerators = sorted(name for name in planes if name.startswith("/device:") and ":0" in name)
-    for name in accelerators:
+    accelerators = sorted(name for name in planes if re.fullmatch(r"/device:\w+:\d+", name))
+    for name in accelerators[:1]:
         lines = {line.name: line for line in planes[name].lines}
         # A TPU tells the same in several ways.
         for line in [lines["XLA Ops"]] if "XLA Ops" in lines else lines.values():
