@@ -75,6 +75,8 @@ def main(argv: list[str] | None = None) -> int:
         try:
             bench(jobs, record, minutes, toy, kept=_TRAINING * minutes.left() * bool(names))
             for others, name in zip(reversed(range(len(names))), names, strict=True):
+                # How many steps there is time for is not known without.
+                bench([job for job in jobs if job.name == TRAININGS[name].job], record, minutes, toy)
                 with record.attempt(f"train {name}"):
                     train(name, _source(name, args), record, minutes.left() / (1 + others), toy)
             bench(jobs, record, minutes, toy)
@@ -126,6 +128,8 @@ def bench(jobs: Sequence[Job], record: Record, minutes: Minutes, toy: bool, kept
             record.found["measured"][job.name] = {**what, **spent, **found}
             _say(measure.table({**what, **found}))
             draw(job, found, record.path.parent)
+            if lost := [each["profile"]["failed"] for each in found["phases"] if "failed" in each.get("profile", {})]:
+                raise UserError(f"measured, but not profiled: {lost[0]}")
     record.write()
 
 
@@ -144,14 +148,10 @@ def pace(record: Record) -> float:
 def draw(job: Job, found: Mapping[str, Any], folder: Path) -> None:
     """Write a picture of where the time of each phase's step goes."""
     for phase in found["phases"]:
-        for profile in filter(None, [phase.get("profile")]):
-            sides = [
-                charts.bars({name: 1e3 * value for name, value in _falling(profile[side])}, title, "ms")
-                for side, title in (
-                    ("kinds", f"{job.name}, {phase['phase']}: a step of {1e3 / phase['steps_per_second']:.4g} ms"),
-                    ("networks", "by network"),
-                )
-            ]
+        profile = phase.get("profile", {})
+        if "kinds" in profile:
+            title = f"{job.name}, {phase['phase']}: a step of {1e3 / phase['steps_per_second']:.4g} ms"
+            sides = [_bars(profile["kinds"], title), _bars(profile["networks"], "by network")]
             pictures.save(folder / f"profile_{job.name}_{phase['phase']}.png", np.concatenate(sides))
 
 
@@ -168,7 +168,7 @@ def train(name: str, source: Mapping[str, str], record: Record, seconds: float, 
     scoring = min(_EVALUATION, seconds / 4)
     config = checkpoint.begun_with(workdir)
     if config is None:
-        config = configure(training.recipe, name, source, toy)
+        config = configure(training.recipe, name, {**training.changes, **source}, toy)
         steps = affordable(training.job, record, seconds - scoring)
         config = scaled(config, training.counted, min(steps, config.steps))
     with stopped_after(seconds - scoring) as stopped:
@@ -230,8 +230,9 @@ def table(found: Mapping[str, Any]) -> str:
     return "\n".join([*lines, found.get("ended", "")])
 
 
-def _falling(parts: Mapping[str, float]) -> list[tuple[str, float]]:
-    return sorted(parts.items(), key=lambda item: -item[1])
+def _bars(seconds: Mapping[str, float], title: str) -> np.ndarray:
+    falling = sorted(seconds.items(), key=lambda item: -item[1])
+    return charts.bars({name: 1e3 * value for name, value in falling}, title, "ms")
 
 
 def _source(name: str, args: argparse.Namespace) -> dict[str, str]:

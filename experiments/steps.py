@@ -34,11 +34,12 @@ class Job(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A run to be trained: its recipe, the job whose step is its own, and its settings that are counted in steps."""
+    """A run to be trained: its recipe, the job with its step, its settings counted in steps, what is changed of it."""
 
     recipe: str
     job: str
     counted: tuple[str, ...]
+    changes: Mapping[str, Any] = {}
 
 
 _BF16, _BATCH = {"precision": "bf16"}, {"batch_size": 16}
@@ -56,7 +57,10 @@ WANTED = (
 TRAININGS = {
     "tunit": Training("configs/tunit.py:bf16", "tunit-bf16", ("method.guide_steps", "method.average_start")),
     "cut": Training(
-        "configs/cut.py", "cut-float32", ("method.schedule.constant_steps", "method.schedule.decay_steps")
+        "configs/cut.py",
+        "cut-float32",
+        ("method.schedule.constant_steps", "method.schedule.decay_steps"),
+        _SAME_CROP,
     ),
 }
 

@@ -103,7 +103,7 @@ def test_parts_choose_what_is_measured():
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_run_shrinks_with_all_that_is_counted_in_steps(name):
-    recipe, _, counted = TRAININGS[name]
+    recipe, _, counted, _ = TRAININGS[name]
     config = steps.scaled(steps.configure(recipe, name, {}, toy=False), counted, 1_000)
     assert config.steps == 1_000
     counts = [config_module.flatten(config)[key] for key in counted]
@@ -138,6 +138,16 @@ def test_the_next_command_goes_on_with_what_is_not_done(tmp_path, timed):
     # What failed is tried again, last.
     assert done == ["munit", "cyclegan"]
     assert not accelerator.measured(record, jobs[1]._replace(profiled=True))
+
+
+def test_a_step_that_cannot_be_profiled_is_measured_all_the_same(tmp_path, timed, monkeypatch):
+    clock, _ = timed
+    phase = {"phase": "train", "steps_per_second": 2.0, "profile": {"failed": "no tracer"}}
+    monkeypatch.setattr(measure, "measure", lambda *_, **__: {"phases": [phase]})
+    record, job = Record(tmp_path / "report.json"), Job("cut", "cut", {}, profiled=True)
+    accelerator.bench([job], record, Minutes(5, clock), toy=False)
+    assert record.found["failed"] == {"cut": "UserError: measured, but not profiled: no tracer"}
+    assert accelerator.measured(record, job) and not list(tmp_path.glob("*.png"))
 
 
 def test_expectations_follow_the_pace_of_the_machine_and_time_is_kept_for_training(tmp_path, timed):

@@ -6,8 +6,10 @@ import pytest
 from jax.profiler import ProfileData
 
 from tests import tiny_method
-from uit_jax.training import breakdown
-from uit_jax.training.breakdown import Event, Instruction
+from uit_jax.errors import UserError
+from uit_jax.training import breakdown, hlo
+from uit_jax.training.breakdown import Event
+from uit_jax.training.hlo import Instruction
 
 TEXT = """
 HloModule jit_step, is_scheduled=true
@@ -35,7 +37,7 @@ def kind(*opcodes, path="jit(step)/x", target=""):
 
 
 def test_a_programs_text_tells_what_its_instructions_are():
-    program = breakdown.instructions(TEXT)
+    program = hlo.instructions(TEXT)
     assert program["conv.2"].target == "__cudnn$convForward" and program["conv.2"].opcodes == {"custom-call"}
     assert program["fusion.3"].opcodes == {"reduce"}
     assert breakdown.kind_of(program["fusion.3"]) == "norm or sum"
@@ -99,7 +101,7 @@ def test_accelerators_are_read_where_there_are_any(tmp_path, device):
     others = [PLANE.format(**device | {"plane": name}) for name in ("/host:CPU", "/device:GPU:1", "/device:TPU:1")]
     text = "".join([*others, PLANE.format(**device)])
     (tmp_path / "vm.xplane.pb").write_bytes(ProfileData.text_proto_to_serialized_xspace(text))
-    (event,) = breakdown._events(tmp_path, breakdown.instructions(TEXT))
+    (event,) = breakdown._events(tmp_path, hlo.instructions(TEXT))
     assert event.name == "fusion.3" and event.end - event.begin == pytest.approx(3e-6, rel=1e-3)
 
 
@@ -122,4 +124,6 @@ def test_a_processors_step_is_told_apart(tiny):
         assert sum(found[side].values()) == pytest.approx(found["busy_seconds"])
     assert max(found["kinds"], key=found["kinds"].get) == "matrix product"
     assert found["largest"][0]["kind"] == "matrix product" and found["largest"][0]["times"] >= 1
+    with pytest.raises(UserError, match="the trace names no instruction of the program"):
+        breakdown.measure(run, 2, "", tiny_method.Tiny())
     assert "matrix product" in breakdown.table(found) and found["networks"]["model"] > 0

@@ -17,7 +17,9 @@ from typing import Any, NamedTuple
 import jax
 from jax.profiler import ProfileData
 
+from uit_jax.errors import UserError
 from uit_jax.method import Method
+from uit_jax.training.hlo import FREE, Instruction, instructions
 
 KINDS = (
     "convolution",
@@ -35,32 +37,13 @@ VIEWS, REST = "views", "losses and the rest"
 """What belongs to no network."""
 
 _LARGEST = 20
-_FARTHEST = 4  # how many instructions away what XLA made up may look for a name
 _CONTAINERS = {"while", "call", "conditional"}  # what is in them has events of its own
 _EXCHANGES = {"all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute"}
 _SUMS = {"reduce", "reduce-window", "select-and-scatter"}
 _FILLS = {"pad", "concatenate"}
 _MOVES = set("copy transpose reverse slice dynamic-slice dynamic-update-slice gather".split())
 _OTHERS = set("sort scatter fft cholesky triangular-solve rng rng-bit-generator custom-call infeed outfeed".split())
-_FREE = set("parameter constant bitcast get-tuple-element tuple iota convert broadcast reshape".split())
 _NORM = re.compile(r"(\w*Norm|(\w+_)?norm)(_\w+)?")
-
-
-class Instruction(NamedTuple):
-    """What a compiled program's text says of one instruction.
-
-    Attributes:
-      opcodes: its own or, where several are fused in it, theirs.
-      path: the functions and modules it comes from, as in "jit(step)/jvp(Generator)/conv_0/conv_general_dilated"; ""
-        for what XLA made up.
-      near: its path, or of what XLA made up that of what needs it or else of what it is made from.
-      target: of a call into a library, which.
-    """
-
-    opcodes: frozenset[str]
-    path: str
-    near: str = ""
-    target: str = ""
 
 
 class Event(NamedTuple):
@@ -80,6 +63,9 @@ def measure(run: Callable[[], Any], steps: int, text: str, method: Method) -> di
       text: of the program.
       method: whose learners give the networks their names.
 
+    Raises:
+      UserError: the trace does not tell.
+
     Returns:
       A JSON-able record of one step: `seconds` by the clock, tracing included; `busy_seconds` in which the device had
       work; `kinds` and `networks`, seconds of each, which add up to those; the `largest` instructions.
@@ -94,6 +80,8 @@ def measure(run: Callable[[], Any], steps: int, text: str, method: Method) -> di
             seconds = time.perf_counter() - began
         program = instructions(text)
         events = list(_events(Path(folder), program))
+    if not events:
+        raise UserError("where the time goes is not known: the trace names no instruction of the program")
     return {"steps": steps, "seconds": seconds / steps, **_summary(events, steps, program, _names(method))}
 
 
@@ -107,53 +95,6 @@ def named() -> Iterator[None]:
         yield
     finally:
         jax.config.update(option, before)
-
-
-_COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.-]+) .*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?([\w.-]+) = .*? ([a-z][a-z0-9-]*)\(")
-
-
-def instructions(text: str) -> dict[str, Instruction]:
-    """Read the instructions of a compiled program's text by their names."""
-    lines, inside, place = {}, defaultdict(list), ""
-    for line in text.splitlines():
-        if found := _INSTRUCTION.match(line):
-            name, opcode = found.groups()
-            lines[name] = (re.sub("-(start|done|update)$", "", opcode), _first(r'op_name="([^"]*)"', line), line)
-            inside[place].append(name)
-        elif begun := _COMPUTATION.match(line):
-            place = begun[1]
-    read = {}
-    for name, (opcode, path, line) in lines.items():
-        opcodes, paths = {opcode}, [path]
-        if opcode in ("fusion", "async"):
-            within = inside[_first(r"calls=%?([\w.-]+)", line)]
-            opcodes = {lines[other][0] for other in within} - _FREE or {lines[other][0] for other in within}
-            paths += [lines[other][1] for other in within]
-        path = next(filter(None, paths), "")
-        target = _first(r'custom_call_target="([^"]*)"', line)
-        read[name] = Instruction(frozenset(opcodes), path, path, target)
-    return _near(read, {name: line for name, (_, _, line) in lines.items()})
-
-
-def _near(read: dict[str, Instruction], lines: Mapping[str, str]) -> dict[str, Instruction]:
-    """Give instructions without a path one from near by."""
-    nameless = {name for name, each in read.items() if not each.path}
-    makers, users = defaultdict(list), defaultdict(list)
-    for name, line in lines.items():
-        found = [other for other in re.findall(r"%([\w.-]+)", line) if other in read and other != name]
-        if name in nameless:
-            makers[name] = found
-        for other in nameless.intersection(found):
-            users[other].append(name)
-    for around in [users] * _FARTHEST + [makers] * _FARTHEST:
-        found = {}
-        for name in nameless:
-            if near := next((read[other].near for other in around[name] if read[other].near), ""):
-                found[name] = read[name]._replace(near=near)
-        read |= found
-        nameless -= set(found)
-    return read
 
 
 def kind_of(each: Instruction) -> str:
@@ -174,7 +115,7 @@ def kind_of(each: Instruction) -> str:
         return "padding or copy"
     if opcodes & _SUMS or any(_NORM.fullmatch(part) for part in each.path.split("/")):
         return "norm or sum"
-    if opcodes <= _MOVES | _FREE:
+    if opcodes <= _MOVES | FREE:
         return "padding or copy"
     return "other" if opcodes & (_OTHERS | _CONTAINERS) else "elementwise"
 
@@ -281,7 +222,9 @@ def _shared(events: Iterable[Event]) -> Counter:
 
 
 def table(record: Mapping[str, Any]) -> str:
-    """Lay a record out for a terminal."""
+    """Lay a record out for a terminal, also one that tells only why there is none."""
+    if "failed" in record:
+        return f"no profile: {record['failed']}"
     head = "{seconds:.4g} s a step while traced, {busy_seconds:.4g} s of it busy with {instructions:.0f} instructions"
     rows = [("", "s", "share")]
     for title in ("kinds", "networks"):
@@ -290,8 +233,3 @@ def table(record: Mapping[str, Any]) -> str:
             rows.append((f"  {name}", f"{seconds:.3g}", f"{seconds / max(record['busy_seconds'], 1e-12):.1%}"))
     width = max(len(row[0]) for row in rows)
     return "\n".join([head.format(**record), *(f"{a:<{width}}  {b:>8}  {c:>6}" for a, b, c in rows)])
-
-
-def _first(pattern: str, text: str) -> str:
-    found = re.search(pattern, text)
-    return found[1] if found else ""

@@ -111,7 +111,7 @@ def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows
 
 
 def _profile(program, state: PyTree, put, batches: list[Batch], method: Method) -> tuple[PyTree, dict[str, Any]]:
-    """Return the state after a step with each batch, and where the time of one went."""
+    """Return the state after a step with each batch, and where the time of one went, or why that is not known."""
 
     def run() -> None:
         nonlocal state
@@ -119,7 +119,11 @@ def _profile(program, state: PyTree, put, batches: list[Batch], method: Method) 
             state, metrics = program(state, put(batch))
         jax.block_until_ready((state, metrics))
 
-    found = breakdown.measure(run, len(batches), program.as_text(), method)
+    try:
+        found = breakdown.measure(run, len(batches), program.as_text(), method)
+    # The profilers of devices fail in many ways, and what was measured before is worth keeping.
+    except Exception as error:
+        found = {"failed": " ".join(f"{type(error).__name__}: {error}".split())}
     return state, found
 
 
