@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         os._exit(status)
 
     with guarded(minutes.left(), end):
-        record.write(**about(toy))
+        record.write(ended="", **about(toy))
         jobs = [job for job in wanted(parts, toy) if job.method in methods]
         names = [name for name in TRAININGS if "train" in parts and name in methods and not finished(record, name)]
         try:
@@ -80,7 +80,8 @@ def main(argv: list[str] | None = None) -> int:
                 with record.attempt(f"train {name}"):
                     train(name, _source(name, args), record, minutes.left() / (1 + others), toy)
             bench(jobs, record, minutes, toy)
-            status, ended = 0, "there was no time for what was skipped" if record.found["skipped"] else "all was done"
+            lost = [each for each in ("skipped", "failed") if record.found[each]]
+            status, ended = 0, f"done, but for what {' or '.join(lost)}" if lost else "all was done"
         # While a run is trained, it answers to signals itself.
         except KeyboardInterrupt as told:
             status, ended = 130, str(told) or "interrupted"
@@ -210,9 +211,10 @@ def table(found: Mapping[str, Any]) -> str:
     """Lay a report out for a terminal."""
     rows = [[head for head, _ in _TOLD]]
     for job, each in found["measured"].items():
-        for phase in each["phases"]:
+        for index, phase in enumerate(each["phases"]):
             seconds, floor = 1 / phase["steps_per_second"], phase.get("floor_seconds")
-            first = phase.get("first_step_seconds", each.get("first_step_seconds"))
+            # A run's first step is one of its first phase.
+            first = None if index else each.get("first_step_seconds")
             values = {
                 "ms": 1e3 * seconds,
                 "floor": f"{seconds / floor:.2f}" if floor else "not known",

@@ -20,7 +20,7 @@ from tests import tiny_method
 from uit_jax import config as config_module
 from uit_jax import methods
 from uit_jax.errors import UserError
-from uit_jax.training import measure
+from uit_jax.training import loop, measure
 
 ROOT = accelerator.Path(__file__).parents[1]
 
@@ -171,10 +171,23 @@ def test_steps_are_as_many_as_there_is_time_for(tmp_path, timed):
         accelerator.affordable("tunit-bf16", record, 41.0)
 
 
+def interrupted(self, state, step, advance=loop.Run.advance):
+    """Do a step, the third with a signal that tells the process to end."""
+    if step == 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return advance(self, state, step)
+
+
 def test_the_command_measures_profiles_trains_and_evaluates(recipe, tmp_path, capsys, monkeypatch):
     out = tmp_path / "out"
     argv = [f"--out={out}", "--minutes=60", "--data=procedural:count=24"]
     monkeypatch.setattr(accelerator, "affordable", lambda *_: 8)
+    with monkeypatch.context() as told:
+        told.setattr(loop.Run, "advance", interrupted)
+        assert accelerator.main(argv) == 130
+    found = json.loads((out / "report.json").read_text())
+    assert found["ended"] == "told to stop at step 3 of tiny" and found["trained"]["tiny"]["step"] == 3
+    # The same command goes on.
     assert accelerator.main(argv) == 0
     found = json.loads((out / "report.json").read_text())
     assert found["ended"] == "all was done" and not found["failed"] and found["toy"] and found["chip"] is None
