@@ -253,7 +253,9 @@ def training_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
 
     def step(state: TrainState, batch: Batch, *, phase: Phase, axis_name: str | None = None):
         key = jax.random.fold_in(state.key, state.step)
-        return method.update(state, method.views(key, batch, axis_name), phase=phase, axis_name=axis_name)
+        with jax.named_scope("views"):
+            views = method.views(key, batch, axis_name)
+        return method.update(state, views, phase=phase, axis_name=axis_name)
 
     return step
 

@@ -37,6 +37,21 @@ def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
     assert "images/s" in shown and "second" in shown
 
 
+def test_a_step_is_profiled(recipe, capsys):
+    bench.main([f"--config={recipe}", "--steps=1", "--windows=1", "--config.devices=1", "--profile"])
+    printed, shown = capsys.readouterr()
+    profiles = [phase["profile"] for phase in json.loads(printed)[0]["phases"]]
+    for profile in profiles:
+        assert sum(profile["kinds"].values()) == pytest.approx(profile["busy_seconds"]) and profile["largest"]
+        # The method has no network of Flax's; its optimiser is told all the same.
+        assert "model" in profile["networks"] and "optimizer" in profile["kinds"]
+    # The first phase makes no use of noise.
+    assert "views" in profiles[1]["networks"]
+    assert "by network" in shown and "optimizer" in shown
+    with pytest.raises(UserError, match="--profile tells of the steps of a --config"):
+        bench.main(["--data=procedural", "--profile"])
+
+
 def test_a_history_grows_and_tells_what_changed(recipe, tmp_path, capsys):
     how = [f"--config={recipe}", "--steps=1", "--windows=1", f"--record={tmp_path / 'history'}"]
     bench.main(how)

@@ -1,5 +1,6 @@
 """What a training step costs on the device at hand: time, work and memory, with random images and no data source."""
 
+import contextlib
 import statistics
 import time
 from collections import Counter
@@ -12,7 +13,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices
+from uit_jax.training import breakdown, chips, devices
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -27,12 +28,13 @@ COLUMNS = (
 )
 
 
-def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
+def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = False) -> dict[str, Any]:
     """Compile and time each phase of a config's training step; transfers of the batches are part of a step.
 
     Args:
       steps: in a window.
       windows: of which the median counts.
+      profiled: whether to tell, too, where the time of each phase's step goes.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
@@ -45,7 +47,8 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
         devices.check_batch(size, used, method.batch_multiple)
         batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
         began = time.perf_counter()
-        program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
+        with breakdown.named() if profiled else contextlib.nullcontext():
+            program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
         state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
         rate, gflop = statistics.median(rates), _flops(program) / 1e9
@@ -59,9 +62,12 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
                 "compile_seconds": compiled,
                 "gflop_per_step": gflop,
                 "gflop_per_second": gflop * rate,
+                "floor_seconds": chips.floor(used[0].device_kind, config.precision, gflop * 1e9),
                 **memory_of(program),
             }
         )
+        if profiled:
+            state, phases[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method)
     return {
         "device": used[0].device_kind,
         "platform": used[0].platform,
@@ -86,7 +92,9 @@ def table(result: Mapping[str, Any]) -> str:
     rows = [[name for name, _ in COLUMNS]]
     rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    profiles = [(phase["phase"], phase["profile"]) for phase in result["phases"] if "profile" in phase]
+    return "\n".join([head, *lines, *(f"\n{name}: {breakdown.table(found)}" for name, found in profiles)])
 
 
 def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
@@ -100,6 +108,23 @@ def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows
         rates.append(steps / (time.perf_counter() - began))
     # The first window warms up.
     return state, rates[1:]
+
+
+def _profile(program, state: PyTree, put, batches: list[Batch], method: Method) -> tuple[PyTree, dict[str, Any]]:
+    """Return the state after a step with each batch, and where the time of one went, or why that is not known."""
+
+    def run() -> None:
+        nonlocal state
+        for batch in batches:
+            state, metrics = program(state, put(batch))
+        jax.block_until_ready((state, metrics))
+
+    try:
+        found = breakdown.measure(run, len(batches), program.as_text(), method)
+    # The profilers of devices fail in many ways, and what was measured before is worth keeping.
+    except Exception as error:
+        found = {"failed": " ".join(f"{type(error).__name__}: {error}".split())}
+    return state, found
 
 
 def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -> Batch:

@@ -29,6 +29,8 @@ def main(argv: list[str]) -> int:
     if args.data is not None:
         if args.record is not None:
             raise UserError("--record keeps what the steps of a --config cost, not --data: leave it out")
+        if args.profile:
+            raise UserError("--profile tells of the steps of a --config, not of --data: leave it out")
         if overrides:
             raise UserError(f"{overrides[0]}: --data measures no config; give --size, --channels and so on")
         found = _measure_source(args)
@@ -49,7 +51,7 @@ def _measure_configs(args: argparse.Namespace, overrides: list[str]) -> list[dic
     configs = [(spec, config_module.resolve(spec, overrides)) for spec in args.config]
     results = []
     for spec, config in configs:
-        measured = measure.measure(config, args.steps, args.windows)
+        measured = measure.measure(config, args.steps, args.windows, profiled=args.profile)
         results.append({"config": spec, "overrides": overrides, **measured})
         print(measure.table(results[-1]), file=sys.stderr, flush=True)
     return results
@@ -79,6 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--data", metavar="SRC", help="a source of images, as in data.source, whose reading is measured")
     parser.add_argument("--steps", type=int, default=10, help="steps in a window (default 10)")
     parser.add_argument("--windows", type=int, default=5, help="windows, of which the median counts (default 5)")
+    parser.add_argument(
+        "--profile", action="store_true", help="also trace some steps: their time by kind of work and by network"
+    )
     parser.add_argument("--out", help="also write the JSON to this file")
     parser.add_argument("--record", metavar="FOLDER", help="also add them to the history of this kind of machine there")
     add_overwrite(parser)
