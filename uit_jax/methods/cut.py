@@ -108,11 +108,12 @@ class CUT(PatchMethod):
     def run(self, name: str, variables: PyTree, *inputs, axis_name: str | None = None, **options) -> tuple[Any, PyTree]:
         """Apply a network in training; return what it gives and its new batch statistics, {} without any."""
         network = self.networks[name].module.clone(axis_name=axis_name if self.sync_statistics else None)
-        return network.apply(variables, *inputs, train=True, mutable=["batch_stats"], **options)
+        return self.call(network, variables, *inputs, train=True, mutable=["batch_stats"], **options)
 
     def encode(self, variables: PyTree, images: Array, axis_name: str | None = None) -> dict[int, Array]:
         images = augment.match_channels(images, self.channels)
-        return self.run("generator", variables, images, self.patches.layers, method="features", axis_name=axis_name)[0]
+        options = dict(taps=self.patches.layers, method="features", axis_name=axis_name)
+        return self.run("generator", variables, images, **options)[0]
 
     # --- the iteration ---
 

@@ -79,11 +79,11 @@ class SinCUT(PatchMethod):
 
     def encode(self, variables: PyTree, images: Array, axis_name: str | None = None) -> dict[int, Array]:
         images = augment.match_channels(images, self.channels)
-        return self.generator_module.apply(variables, images, self.patches.layers, method="features")
+        return self.call(self.generator_module, variables, images, taps=self.patches.layers, method="features")
 
     def discriminate(self, params: PyTree, images: Array) -> Array:
         """Return the discriminator's logits [B]."""
-        return self.networks["discriminator"].module.apply({"params": params}, images)[:, 0]
+        return self.call(self.networks["discriminator"].module, {"params": params}, images)[:, 0]
 
     # --- the iteration ---
 
@@ -115,7 +115,8 @@ class SinCUT(PatchMethod):
         sides = tuple(side for side in "ab" if f"noise_{side}" in views)
         inputs = jnp.concatenate([augment.match_channels(views[side], self.channels) for side in sides])
         noise = jnp.concatenate([views[f"noise_{side}"] for side in sides])
-        return by_side(self.generator_module.apply({"params": params}, inputs, noise, taps=self.patches.layers), sides)
+        how = dict(taps=self.patches.layers)
+        return by_side(self.call(self.generator_module, {"params": params}, inputs, noise, **how), sides)
 
     def oppose(self, params: PyTree, fake: Array, real: Array, phase: SinCUTPhase):
         """Tell crops of B from translations, with a penalty on the gradient of the former."""

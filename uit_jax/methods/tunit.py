@@ -109,11 +109,12 @@ class TUNIT(Guided):
 
     def generate(self, params: PyTree, *inputs: Array, part: str) -> Array:
         """Return content codes of images (`part` "encode"), or images of content and style codes ("decode")."""
-        return self.networks["generator"].module.apply({"params": params}, *inputs, method=part)
+        return self.call(self.networks["generator"].module, {"params": params}, *inputs, method=part)
 
     def discriminate(self, params: PyTree, images: Array, domains: Array) -> Array:
         """Return the logits [B] of images within their domains."""
-        return adversarial.select(self.networks["discriminator"].module.apply({"params": params}, images), domains)
+        logits = self.call(self.networks["discriminator"].module, {"params": params}, images)
+        return adversarial.select(logits, domains)
 
     # --- the iteration ---
 

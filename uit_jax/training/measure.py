@@ -42,7 +42,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
-        devices.check_batch(size, used, method.batch_multiple)
+        devices.check_batch(size, used, method.share_multiple)
         batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)

@@ -109,7 +109,7 @@ def plan(
         needs = [(each["mib"], phase) for phase, each in zip(counts, found, strict=True) if not phase.batch_size]
         mib, hungriest = max(needs, key=lambda each: each[0])
         needed = functools.partial(_needed, config, hungriest, used, {config.batch_size: mib}, note)
-        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.batch_multiple, room)
+        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.share_multiple, room)
     return record
 
 
@@ -155,7 +155,7 @@ def _needs(
     config: ConfigDict, method: Method, phase: Phase, used: Sequence[Any], chip: Chip | None
 ) -> dict[str, float]:
     """Compile a phase and return what it needs of one device."""
-    devices.check_batch(phase_size(phase, config.batch_size), used, method.batch_multiple)
+    devices.check_batch(phase_size(phase, config.batch_size), used, method.share_multiple)
     began = time.perf_counter()
     program = devices.lower(training_step(method), used, *_shapes(config, method, phase), phase=phase).compile()
     seconds = time.perf_counter() - began
