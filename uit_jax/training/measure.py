@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices
+from uit_jax.training import devices, loops
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -48,7 +48,9 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
         state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
-        rate, gflop = statistics.median(rates), _flops(program) / 1e9
+        shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
+        rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
+        gflop = turns * _flops(program) / 1e9
         phases.append(
             {
                 "phase": phase.name,
