@@ -281,7 +281,8 @@ def test_a_record_that_says_what_cannot_be_is_refused(path, tmp_path):
 def test_only_what_leaves_the_updates_alone_may_change(path):
     before = config.resolve(path)
     free = ["--config.steps=99", "--config.log_every=1", "--config.devices=1", "--config.parallel=jit"]
-    free += ["--config.evaluators=oracle", "--config.best_metric=", "--config.recompute=full", "--config.microbatches=2"]
+    free += ["--config.evaluators=oracle", "--config.best_metric="]
+    free += ["--config.recompute=full", "--config.microbatches=2"]
     config.check_resumable(config.resolve(path, free), before, "run")
     assert set(config.FREE) <= set(config.known("tiny"))
     for override, told in (
