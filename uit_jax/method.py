@@ -178,7 +178,7 @@ class Method:
     def call(self, network: Any, variables: PyTree, *inputs: PyTree, **options: Any) -> PyTree:
         """Apply a Flax module to a batch, its gradient in as little memory as `recompute` and `microbatches` say.
 
-        Every array, of `inputs` and of what is returned, has the examples first.
+        Every array, of `inputs` and of what is returned, has the examples first. The module draws no random numbers.
         """
         # What has statistics of the batch has to see all of it.
         parts = self.microbatches if variables.keys() == {"params"} else 1
