@@ -30,8 +30,7 @@ def call(function: Callable, variables: PyTree, *inputs: PyTree, kind: str = "no
       kind: one of `KINDS`; of parts everything is computed anew.
       parts: in which the examples are taken. So many examples as cannot be divided by it are taken together.
     """
-    sizes = {len(leaf) for leaf in jax.tree.leaves(inputs)}
-    if parts > 1 and not any(size % parts for size in sizes):
+    if parts > 1 and not any(len(leaf) % parts for leaf in jax.tree.leaves(inputs)):
         return _in_parts(function, variables, inputs, parts)
     if kind == "none":
         return function(variables, *inputs)
