@@ -57,6 +57,8 @@ class Top:
     parallel: str = setting("pmap", "how a step is spread over devices", choices=("pmap", "shard_map", "jit"))
     devices: int = setting(0, "how many devices take part; 0: all there are", low=0)
     sync_statistics: bool = changed(Method, "sync_statistics", True, owner=None)
+    recompute: str = changed(Method, "recompute", "none", owner=None)
+    microbatches: int = changed(Method, "microbatches", 1, owner=None)
     log_every: int = setting(100, "iterations from one line of metrics to the next; 0: none", low=0)
     image_every: int = setting(5_000, "iterations from one picture of translations to the next; 0: none", low=0)
     checkpoint_every: int = setting(5_000, "iterations between checkpoints; 0: the last step alone", low=0)
@@ -77,11 +79,11 @@ class Explained(NamedTuple):
     origin: str
 
 
-# What may differ when a run is continued: none of it changes what an update computes from its batch.
+# What may differ when a run is continued: none of it changes what an update computes from its batch, but for rounding.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
-    " data.max_pixels".split()
+    " devices parallel recompute microbatches data.source data.target data.test_source data.test_target"
+    " data.max_unreadable_share data.max_pixels".split()
 )
 
 
@@ -89,6 +91,7 @@ FREE = frozenset(
 _LENGTH = "steps, the iterations of the whole run: epochs * images / batch_size"
 _SOURCE = "data.source, and of a pair data.target"
 _SCHEDULE = "method.schedule.constant_steps and method.schedule.decay_steps, in iterations"
+_PARTS = "microbatches, the parts of a device's batch; batch_size is that of one optimiser step, as ever"
 _SIDE = "data.image_size, the side of the training images in pixels"
 FOREIGN = {
     **dict.fromkeys("epochs epoch n_epochs num_epochs max_epochs iterations iters niter max_iter".split(), _LENGTH),
@@ -103,6 +106,8 @@ FOREIGN = {
     **dict.fromkeys("name output out out_dir output_dir save_dir logdir log_dir checkpoints_dir".split(), "--workdir"),
     **dict.fromkeys("resume continue_train load_iter".split(), "the same command again: it continues what it began"),
     **dict.fromkeys("amp fp16 bf16 half mixed_precision".split(), "precision=bf16"),
+    **dict.fromkeys("remat gradient_checkpointing activation_checkpointing checkpointing".split(), "recompute=full"),
+    **dict.fromkeys("accumulate accumulation_steps grad_accum gradient_accumulation_steps".split(), _PARTS),
     **dict.fromkeys("workers num_workers num_threads".split(), "nothing to set: images are read by all cores"),
     **dict.fromkeys("save_freq save_every save_epoch_freq".split(), "checkpoint_every, in iterations"),
     **dict.fromkeys("print_freq display_freq".split(), "log_every and image_every, in iterations"),
@@ -268,7 +273,7 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
-        values = {"init_from": Top.init_from, **values}
+        values = {name: getattr(Top, name) for name in ("init_from", "recompute", "microbatches")} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
         values["data"] = {"max_pixels": Data.max_pixels, **values["data"]}

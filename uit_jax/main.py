@@ -30,7 +30,10 @@ VERBS = {
 
 
 # What each verb can be given to need less memory.
-_SMALLER = "lower --config.batch_size or --config.data.image_size, set --config.precision=bf16, or lower widths"
+_SMALLER = (
+    "lower --config.batch_size or --config.data.image_size, set --config.precision=bf16, --config.microbatches=2"
+    " or --config.recompute=full, or lower widths"
+)
 ROOM = {
     "train": _SMALLER,
     "bench": _SMALLER,

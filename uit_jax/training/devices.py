@@ -94,8 +94,8 @@ def check_batch(
     share = batch_size // len(devices)
     if share % multiple:
         raise UserError(
-            f"{key}={batch_size} gives each of the {len(devices)} devices {share} images, which this method cannot"
-            f" divide by {multiple}: use a multiple of {multiple * len(devices)}"
+            f"{key}={batch_size} gives each of the {len(devices)} devices {share} images, which this method, or its"
+            f" microbatches, cannot divide by {multiple}: use a multiple of {multiple * len(devices)}"
         )
 
 

@@ -88,7 +88,7 @@ class Run:
         drawing = phases(method, config.steps)
         for phase in drawing:
             size, key = phase_size(phase, config.batch_size), phase_key(phase)
-            devices.check_batch(size, self.devices, method.batch_multiple, key=key)
+            devices.check_batch(size, self.devices, method.share_multiple, key=key)
         evaluators = evaluation.followed(config.evaluators, config.best_metric)
         self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import breakdown, chips, devices
+from uit_jax.training import breakdown, chips, devices, loops
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -44,14 +44,16 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
-        devices.check_batch(size, used, method.batch_multiple)
+        devices.check_batch(size, used, method.share_multiple)
         batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
         began = time.perf_counter()
         with breakdown.named() if profiled else contextlib.nullcontext():
             program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
         state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
-        rate, gflop = statistics.median(rates), _flops(program) / 1e9
+        shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
+        rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
+        gflop = turns * _flops(program) / 1e9
         phases.append(
             {
                 "phase": phase.name,

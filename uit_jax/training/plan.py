@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices, measure
+from uit_jax.training import devices, loops, measure
 from uit_jax.training.chips import TPUS, Chip
 
 HERE = "here"
@@ -85,7 +85,7 @@ def plan(
         needs = [(each["mib"], phase) for phase, each in zip(counts, found, strict=True) if not phase.batch_size]
         mib, hungriest = max(needs, key=lambda each: each[0])
         needed = functools.partial(_needed, config, hungriest, used, {config.batch_size: mib}, note)
-        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.batch_multiple, room)
+        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.share_multiple, room)
     return record
 
 
@@ -131,14 +131,16 @@ def _needs(
     config: ConfigDict, method: Method, phase: Phase, used: Sequence[Any], chip: Chip | None
 ) -> dict[str, float]:
     """Compile a phase and return what it needs of one device."""
-    devices.check_batch(phase_size(phase, config.batch_size), used, method.batch_multiple)
+    devices.check_batch(phase_size(phase, config.batch_size), used, method.share_multiple)
     began = time.perf_counter()
-    program = devices.lower(training_step(method), used, *_shapes(config, method, phase), phase=phase).compile()
+    state, batch = _shapes(config, method, phase)
+    program = devices.lower(training_step(method), used, state, batch, phase=phase).compile()
     seconds = time.perf_counter() - began
     costs, exchanged = measure.costs_of(program), exchanged_bytes(program.as_text(), len(used))
+    turns = loops.turns(method, phase, state, batch, len(used))
     found = {
-        "gflop": max(costs.get("flops", 0.0), 0.0) / 1e9,
-        "traffic_gb": max(costs.get("bytes accessed", 0.0), 0.0) / 1e9,
+        "gflop": turns * max(costs.get("flops", 0.0), 0.0) / 1e9,
+        "traffic_gb": turns * max(costs.get("bytes accessed", 0.0), 0.0) / 1e9,
         "exchanged_mb": exchanged / 1e6,
         "compile_seconds": seconds,
         **measure.memory_of(program),
