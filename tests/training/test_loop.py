@@ -28,7 +28,7 @@ from uit_jax import checkpoint, config, data, evaluation, methods, runs, setting
 from uit_jax.errors import UserError
 from uit_jax.metrics import clusters
 from uit_jax.training import lock as lock_module
-from uit_jax.training import loop
+from uit_jax.training import loop, signals
 from uit_jax.training.lock import Lock
 from uit_jax.training.writers import Writers
 from uit_jax.verbs import train
@@ -318,17 +318,17 @@ def test_where_there_are_no_locks_training_goes_on_without(tmp_path, monkeypatch
 
 def test_a_thread_trains_without_handlers(recipe, whole, tmp_path):
     """As in a notebook's or a server's worker, where Python lets nobody listen to signals."""
-    before = [signal.getsignal(number) for number in loop._SIGNALS]
+    before = [signal.getsignal(number) for number in signals.SIGNALS]
     with ThreadPoolExecutor(1) as pool:
         state = pool.submit(run, recipe, tmp_path / "run").result()
     assert int(state.step) == 12
-    assert before == [signal.getsignal(number) for number in loop._SIGNALS]
+    assert before == [signal.getsignal(number) for number in signals.SIGNALS]
     assert_same_run(whole(), tmp_path / "run")
 
 
 def test_signals_that_the_shell_ignores_stay_ignored(monkeypatch):
     """`nohup uit train` goes on when its terminal is closed."""
-    with _ignored(signal.SIGHUP), loop._Stop() as stop:
+    with _ignored(signal.SIGHUP), signals.Stop() as stop:
         os.kill(os.getpid(), signal.SIGHUP)
         assert not stop.requested(1)
 
