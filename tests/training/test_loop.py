@@ -345,10 +345,10 @@ def test_continuing_equals_never_stopping(recipe, whole, tmp_path, stop_at, numb
     """Stopped by a signal at a step where no checkpoint is due, in the middle of a window of metrics."""
     advance = loop.Run.advance
 
-    def interrupted(self, state, step):
-        if step == stop_at:
+    def interrupted(self, state, steps):
+        if stop_at - 1 in steps:
             os.kill(os.getpid(), number)
-        return advance(self, state, step)
+        return advance(self, state, steps)
 
     with monkeypatch.context() as patch:
         patch.setattr(loop.Run, "advance", interrupted)
@@ -494,11 +494,11 @@ def test_a_method_that_goes_on_equals_never_stopping(tmp_path, name, monkeypatch
     """
     advance, parts = loop.Run.advance, tmp_path / "parts"
 
-    def copying(self, state, step):
-        if step == 6 and not parts.exists():
+    def copying(self, state, steps):
+        if steps[0] == 5 and not parts.exists():
             self.checkpoints.wait()
             shutil.copytree(self.workdir, parts)
-        return advance(self, state, step)
+        return advance(self, state, steps)
 
     recipe = method_recipe(name, tmp_path)
     monkeypatch.setattr(loop.Run, "advance", copying)

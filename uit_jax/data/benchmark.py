@@ -6,7 +6,8 @@ import time
 from typing import Any
 
 from uit_jax.data.opening import is_pair, parts
-from uit_jax.data.sides import Sources, Wanted, describe, open_sides, side_batches
+from uit_jax.data.side_batches import side_batches
+from uit_jax.data.sides import Sources, Wanted, describe, open_sides
 from uit_jax.method import Side
 
 

@@ -1,6 +1,7 @@
 """The training loop: a run's steps, and what is measured, drawn, saved and restored between them."""
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -16,10 +17,10 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
 from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
-from uit_jax.training import beginning, devices, feed, grids
+from uit_jax.training import beginning, devices, feed, grids, several
 from uit_jax.training.lock import Lock
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import Stop, acknowledged
@@ -27,7 +28,8 @@ from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
 
-# Steps the host may run ahead of the devices: enough to keep them busy, few enough to stop soon.
+# Steps the host may run ahead of the devices, where each is a program of its own: enough to keep them busy, and their
+# batches on the way there, few enough to stop soon.
 _AHEAD = 4
 _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
@@ -42,8 +44,8 @@ def train(config: ConfigDict, workdir: PathLike) -> PyTree:
     with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir)) as run:
         state, step = run.begin()
         while step < config.steps:
-            step += 1
-            state = run.advance(state, step)
+            steps = run.together(step)
+            state, step = run.advance(state, steps), steps.stop
             last = step == config.steps
             # Behind the last step nothing is left to agree on, and the other hosts may be on their way out.
             stopped = not last and stop.requested(step)
@@ -82,17 +84,21 @@ class Run:
             size, key = phase_size(phase, config.batch_size), phase_key(phase)
             devices.check_batch(size, self.devices, method.batch_multiple, key=key)
         evaluators = evaluation.followed(config.evaluators, config.best_metric)
-        self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
+        step = several.step_of(method, config.steps_per_dispatch)
+        self.lifted = devices.lift(step, config.parallel, self.devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
-        for phase in drawing:
-            devices.check_memory(self.shapes, batch_shapes(method, phase, config.batch_size), self.devices)
+        self._check_memory(drawing)
         self.sources, self.test = feed.open_sources(config, method)
-        self.streams = feed.Streams(config, method, self.sources, drawing)
+        streams = feed.Streams(config, method, self.sources, drawing)
+        self.feed = feed.Feed(config, streams, self.lifted, self.devices)
+        if config.data.on_device == "yes":
+            self._check_memory(drawing, kept=self.feed.bytes)
         self.origin = beginning.prepare(workdir, config, method, self.shapes)
         first = jax.process_index() == 0
         # All of it is closed again, the last first; at once if a later part cannot be opened.
         with contextlib.ExitStack() as opened:
-            opened.callback(self.streams.close)
+            opened.callback(streams.close)
+            opened.callback(self.feed.close)
             self.lock = opened.enter_context(Lock(workdir, active=first and not is_remote(workdir)))
             kept = dict(keep=config.keep_checkpoints)
             checkpoint.check_room(workdir, self.shapes, **kept, best=bool(config.best_metric))
@@ -114,6 +120,11 @@ class Run:
 
     def __exit__(self, *_) -> None:
         self._opened.close()
+
+    def _check_memory(self, drawing: Iterable[Phase], kept: int = 0) -> None:
+        for phase in drawing:
+            shapes = batch_shapes(self.method, phase, self.config.batch_size)
+            devices.check_memory(self.shapes, shapes, self.devices, kept=kept)
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
@@ -139,29 +150,36 @@ class Run:
             config_module.save(self.config, self.workdir)
         for line in self.writers.resume(step):
             self.progress.note(line)
-        self.streams.begin(step)
+        self.feed.begin(step, self.shapes, self.progress)
         self.progress.begin(step)
         return self.lifted.put_state(state), step
 
-    def advance(self, state: PyTree, step: int) -> PyTree:
-        """Do step number `step`, counted from 1."""
-        phase = self.method.phase(step - 1)
-        asked = time.monotonic()
-        batch = self.streams.batch(step - 1, phase)
+    def together(self, step: int) -> range:
+        """Return the steps, counted from 0, that are done as one: of one phase, up to where anything is due."""
+        config, phase = self.config, self.method.phase(step)
+        cadences = (config.log_every, config.image_every, config.checkpoint_every, config.evaluate_every)
+        ends = [step + config.steps_per_dispatch, config.steps, *((step // n + 1) * n for n in cadences if n)]
+        alike = itertools.takewhile(lambda each: self.method.phase(each) == phase, range(step, min(ends)))
+        return range(step, step + sum(1 for _ in alike))
+
+    def advance(self, state: PyTree, steps: range) -> PyTree:
+        """Do steps of one phase, counted from 0."""
+        phase = self.method.phase(steps[0])
+        batch = self.feed.batch(steps, phase)
         began, new = time.monotonic(), phase not in self.compiled
-        self.progress.wait(began - asked)
         if new:
             kept = jax.config.jax_compilation_cache_dir
             where = f", or reading it back from {kept}" if kept else ""
             self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
-        state, metrics = self.lifted.step(state, self.lifted.put_batch(batch), phase=phase)
+        state, metrics = self.lifted.step(state, batch, phase=phase)
         if new:
             self.compiled.add(phase)
             jax.block_until_ready(metrics)
             self.progress.exclude(time.monotonic() - began)
             self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
-        self.window.add(step, metrics, ahead=_AHEAD)
-        self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
+        numbers = range(steps.start + 1, steps.stop + 1)
+        self.window.add(numbers, metrics, ahead=max(1, _AHEAD // self.config.steps_per_dispatch))
+        self.progress.advance(phase.name, phase_size(phase, self.config.batch_size), len(steps))
         return state
 
     def report(self, state: PyTree, step: int, *, last: bool) -> bool:

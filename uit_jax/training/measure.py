@@ -11,8 +11,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices
+from uit_jax.method import Method, Phase, batch_shapes, phase_size
+from uit_jax.training import devices, several
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -31,23 +31,25 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     """Compile and time each phase of a config's training step; transfers of the batches are part of a step.
 
     Args:
-      steps: in a window.
+      steps: in a window, at least.
       windows: of which the median counts.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
-    lifted = devices.lift(training_step(method), config.parallel, used)
+    room = config.steps_per_dispatch
+    lifted = devices.lift(several.step_of(method, room), config.parallel, used)
     state = lifted.put_state(config_module.initial_state(config, method))
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
         devices.check_batch(size, used, method.batch_multiple)
-        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
+        batches = [several.stack([_random_batch(config, method, phase, seed)] * room, room) for seed in range(4)]
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
-        state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
+        state, rates = _time(program, state, lifted.put_batch, batches, -(-steps // room), windows)
+        rates = [room * rate for rate in rates]
         rate, gflop = statistics.median(rates), _flops(program) / 1e9
         phases.append(
             {
@@ -90,7 +92,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
-    """Return the state after all the steps, and the steps per second of each window."""
+    """Return the state after running a program so many times a window, and how often a second it ran in each."""
     rates = []
     for window in range(windows + 1):
         began = time.perf_counter()
