@@ -62,6 +62,10 @@ class Streams:
         loader.close()
         return loader.rows(step)
 
+    def sources(self, phase: Phase) -> Sources:
+        """Return the images that a phase's batches come from."""
+        return self._of_size(self._kind(phase).size)
+
     def size(self, phase: Phase) -> int:
         """Return the side that a phase's images are read at, which its sources are known by."""
         return self._kind(phase).size
