@@ -32,7 +32,7 @@ VERBS = {
 # What each verb can be given to need less memory.
 _SMALLER = "lower --config.batch_size or --config.data.image_size, set --config.precision=bf16, or lower widths"
 ROOM = {
-    "train": _SMALLER,
+    "train": f"{_SMALLER}, or keep no images there: --config.data.on_device=no",
     "bench": _SMALLER,
     "plan": _SMALLER,
     "translate": "lower --batch_size or --max_pixels, or draw at the model's size by --size=resize",

@@ -151,13 +151,18 @@ def test_images_that_fit_no_memory_are_refused_before_anything_is_made(recipe, t
 
 def test_no_room_for_images_is_no_error_unless_they_were_asked_for(recipe, tmp_path, monkeypatch):
     def full(self):
-        raise RuntimeError("RESOURCE_EXHAUSTED: out of memory")
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory")
 
     files = f"data.source={image_folder(tmp_path / 'set', count=12)}"
-    monkeypatch.setattr(Kept, "begin", full)
-    loop.train(resolved(recipe, files), tmp_path / "run")
+    for moment in ("images", "begin"):
+        monkeypatch.setattr(Kept, moment, full)
+        streams, feeding, lifted, shapes = fed(recipe, files)
+        feeding.begin(0, shapes, Progress(1, active=False))
+        read = lifted.put_batch(streams.batch(0, tiny_method.FIRST))
+        jax.tree.map(np.testing.assert_array_equal, feeding.batch(range(1), tiny_method.FIRST), read)
+        streams.close()
     with pytest.raises(RuntimeError, match="RESOURCE_EXHAUSTED"):
-        loop.train(resolved(recipe, files, "data.on_device=yes"), tmp_path / "other")
+        fed(recipe, files, "data.on_device=yes")[1].begin(0, shapes, Progress(1, active=False))
 
 
 def test_reading_stops_with_the_run(recipe, tmp_path, monkeypatch):

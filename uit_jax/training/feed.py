@@ -1,7 +1,9 @@
 """What a run is fed with: its sources, and for each step the batch of the stream that the step's phase draws from."""
 
+import contextlib
+import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -156,16 +158,10 @@ class Feed:
         if not self.keeps(step, state):
             self._kept = {}
             return
-        try:
+        with self._unasked():
             for each in self._kept.values():
                 each.begin()
-        except RuntimeError:
-            if self._config.data.on_device == "yes":
-                raise
-            self.close()
-            self._kept = {}
-            return
-        progress.note(f"putting all images on the device, {self.bytes / 1e6:.3g} MB, while training begins")
+            progress.note(f"putting all images on the device, {self.bytes / 1e6:.3g} MB, while training begins")
 
     def keeps(self, step: int, state: PyTree) -> bool:
         """Say whether a run that goes on from a step, with such a state, keeps its images on the devices."""
@@ -176,14 +172,15 @@ class Feed:
         draws = (self._config.steps - step) * self._config.batch_size
         often = draws >= _TIMES * max(each.longest for each in self._kept.values())
         room = devices.memory_of(self._device) - devices.bytes_of(state)
-        return saves and often and self.bytes <= _SHARE * room
+        return saves and often and math.isfinite(room) and self.bytes <= _SHARE * room
 
     def batch(self, steps: Sequence[int], phase: Phase) -> PyTree:
         """Return the batch of a step, or of several of one phase, as the devices take it. Raises UserError."""
-        kept = self._kept.get(self._streams.size(phase))
-        images = kept and kept.images()
-        room = self._config.steps_per_dispatch
-        if not images:
+        images, room = None, self._config.steps_per_dispatch
+        if kept := self._kept.get(self._streams.size(phase)):
+            with self._unasked():
+                images = kept.images()
+        if images is None:
             asked = time.monotonic()
             batches = [self._streams.batch(step, phase) for step in steps]
             self._progress.wait(time.monotonic() - asked)
@@ -197,6 +194,17 @@ class Feed:
     def close(self) -> None:
         for each in self._kept.values():
             each.close()
+
+    @contextlib.contextmanager
+    def _unasked(self) -> Iterator[None]:
+        """Go on without images on the devices where there is no room for them, unless they were asked for."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError:
+            if self._config.data.on_device == "yes":
+                raise
+            self.close()
+            self._kept = {}
 
 
 def open_sources(config: ConfigDict, method: Method) -> tuple[Sources, Sources]:

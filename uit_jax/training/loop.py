@@ -48,7 +48,7 @@ def train(config: ConfigDict, workdir: PathLike) -> PyTree:
             state, step = run.advance(state, steps), steps.stop
             last = step == config.steps
             # Behind the last step nothing is left to agree on, and the other hosts may be on their way out.
-            stopped = not last and stop.requested(step)
+            stopped = not last and stop.requested()
             improved = run.report(state, step, last=last)
             if last or stopped or improved or due(config.checkpoint_every, step):
                 run.save(state, step)

@@ -49,7 +49,7 @@ class Stop:
     """Whether the process was asked to stop: by one of `SIGNALS`. On several hosts all agree on the step."""
 
     def __enter__(self) -> "Stop":
-        self._asked = False
+        self._asked, self._turns = False, 0
         # Only the main thread may listen; in another one, who trains stops it.
         listens = threading.current_thread() is threading.main_thread()
         # What the shell lets be ignored, as `nohup` does with a closed terminal, stays so.
@@ -64,8 +64,11 @@ class Stop:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def requested(self, step: int) -> bool:
-        return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(step)
+    def requested(self) -> bool:
+        """Say whether to stop now; on several hosts all of them ask equally often."""
+        # They agree on a turn to come, which no one may leave out.
+        self._turns += 1
+        return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(self._turns)
 
     def _ask(self, number, frame) -> None:
         if self._asked and number == signal.SIGINT:
