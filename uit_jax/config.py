@@ -27,6 +27,8 @@ from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
 
+ON_DEVICE = ("auto", "yes", "no")
+
 
 @dataclasses.dataclass(frozen=True)
 class Data:
@@ -44,6 +46,9 @@ class Data:
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
     max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
+    on_device: str = setting(
+        "auto", "whether all images are kept on the device, decoded once; auto: where they are few", choices=ON_DEVICE
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +61,7 @@ class Top:
     precision: str = changed(Method, "precision", "float32", owner=None)
     parallel: str = setting("pmap", "how a step is spread over devices", choices=("pmap", "shard_map", "jit"))
     devices: int = setting(0, "how many devices take part; 0: all there are", low=0)
+    steps_per_dispatch: int = setting(1, "iterations that a device is told to do at once, of short ones", low=1)
     sync_statistics: bool = changed(Method, "sync_statistics", True, owner=None)
     recompute: str = changed(Method, "recompute", "none", owner=None)
     microbatches: int = changed(Method, "microbatches", 1, owner=None)
@@ -82,8 +88,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch, but for rounding.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel recompute microbatches data.source data.target data.test_source data.test_target"
-    " data.max_unreadable_share data.max_pixels".split()
+    " devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
+    " data.test_target data.max_unreadable_share data.max_pixels data.on_device".split()
 )
 
 
@@ -273,10 +279,11 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
-        values = {name: getattr(Top, name) for name in ("init_from", "recompute", "microbatches")} | values
+        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches")
+        values = {name: getattr(Top, name) for name in later} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
-        values["data"] = {"max_pixels": Data.max_pixels, **values["data"]}
+        values["data"] = {"max_pixels": Data.max_pixels, "on_device": Data.on_device, **values["data"]}
         config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.

@@ -35,7 +35,7 @@ _SMALLER = (
     " or --config.recompute=full, or lower widths"
 )
 ROOM = {
-    "train": _SMALLER,
+    "train": f"{_SMALLER}, or keep no images there: --config.data.on_device=no",
     "bench": _SMALLER,
     "plan": _SMALLER,
     "translate": "lower --batch_size or --max_pixels, or draw at the model's size by --size=resize",

@@ -100,10 +100,28 @@ def test_the_reading_of_a_source_is_measured(tmp_path, capsys):
     assert "A procedural" in capsys.readouterr().err
 
 
+def test_whether_a_source_is_read_as_fast_as_a_step_takes_it(recipe, capsys):
+    how = [f"--config={recipe}", "--steps=1", "--windows=1", "--images=16", "--config.data.on_device=yes"]
+    with pytest.raises(UserError, match="nowhere"):
+        bench.main([*how, "--data=nowhere"])
+    with pytest.raises(UserError, match="--size: of a --config it is what its settings say"):
+        bench.main([*how, "--data=procedural", "--size=16"])
+    bench.main([*how, "--data=procedural:count=24", "--config.steps_per_dispatch=2"])
+    printed, shown = capsys.readouterr()
+    (found,) = json.loads(printed)
+    assert found["on_device"] and found["image_bytes"] == 2 * 24 * 16 * 16 * 3
+    for phase in found["phases"]:
+        ratio = phase["read_per_second"] / phase["images_per_second"]
+        assert phase["keeps_up"] == pytest.approx(ratio) and phase["waits"] == pytest.approx(max(0, 1 - ratio))
+        assert f"{phase['phase']}: the images are read at" in shown
+    assert "data.on_device=yes: a run keeps all of them on the device, 0.0369 MB" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data measures no config"),
+        ([], "give a --config whose step is measured, --data whose reading is, or both"),
+        (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data alone measures no config"),
         (["--data=nowhere"], "nowhere"),
         (["--data=procedural", "--record=x"], "--record keeps what the steps of a --config cost"),
     ],

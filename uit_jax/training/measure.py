@@ -12,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import breakdown, chips, devices, loops
+from uit_jax.method import Method, Phase, batch_shapes, phase_size
+from uit_jax.training import breakdown, chips, devices, loops, several
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -32,25 +32,27 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     """Compile and time each phase of a config's training step; transfers of the batches are part of a step.
 
     Args:
-      steps: in a window.
+      steps: in a window, at least.
       windows: of which the median counts.
       profiled: whether to tell, too, where the time of each phase's step goes.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
-    lifted = devices.lift(training_step(method), config.parallel, used)
+    room = config.steps_per_dispatch
+    lifted = devices.lift(several.step_of(method, room), config.parallel, used)
     state = lifted.put_state(config_module.initial_state(config, method))
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
         devices.check_batch(size, used, method.share_multiple)
-        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
+        batches = [several.stack([_random_batch(config, method, phase, seed)] * room, room) for seed in range(4)]
         began = time.perf_counter()
         with breakdown.named() if profiled else contextlib.nullcontext():
             program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
-        state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
+        state, rates = _time(program, state, lifted.put_batch, batches, -(-steps // room), windows)
+        rates = [room * rate for rate in rates]
         shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
         rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
         gflop = turns * _flops(program) / 1e9
@@ -69,7 +71,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
             }
         )
         if profiled:
-            state, phases[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method)
+            state, phases[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method, room)
     return {
         "device": used[0].device_kind,
         "platform": used[0].platform,
@@ -100,7 +102,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
-    """Return the state after all the steps, and the steps per second of each window."""
+    """Return the state after running a program so many times a window, and how often a second it ran in each."""
     rates = []
     for window in range(windows + 1):
         began = time.perf_counter()
@@ -112,8 +114,10 @@ def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows
     return state, rates[1:]
 
 
-def _profile(program, state: PyTree, put, batches: list[Batch], method: Method) -> tuple[PyTree, dict[str, Any]]:
-    """Return the state after a step with each batch, and where the time of one went, or why that is not known."""
+def _profile(
+    program, state: PyTree, put, batches: list[Batch], method: Method, room: int
+) -> tuple[PyTree, dict[str, Any]]:
+    """Return the state after running a program of `room` steps on each batch, and where the time of one step went."""
 
     def run() -> None:
         nonlocal state
@@ -122,7 +126,7 @@ def _profile(program, state: PyTree, put, batches: list[Batch], method: Method) 
         jax.block_until_ready((state, metrics))
 
     try:
-        found = breakdown.measure(run, len(batches), program.as_text(), method)
+        found = breakdown.measure(run, room * len(batches), program.as_text(), method)
     # The profilers of devices fail in many ways, and what was measured before is worth keeping.
     except Exception as error:
         found = {"failed": " ".join(f"{type(error).__name__}: {error}".split())}
