@@ -38,8 +38,8 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths programs drawing files listing mirror recipes settings state method optimizers"
-    " config runs main"
+    "__init__ types errors collectives paths programs drawing files listing mirror recipes settings state method"
+    " optimizers config runs main"
 ).split()
 FOLDERS = (
     "memory losses nn augment images metrics methods data convert checkpoint inference evaluation training verbs"

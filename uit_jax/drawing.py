@@ -94,7 +94,7 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[An
 
     for equation in _needed(jaxpr):
         operands = [of(each) for each in equation.invars]
-        rule = _RULES.get(equation.params.get("name", equation.primitive.name))
+        rule = _rule(equation)
         found = rule(equation.outvars[0].aval, *operands) if rule else None
         made = _bind(equation, operands) if found is None else [found]
         known.update(zip(equation.outvars, made, strict=True))
@@ -141,35 +141,36 @@ def _uniform(like: Any, key: Array, low: Any, high: Any) -> Drawn | None:
 
 
 def _multiplied(like: Any, one: Any, other: Any) -> Drawn | None:
-    drawn, scalar = _with_scalar(one, other)
+    drawn, scalar = _with_scalar(like, one, other)
     return drawn and dataclasses.replace(drawn, factor=drawn.factor * np.float32(scalar))
 
 
 def _shifted(like: Any, one: Any, other: Any) -> Drawn | None:
-    drawn, scalar = _with_scalar(one, other)
+    drawn, scalar = _with_scalar(like, one, other)
     return drawn and dataclasses.replace(drawn, offset=np.float32(scalar))
 
 
-def _with_scalar(one: Any, other: Any) -> tuple[Drawn | None, Any]:
+def _with_scalar(like: Any, one: Any, other: Any) -> tuple[Drawn | None, Any]:
     """Return numbers that are yet to be made and a scalar, if that is what is given."""
     drawn, scalar = (one, other) if isinstance(one, Drawn) else (other, one)
-    plain = isinstance(drawn, Drawn) and not isinstance(scalar, Drawn) and np.ndim(scalar) == 0
-    return (drawn, scalar) if plain and drawn.offset is _NONE else (None, None)
+    plain = isinstance(drawn, Drawn) and drawn.shape == like.shape and drawn.offset is _NONE
+    return (drawn, scalar) if plain and not isinstance(scalar, Drawn) and np.ndim(scalar) == 0 else (None, None)
 
 
 def _filled(like: Any, value: Any) -> np.ndarray | None:
-    return np.full(like.shape, value, like.dtype) if np.ndim(value) == 0 and not isinstance(value, Drawn) else None
+    plain = isinstance(like.dtype, np.dtype) and not isinstance(value, Drawn) and np.ndim(value) == 0
+    return np.full(like.shape, value, like.dtype) if plain else None
 
 
 def _copied(like: Any, value: Any) -> np.ndarray:
     return np.array(_made(value))
 
 
-_RULES = {
-    "_normal": _normal,
-    "_uniform": _uniform,
-    "mul": _multiplied,
-    "add": _shifted,
-    "broadcast_in_dim": _filled,
-    "copy": _copied,
-}
+_OF_JAX_RANDOM = {"_normal": _normal, "_uniform": _uniform}
+_RULES = {"mul": _multiplied, "add": _shifted, "broadcast_in_dim": _filled, "copy": _copied}
+
+
+def _rule(equation: Any) -> Callable | None:
+    """Return what evaluates an equation in JAX's place: of `jax.random`, which makes a jit of each call, by its name."""
+    name = equation.primitive.name
+    return _OF_JAX_RANDOM.get(equation.params["name"]) if name in ("jit", "pjit") else _RULES.get(name)
