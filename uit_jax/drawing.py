@@ -171,6 +171,6 @@ _RULES = {"mul": _multiplied, "add": _shifted, "broadcast_in_dim": _filled, "cop
 
 
 def _rule(equation: Any) -> Callable | None:
-    """Return what evaluates an equation in JAX's place: of `jax.random`, which makes a jit of each call, by its name."""
+    """Return what evaluates an equation in place of JAX: of `jax.random`, whose calls are jits, by its name."""
     name = equation.primitive.name
     return _OF_JAX_RANDOM.get(equation.params["name"]) if name in ("jit", "pjit") else _RULES.get(name)

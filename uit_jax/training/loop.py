@@ -27,10 +27,12 @@ from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
 from uit_jax.training import devices, feed, grids
 from uit_jax.training import origin as origins
+from uit_jax.training.ahead import Ahead, batches_to_come
 from uit_jax.training.lock import Lock
 from uit_jax.training.origin import Origin
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import acknowledged
+from uit_jax.training.start import Start, read_back
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
@@ -41,13 +43,16 @@ _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
-def train(config: ConfigDict, workdir: PathLike) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
+
+    Args:
+      began: from when on the time to the first step is told, by `time.monotonic`; by default from now on.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with acknowledged(_STOPPING), _Stop() as stop, Run(config, as_path(workdir)) as run:
+    with acknowledged(_STOPPING), _Stop() as stop, Run(config, as_path(workdir), Start(began)) as run:
         state, step = run.begin()
         while step < config.steps:
             step += 1
@@ -80,7 +85,9 @@ def join_hosts(coordinator: str | None, num_processes: int | None, process_id: i
 class Run:
     """A run's parts, and what is done with them between two steps."""
 
-    def __init__(self, config: ConfigDict, workdir: Path):
+    def __init__(self, config: ConfigDict, workdir: Path, start: Start | None = None):
+        self.start = start or Start()
+        self.start.done("loading libraries")
         self.config, self.workdir = (config := _rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
@@ -91,6 +98,7 @@ class Run:
             devices.check_batch(size, self.devices, method.batch_multiple, key=key)
         evaluators = evaluation.followed(config.evaluators, config.best_metric)
         self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
+        self.ahead = Ahead(self.lifted)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
         for phase in drawing:
             devices.check_memory(self.shapes, batch_shapes(method, phase, config.batch_size), self.devices)
@@ -101,6 +109,7 @@ class Run:
         # All of it is closed again, the last first; at once if a later part cannot be opened.
         with contextlib.ExitStack() as opened:
             opened.callback(self.streams.close)
+            opened.callback(self.ahead.close)
             self.lock = opened.enter_context(Lock(workdir, active=first and not is_remote(workdir)))
             kept = dict(keep=config.keep_checkpoints)
             checkpoint.check_room(workdir, self.shapes, **kept, best=bool(config.best_metric))
@@ -127,8 +136,10 @@ class Run:
         """Return the state to go on from, restored or drawn anew, and its step."""
         for line in self._notes():
             self.progress.note(line)
+        self.start.done("opening data")
         restored = self.checkpoints.restore(self._shapes_for)
         if restored is None:
+            self.progress.note("drawing the initial state ...")
             step, state = 0, config_module.initial_state(self.config, self.method)
             if self.origin is not None:
                 state = self.origin.begin(state)
@@ -147,7 +158,9 @@ class Run:
             self.progress.note(line)
         self.streams.begin(step)
         self.progress.begin(step)
-        return self.lifted.put_state(state), step
+        state = self.lifted.put_state(state)
+        self.start.done("initial state" if restored is None else "restoring")
+        return state, step
 
     def _notes(self) -> Iterator[str]:
         """Yield what a person who begins this run should know."""
@@ -182,18 +195,40 @@ class Run:
         began, new = time.monotonic(), phase not in self.compiled
         self.progress.wait(began - asked)
         if new:
-            kept = jax.config.jax_compilation_cache_dir
-            where = f", or reading it back from {kept}" if kept else ""
-            self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
-        state, metrics = self.lifted.step(state, self.lifted.put_batch(batch), phase=phase)
+            self._tell_of(phase)
+        read = read_back()
+        state, metrics = self.ahead.step(state, self.lifted.put_batch(batch), phase=phase)
         if new:
-            self.compiled.add(phase)
-            jax.block_until_ready(metrics)
-            self.progress.exclude(time.monotonic() - began)
-            self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
+            self._settle(state, metrics, step, phase, began, cached=read_back() > read)
         self.window.add(step, metrics, ahead=_AHEAD)
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
         return state
+
+    def _tell_of(self, phase: Phase) -> None:
+        """Say what the first step of a phase waits for."""
+        if not self.compiled:
+            self.start.done("first batch")
+        if self.ahead.ready(phase):
+            self.progress.note(f"phase {phase.name} begins, its step compiled ahead ...")
+            return
+        kept = jax.config.jax_compilation_cache_dir
+        where = f", or reading it back from {kept}" if kept else ""
+        self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
+
+    def _settle(self, state: PyTree, metrics: PyTree, step: int, phase: Phase, began: float, *, cached: bool) -> None:
+        """End the first step of a phase; behind the first of all begin to compile what later phases need."""
+        first = not self.compiled
+        self.compiled.add(phase)
+        if first:
+            self.start.done("reading the program back from the cache" if cached else "compiling")
+        jax.block_until_ready(metrics)
+        self.progress.exclude(time.monotonic() - began)
+        self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
+        if first:
+            self.start.done("the step")
+            self.progress.note(self.start.told())
+            coming = batches_to_come(self.config, self.method, step)
+            self.ahead.begin(state, {each: batch for each, batch in coming.items() if each != phase})
 
     def report(self, state: PyTree, step: int, *, last: bool) -> bool:
         """Write the metrics, scores and pictures that are due; return whether the best score was beaten."""
