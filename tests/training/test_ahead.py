@@ -13,7 +13,7 @@ import pytest
 from tests import method_table as table
 from tests import tiny_method
 from tests.tiny_method import FIRST, SECOND, Tiny
-from uit_jax import checkpoint, config
+from uit_jax import checkpoint, config, programs
 from uit_jax.method import phases, training_step
 from uit_jax.training import devices, loop, start
 from uit_jax.training.ahead import Ahead, batches_to_come
@@ -32,14 +32,20 @@ def resolved(recipe, *overrides):
     return config.resolve(recipe, [f"--config.{each}" for each in overrides])
 
 
-def without_threads(monkeypatch):
-    """Compile at once what is compiled ahead."""
-    monkeypatch.setattr(threading.Thread, "start", threading.Thread.run)
+@pytest.fixture
+def waits(monkeypatch):
+    """Let what begins to compile programs wait for them."""
+    begin = Ahead.begin
+
+    def wait(self, state, batches):
+        begin(self, state, batches)
+        programs.compiling[-1].join()
+
+    monkeypatch.setattr(Ahead, "begin", wait)
 
 
 @pytest.mark.parametrize(("how", "count"), [("jit", 1), ("pmap", 2), ("shard_map", 2)])
-def test_a_program_compiled_ahead_is_used_and_does_the_same(how, count, recipe, monkeypatch):
-    without_threads(monkeypatch)
+def test_a_program_compiled_ahead_is_used_and_does_the_same(how, count, recipe, waits, monkeypatch):
     run, method = resolved(recipe), Tiny()
     lifted = devices.lift(training_step(method), how, devices.devices_for(count))
     batch = table.batch(side=16)
@@ -93,8 +99,7 @@ def test_phases_that_a_run_does_not_reach_are_not_compiled(recipe):
     assert batches_to_come(resolved(recipe), method, 5)[SECOND]["image"].shape == (4, 16, 16, 3)
 
 
-def test_a_run_compiles_its_second_phase_ahead_and_tells_of_its_start(recipe, tmp_path, monkeypatch, capsys):
-    without_threads(monkeypatch)
+def test_a_run_compiles_its_second_phase_ahead_and_tells_of_its_start(recipe, tmp_path, waits, monkeypatch, capsys):
     state = loop.train(resolved(recipe, "steps=7"), tmp_path / "ahead")
     told = capsys.readouterr().err
     assert told.count("compiling the step of phase first") == 1 and "compiling the step of phase second" not in told
@@ -115,7 +120,8 @@ def test_a_run_that_is_told_to_end_does_not_wait_for_what_is_compiled_ahead(reci
     )
     arguments = ["train", f"--config={recipe}", f"--workdir={tmp_path / 'run'}"]
     env = {**os.environ, "UIT_TEST_SIGNAL": f"{int(signal.SIGTERM)}:3", "PYTHONPATH": str(ROOT)}
-    ended = subprocess.run([sys.executable, "-c", code, *arguments], env=env, cwd=ROOT, capture_output=True, timeout=250)
+    command = [sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, timeout=250)
     assert ended.returncode == 0, ended.stderr
     assert checkpoint.steps(tmp_path / "run") == [3]
 

@@ -33,11 +33,17 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
     Args:
       steps: in a window.
       windows: of which the median counts.
+
+    Returns:
+      What is measured by name. "first_step_seconds" is what the first step of a run takes: the initial state, its
+      phase's compilation, and the step itself.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
     lifted = devices.lift(training_step(method), config.parallel, used)
-    state = lifted.put_state(config_module.initial_state(config, method))
+    began = time.perf_counter()
+    state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
+    drawn = time.perf_counter() - began
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
@@ -47,7 +53,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
         began = time.perf_counter()
         program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
-        state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
+        state, first, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
         rate, gflop = statistics.median(rates), _flops(program) / 1e9
         phases.append(
             {
@@ -57,6 +63,7 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
                 "images_per_second": rate * size,
                 "windows": rates,
                 "compile_seconds": compiled,
+                "first_run_seconds": first,
                 "gflop_per_step": gflop,
                 "gflop_per_second": gflop * rate,
                 **memory_of(program),
@@ -73,6 +80,8 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "image_size": config.data.image_size,
         "parameters": _parameters(state),
+        "initial_state_seconds": drawn,
+        "first_step_seconds": drawn + phases[0]["compile_seconds"] + phases[0]["first_run_seconds"],
         "phases": phases,
     }
 
@@ -81,7 +90,7 @@ def table(result: Mapping[str, Any]) -> str:
     """Lay out a result of `measure` with its config and overrides; work and memory are those of one device."""
     head = (
         "{config} {overrides}: {devices} x {device}, {parallel}, {precision}, batch {batch_size},"
-        " {image_size} px, {millions:.1f} M parameters"
+        " {image_size} px, {millions:.1f} M parameters, first step after {first_step_seconds:.1f} s"
     ).format(**{**result, "overrides": " ".join(result["overrides"])}, millions=result["parameters"] / 1e6)
     rows = [[name for name, _ in COLUMNS]]
     rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
@@ -89,17 +98,19 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
 
 
-def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
-    """Return the state after all the steps, and the steps per second of each window."""
-    rates = []
+def _time(
+    program, state: PyTree, put, batches: list[Batch], steps: int, windows: int
+) -> tuple[PyTree, float, list[float]]:
+    """Return the state after all the steps, the seconds of the first, and the steps per second of each window."""
+    seconds = []
     for window in range(windows + 1):
         began = time.perf_counter()
         for step in range(steps if window else 1):
             state, metrics = program(state, put(batches[step % len(batches)]))
         jax.block_until_ready((state, metrics))
-        rates.append(steps / (time.perf_counter() - began))
-    # The first window warms up.
-    return state, rates[1:]
+        seconds.append(time.perf_counter() - began)
+    # The first window is one step, which warms up.
+    return state, seconds[0], [steps / each for each in seconds[1:]]
 
 
 def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -> Batch:
