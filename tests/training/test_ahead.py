@@ -68,6 +68,16 @@ def test_a_program_compiled_ahead_is_used_and_does_the_same(how, count, recipe, 
     assert all(jax.tree.leaves(jax.tree.map(np.array_equal, *ends)))
 
 
+def test_a_batch_of_other_shapes_than_were_expected_has_a_program_of_its_own(waits):
+    asked = []
+    lifted = SimpleNamespace(step=lambda *_, phase: "own", put_batch=dict, compiled=lambda *_, phase: lambda *_: "ahead")
+    ahead = Ahead(lifted)
+    ahead.begin({}, {SECOND: {"image": np.zeros((2, 4), np.uint8)}})
+    for shape in ((2, 4), (4, 4)):
+        asked.append(ahead.step({}, {"image": np.ones(shape, np.uint8)}, phase=SECOND))
+    assert asked == ["ahead", "own"]
+
+
 def test_what_goes_wrong_in_the_thread_is_raised_by_the_step_that_needs_it():
     begun = threading.Event()
 

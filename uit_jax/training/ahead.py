@@ -29,6 +29,10 @@ def _zeros(shapes: Mapping[str, jax.ShapeDtypeStruct]) -> Batch:
     return {name: np.zeros((like.shape[0] // hosts, *like.shape[1:]), like.dtype) for name, like in shapes.items()}
 
 
+def _shapes(batch: PyTree) -> dict[str, tuple]:
+    return {name: (each.shape, each.dtype) for name, each in batch.items()}
+
+
 class Ahead:
     """A lifted step that has its programs compiled before they are needed.
 
@@ -59,20 +63,24 @@ class Ahead:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(self._lifted.compiled(state, self._lifted.put_batch(batch), phase=phase))
+                laid = self._lifted.put_batch(batch)
+                future.set_result((self._lifted.compiled(state, laid, phase=phase), _shapes(laid)))
             except BaseException as error:  # whatever it is, the one who waits for the program is told
                 future.set_exception(error)
 
     def ready(self, phase: Phase) -> bool:
         """Say whether the program of a phase was compiled ahead."""
-        return phase in self._coming and self._coming[phase].done()
+        future = self._coming.get(phase)
+        return future is not None and future.done() and not future.cancelled() and future.exception() is None
 
     def step(self, state: PyTree, batch: PyTree, *, phase: Phase) -> tuple[PyTree, PyTree]:
         """Do a step as `lifted.step` does, waiting for its program where another thread compiles it."""
         # What the other thread has not come to is compiled here, beside what it compiles.
         if phase not in self._coming or self._coming[phase].cancel():
             return self._lifted.step(state, batch, phase=phase)
-        return self._coming[phase].result()(state, batch)
+        program, shapes = self._coming[phase].result()
+        # A program takes the batches that it was compiled for and no others.
+        return program(state, batch) if _shapes(batch) == shapes else self._lifted.step(state, batch, phase=phase)
 
     def close(self) -> None:
         """Begin no further compilation."""

@@ -22,17 +22,16 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation import Context, Evaluator
 from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases, training_step
+from uit_jax.method import Method, batch_shapes, phase_key, phase_size, phases, training_step
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
 from uit_jax.training import devices, feed, grids
 from uit_jax.training import origin as origins
-from uit_jax.training.ahead import Ahead, batches_to_come
 from uit_jax.training.lock import Lock
 from uit_jax.training.origin import Origin
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import acknowledged
-from uit_jax.training.start import Start, read_back
+from uit_jax.training.start import Start, Stepping
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
@@ -98,7 +97,6 @@ class Run:
             devices.check_batch(size, self.devices, method.batch_multiple, key=key)
         evaluators = evaluation.followed(config.evaluators, config.best_metric)
         self.lifted = devices.lift(training_step(method), config.parallel, self.devices)
-        self.ahead = Ahead(self.lifted)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
         for phase in drawing:
             devices.check_memory(self.shapes, batch_shapes(method, phase, config.batch_size), self.devices)
@@ -109,7 +107,6 @@ class Run:
         # All of it is closed again, the last first; at once if a later part cannot be opened.
         with contextlib.ExitStack() as opened:
             opened.callback(self.streams.close)
-            opened.callback(self.ahead.close)
             self.lock = opened.enter_context(Lock(workdir, active=first and not is_remote(workdir)))
             kept = dict(keep=config.keep_checkpoints)
             checkpoint.check_room(workdir, self.shapes, **kept, best=bool(config.best_metric))
@@ -123,7 +120,8 @@ class Run:
             self.window = Window()
             self.best: dict[str, float] = {}
             self.scores: dict[str, float] = {}
-            self.compiled: set[Phase] = set()
+            self.stepping = Stepping(config, method, self.lifted, self.progress, self.start)
+            opened.callback(self.stepping.close)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> "Run":
@@ -192,43 +190,11 @@ class Run:
         phase = self.method.phase(step - 1)
         asked = time.monotonic()
         batch = self.streams.batch(step - 1, phase)
-        began, new = time.monotonic(), phase not in self.compiled
-        self.progress.wait(began - asked)
-        if new:
-            self._tell_of(phase)
-        read = read_back()
-        state, metrics = self.ahead.step(state, self.lifted.put_batch(batch), phase=phase)
-        if new:
-            self._settle(state, metrics, step, phase, began, cached=read_back() > read)
+        self.progress.wait(time.monotonic() - asked)
+        state, metrics = self.stepping.step(state, self.lifted.put_batch(batch), phase=phase, done=step)
         self.window.add(step, metrics, ahead=_AHEAD)
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size))
         return state
-
-    def _tell_of(self, phase: Phase) -> None:
-        """Say what the first step of a phase waits for."""
-        if not self.compiled:
-            self.start.done("first batch")
-        if self.ahead.ready(phase):
-            self.progress.note(f"phase {phase.name} begins, its step compiled ahead ...")
-            return
-        kept = jax.config.jax_compilation_cache_dir
-        where = f", or reading it back from {kept}" if kept else ""
-        self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
-
-    def _settle(self, state: PyTree, metrics: PyTree, step: int, phase: Phase, began: float, *, cached: bool) -> None:
-        """End the first step of a phase; behind the first of all begin to compile what later phases need."""
-        first = not self.compiled
-        self.compiled.add(phase)
-        if first:
-            self.start.done("reading the program back from the cache" if cached else "compiling")
-        jax.block_until_ready(metrics)
-        self.progress.exclude(time.monotonic() - began)
-        self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
-        if first:
-            self.start.done("the step")
-            self.progress.note(self.start.told())
-            coming = batches_to_come(self.config, self.method, step)
-            self.ahead.begin(state, {each: batch for each, batch in coming.items() if each != phase})
 
     def report(self, state: PyTree, step: int, *, last: bool) -> bool:
         """Write the metrics, scores and pictures that are due; return whether the best score was beaten."""
