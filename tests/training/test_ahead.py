@@ -69,8 +69,8 @@ def test_a_program_compiled_ahead_is_used_and_does_the_same(how, count, recipe, 
 
 
 def test_a_batch_of_other_shapes_than_were_expected_has_a_program_of_its_own(waits):
-    asked = []
-    lifted = SimpleNamespace(step=lambda *_, phase: "own", put_batch=dict, compiled=lambda *_, phase: lambda *_: "ahead")
+    asked, program = [], lambda state, batch: "ahead"
+    lifted = SimpleNamespace(step=lambda *_, phase: "own", put_batch=dict, compiled=lambda *_, phase: program)
     ahead = Ahead(lifted)
     ahead.begin({}, {SECOND: {"image": np.zeros((2, 4), np.uint8)}})
     for shape in ((2, 4), (4, 4)):
