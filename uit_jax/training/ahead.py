@@ -53,9 +53,10 @@ class Ahead:
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
         # A compilation cannot be interrupted, and a process that is told to end shall not wait for it.
         thread = threading.Thread(target=self._compile, args=(shapes, batches), daemon=True)
-        programs.compiling.append(thread)
-        atexit.register(thread.join)
         thread.start()
+        programs.compiling.append(thread)
+        # An interpreter that ends under it would crash.
+        atexit.register(thread.join)
 
     def _compile(self, state: PyTree, batches: Mapping[Phase, Batch]) -> None:
         for phase, batch in batches.items():
