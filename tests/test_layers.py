@@ -22,7 +22,7 @@ PACKAGE = ROOT / "uit_jax"
 # From the bottom up: a module imports only from lines below its own, or from its own package.
 LAYERS = (
     ("__version__", "types", "errors"),
-    ("collectives", "paths", "programs", "remat"),
+    ("collectives", "paths", "programs", "drawing", "remat"),
     ("files", "listing", "mirror"),
     ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
@@ -38,7 +38,7 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths programs remat files listing mirror recipes settings state method"
+    "__init__ types errors collectives paths programs drawing remat files listing mirror recipes settings state method"
     " optimizers config runs main"
 ).split()
 FOLDERS = (

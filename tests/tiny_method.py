@@ -158,7 +158,7 @@ def registered(argv: list[str]) -> int:
         return advance(self, state, steps)
 
     loop.Run.advance = interrupted
-    return main.main(argv)
+    return main.command(argv)
 
 
 if __name__ == "__main__":

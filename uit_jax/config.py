@@ -19,7 +19,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from uit_jax import __version__, files, methods, settings
+from uit_jax import __version__, drawing, files, methods, settings
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import DIRECTIONS, Method
@@ -168,8 +168,7 @@ def check(config: ConfigDict) -> None:
 def initial_state(config: ConfigDict, method: Method) -> TrainState:
     """Draw the state a run begins with; under `jax.eval_shape`, the shapes of any state of that run."""
     # A raw key: over several processes shard_map cannot lay out a typed one.
-    # As one program: compiling the draw of each weight apart takes longer.
-    return jax.jit(lambda key: method.init(key, config.batch_size))(jax.random.PRNGKey(config.seed))
+    return drawing.draw(lambda key: method.init(key, config.batch_size), jax.random.PRNGKey(config.seed))
 
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:

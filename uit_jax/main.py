@@ -96,6 +96,17 @@ def main(argv: list[str] | None = None) -> int:
         raise
 
 
+def command(argv: list[str] | None = None) -> int:
+    """Run one verb as all that a process does; return its exit status as `main` does, or end the process with it."""
+    try:
+        status = main(argv)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    programs.leave(status)
+    return status
+
+
 def _refused(told: str) -> int:
     """Say in one line what the user can act on; return the exit status."""
     _say(told)
@@ -165,4 +176,4 @@ def _make_terminals_safe() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -285,13 +285,13 @@ def training_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
     return step
 
 
-def phases(method: Method, steps: int) -> tuple[Phase, ...]:
-    """Return the phases of a run of so many steps, in their order.
+def phases(method: Method, steps: int, begin: int = 0) -> tuple[Phase, ...]:
+    """Return the phases of a run of so many steps, in their order; with `begin`, from that step on.
 
     Of a very long run every step at its two ends and very many between them are looked at, not all.
     """
-    some = 20_000
-    looked = [range(min(some, steps)), range(max(0, steps - some), steps), range(0, steps, max(1, steps // some))]
+    some, every = 20_000, range(begin, steps)
+    looked = [every[:some], every[-some:], every[:: max(1, len(every) // some)]]
     return tuple(dict.fromkeys(map(method.phase, sorted({*itertools.chain(*looked)}))))
 
 

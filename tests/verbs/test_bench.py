@@ -28,6 +28,10 @@ def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
     assert (result["devices"], result["batch_size"], result["parallel"]) == (devices, 4, how)
     assert result["parameters"] == 3 * 4 + 4 * 6
     assert [p["phase"] for p in result["phases"]] == ["first", "second"]
+    first = result["phases"][0]
+    parts = (result["initial_state_seconds"], first["compile_seconds"], first["first_run_seconds"])
+    assert min(parts) > 0 and result["first_step_seconds"] == pytest.approx(sum(parts))
+    assert f"first step after {sum(parts):.1f} s" in shown
     assert sum(p["share"] for p in result["phases"]) == pytest.approx(1)
     for phase in result["phases"]:
         assert len(phase["windows"]) == 3 and phase["steps_per_second"] == sorted(phase["windows"])[1]

@@ -24,6 +24,7 @@ from uit_jax.training import beginning, devices, feed, grids, several
 from uit_jax.training.lock import Lock
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import Stop, acknowledged
+from uit_jax.training.start import Start, Stepping
 from uit_jax.training.window import Window
 from uit_jax.training.writers import Writers
 from uit_jax.types import PyTree
@@ -35,13 +36,16 @@ _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
-def train(config: ConfigDict, workdir: PathLike) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
+
+    Args:
+      began: from when on the time to the first step is told, by `time.monotonic`; by default from now on.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
-    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir)) as run:
+    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), Start(began)) as run:
         state, step = run.begin()
         while step < config.steps:
             steps = run.together(step)
@@ -74,7 +78,9 @@ def join_hosts(coordinator: str | None, num_processes: int | None, process_id: i
 class Run:
     """A run's parts, and what is done with them between two steps."""
 
-    def __init__(self, config: ConfigDict, workdir: Path):
+    def __init__(self, config: ConfigDict, workdir: Path, start: Start | None = None):
+        self.start = start or Start()
+        self.start.done("loading libraries")
         self.config, self.workdir = (config := beginning.rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
@@ -112,7 +118,8 @@ class Run:
             self.window = Window()
             self.best: dict[str, float] = {}
             self.scores: dict[str, float] = {}
-            self.compiled: set[Phase] = set()
+            self.stepping = Stepping(config, method, self.lifted, self.progress, self.start)
+            opened.callback(self.stepping.close)
             self._opened = opened.pop_all()
 
     def __enter__(self) -> "Run":
@@ -132,8 +139,10 @@ class Run:
             self.progress.note(f"{self.lock.left_by} was stopped in the middle of its work")
         for line in beginning.notes(self.config, self.method, self.sources, self.devices):
             self.progress.note(line)
+        self.start.done("opening data")
         restored = self.checkpoints.restore(self._shapes_for)
         if restored is None:
+            self.progress.note("drawing the initial state ...")
             step, state = 0, config_module.initial_state(self.config, self.method)
             if self.origin is not None:
                 state = self.origin.begin(state)
@@ -152,7 +161,9 @@ class Run:
             self.progress.note(line)
         self.feed.begin(step, self.shapes, self.progress)
         self.progress.begin(step)
-        return self.lifted.put_state(state), step
+        state = self.lifted.put_state(state)
+        self.start.done("initial state" if restored is None else "restoring")
+        return state, step
 
     def together(self, step: int) -> range:
         """Return the steps, counted from 0, that are done as one: of one phase, up to where anything is due."""
@@ -166,17 +177,7 @@ class Run:
         """Do steps of one phase, counted from 0."""
         phase = self.method.phase(steps[0])
         batch = self.feed.batch(steps, phase)
-        began, new = time.monotonic(), phase not in self.compiled
-        if new:
-            kept = jax.config.jax_compilation_cache_dir
-            where = f", or reading it back from {kept}" if kept else ""
-            self.progress.note(f"compiling the step of phase {phase.name}{where} ...")
-        state, metrics = self.lifted.step(state, batch, phase=phase)
-        if new:
-            self.compiled.add(phase)
-            jax.block_until_ready(metrics)
-            self.progress.exclude(time.monotonic() - began)
-            self.progress.note(f"... and done with the first one after {time.monotonic() - began:.0f} s")
+        state, metrics = self.stepping.step(state, batch, phase=phase, done=steps.stop)
         numbers = range(steps.start + 1, steps.stop + 1)
         self.window.add(numbers, metrics, ahead=max(1, _AHEAD // self.config.steps_per_dispatch))
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size), len(steps))

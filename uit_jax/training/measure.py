@@ -35,12 +35,18 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
       steps: in a window, at least.
       windows: of which the median counts.
       profiled: whether to tell, too, where the time of each phase's step goes.
+
+    Returns:
+      What is measured by name. "first_step_seconds" is what the first step of a run takes: the initial state, its
+      phase's compilation, and the step itself.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
     room = config.steps_per_dispatch
     lifted = devices.lift(several.step_of(method, room), config.parallel, used)
-    state = lifted.put_state(config_module.initial_state(config, method))
+    began = time.perf_counter()
+    state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
+    drawn = time.perf_counter() - began
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
@@ -51,7 +57,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
         with breakdown.named() if profiled else contextlib.nullcontext():
             program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
-        state, rates = _time(program, state, lifted.put_batch, batches, -(-steps // room), windows)
+        state, first, rates = _time(program, state, lifted.put_batch, batches, -(-steps // room), windows)
         rates = [room * rate for rate in rates]
         shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
         rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
@@ -64,6 +70,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
                 "images_per_second": rate * size,
                 "windows": rates,
                 "compile_seconds": compiled,
+                "first_run_seconds": first,
                 "gflop_per_step": gflop,
                 "gflop_per_second": gflop * rate,
                 "floor_seconds": chips.floor(used[0].device_kind, config.precision, gflop * 1e9),
@@ -83,6 +90,8 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
         "batch_size": config.batch_size,
         "image_size": config.data.image_size,
         "parameters": _parameters(state),
+        "initial_state_seconds": drawn,
+        "first_step_seconds": drawn + phases[0]["compile_seconds"] + phases[0]["first_run_seconds"],
         "phases": phases,
     }
 
@@ -91,7 +100,7 @@ def table(result: Mapping[str, Any]) -> str:
     """Lay out a result of `measure` with its config and overrides; work and memory are those of one device."""
     head = (
         "{config} {overrides}: {devices} x {device}, {parallel}, {precision}, batch {batch_size},"
-        " {image_size} px, {millions:.1f} M parameters"
+        " {image_size} px, {millions:.1f} M parameters, first step after {first_step_seconds:.1f} s"
     ).format(**{**result, "overrides": " ".join(result["overrides"])}, millions=result["parameters"] / 1e6)
     rows = [[name for name, _ in COLUMNS]]
     rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
@@ -101,17 +110,21 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join([head, *lines, *(f"\n{name}: {breakdown.table(found)}" for name, found in profiles)])
 
 
-def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
-    """Return the state after running a program so many times a window, and how often a second it ran in each."""
-    rates = []
+def _time(
+    program, state: PyTree, put, batches: list[Batch], steps: int, windows: int
+) -> tuple[PyTree, float, list[float]]:
+    """Return the state after running a program so many times a window, the seconds of the first run, and how often a
+    second it ran in each window.
+    """
+    seconds = []
     for window in range(windows + 1):
         began = time.perf_counter()
         for step in range(steps if window else 1):
             state, metrics = program(state, put(batches[step % len(batches)]))
         jax.block_until_ready((state, metrics))
-        rates.append(steps / (time.perf_counter() - began))
-    # The first window warms up.
-    return state, rates[1:]
+        seconds.append(time.perf_counter() - began)
+    # The first window is one step, which warms up.
+    return state, seconds[0], [steps / each for each in seconds[1:]]
 
 
 def _profile(
