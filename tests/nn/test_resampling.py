@@ -2,7 +2,6 @@
 
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,23 +61,3 @@ def test_blur_up_is_a_cropped_transposed_convolution(height, width):
             spread[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += padded[:, i, j, None, None] * kernel[..., None]
     # Two lines for the padding of the transposed convolution, one for the crop.
     np.testing.assert_allclose(resampling.blur_up(jnp.asarray(x)), spread[:, 3:-3, 3:-3], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("side", [2, 3, 8, 9, 31])
-@pytest.mark.parametrize("name", ["down", "up"])
-def test_blurs_are_products_with_matrices(name, side):
-    x = jnp.asarray(normal(2, side, side + 1, 3))
-    shifted, table = getattr(resampling, f"blur_{name}")(x), getattr(resampling, f"_{name}_table")
-    np.testing.assert_allclose(resampling._by_matrix(table, x), shifted, rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("blur", [resampling.blur_down, resampling.blur_up])
-def test_accelerators_blur_bfloat16_by_products(blur):
-    """In float32, whose products many of them round, they blur by sums; and so do processors, and all of large maps."""
-
-    def products(platform, dtype=jnp.bfloat16, side=64):
-        traced = jax.jit(blur).trace(jax.ShapeDtypeStruct((1, side, side, 4), dtype))
-        return traced.lower(lowering_platforms=(platform,)).as_text().count("stablehlo.dot_general")
-
-    assert [products(platform) for platform in ("tpu", "cuda", "cpu")] == [2, 2, 0]
-    assert products("tpu", jnp.float32) == products("tpu", side=1024) == 0

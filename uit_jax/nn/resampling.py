@@ -1,8 +1,5 @@
 """Changes of size without weights: pooling, repetition, and those joined with a blur."""
 
-import functools
-from collections.abc import Callable
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,58 +36,6 @@ def repeat(x: Array) -> Array:
 
 def blur_down(x: Array) -> Array:
     """Halve H and W (rounding up), blurred by [1, 2, 1] / 4 along each axis, borders reflected; both 2 at least."""
-    return _blurred(x, _down_table, _blur_down)
-
-
-def blur_up(x: Array) -> Array:
-    """Double H and W, blurred by [1, 3, 3, 1] / 4 along each axis (bilinear at half pixels), borders repeated."""
-    return _blurred(x, _up_table, _blur_up)
-
-
-# --- blurs as shifted sums of every other pixel, and as products with a matrix ---
-
-_DENSE = 512
-"""The longest side along which a blur may be a matrix product: its arithmetic grows with the side."""
-
-
-def _blurred(x: Array, table: Callable[[int], np.ndarray], shifted: Callable[[Array], Array]) -> Array:
-    """Blur in the form that suits the platform.
-
-    Every other pixel of a map is a layout of its own for an accelerator, which copies the map into it and back. As a
-    product with a matrix a blur reads the map once, at a few per cent of the arithmetic of the convolution beside it;
-    in bfloat16, whose products are exact in float32, and which the weights are exact in.
-    """
-    if x.dtype != jnp.bfloat16 or max(x.shape[1:3]) > _DENSE:
-        return shifted(x)
-    return jax.lax.platform_dependent(x, cpu=shifted, default=functools.partial(_by_matrix, table))
-
-
-def _by_matrix(table: Callable[[int], np.ndarray], x: Array) -> Array:
-    """Multiply the columns, then the rows of maps by the matrix [out, in] of their length."""
-    for axis, product in ((1, "oh,bhwc->bowc"), (2, "ow,bhwc->bhoc")):
-        x = jnp.einsum(product, jnp.asarray(table(x.shape[axis]), x.dtype), x)
-    return x
-
-
-def _down_table(size: int) -> np.ndarray:
-    """Return the matrix [ceil(size / 2), size] of `blur_down`."""
-    table, centres = np.zeros((-(-size // 2), size)), np.arange(0, size, 2)
-    for offset, weight in ((-1, 0.25), (0, 0.5), (1, 0.25)):
-        # Reflected without repeating the edge.
-        seen = (size - 1) - abs((size - 1) - abs(centres + offset))
-        np.add.at(table, (centres // 2, seen), weight)
-    return table
-
-
-def _up_table(size: int) -> np.ndarray:
-    """Return the matrix [2 size, size] of `blur_up`."""
-    table, fine = np.zeros((2 * size, size)), np.arange(2 * size)
-    for seen, weight in ((fine // 2, 0.75), (fine // 2 + fine % 2 * 2 - 1, 0.25)):
-        np.add.at(table, (fine, seen.clip(0, size - 1)), weight)
-    return table
-
-
-def _blur_down(x: Array) -> Array:
     for axis in (1, 2):
         even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
         pairs = odd.shape[axis]
@@ -102,7 +47,8 @@ def _blur_down(x: Array) -> Array:
     return x
 
 
-def _blur_up(x: Array) -> Array:
+def blur_up(x: Array) -> Array:
+    """Double H and W, blurred by [1, 3, 3, 1] / 4 along each axis (bilinear at half pixels), borders repeated."""
     for axis in (1, 2):
         count = x.shape[axis]
         before = jnp.concatenate(
