@@ -61,7 +61,7 @@ setup(
         "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
         "video": ["av>=17.0"],
     },
-    entry_points={"console_scripts": ["uit = uit_jax.main:main"]},
+    entry_points={"console_scripts": ["uit = uit_jax.main:command"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
         "Programming Language :: Python :: 3.12",

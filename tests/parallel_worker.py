@@ -16,12 +16,14 @@ BATCH = 8
 WAYS = ("pmap", "shard_map")
 
 
-def one_step(how: str, count: int = 0, name: str = "tunit", configuration: str = "") -> dict[str, np.ndarray]:
+def one_step(
+    how: str, count: int = 0, name: str = "tunit", configuration: str = "", **settings
+) -> dict[str, np.ndarray]:
     """Train a method for one step of its last phase, views included, on this process's rows of one global batch.
 
     Returns the losses, and the weights, statistics and memory after the step, by their paths.
     """
-    method = table.build_with_sgd(name, configuration)
+    method = table.build_with_sgd(name, configuration, **settings)
     phase = table.phases(method)[-1]
     lifted = devices.lift(training_step(method), how, devices.devices_for(count))
     rows = np.split(np.arange(BATCH), jax.process_count())[jax.process_index()]

@@ -165,9 +165,10 @@ def test_a_value_without_its_equals_sign_is_told_with_it():
 def test_a_run_of_an_earlier_version_is_read_with_what_it_did(path, tmp_path):
     config.save(config.resolve(path), tmp_path)
     values = json.loads((tmp_path / "config.json").read_text())
-    del values["init_from"]
+    for name in ("init_from", "recompute", "microbatches"):
+        del values[name]
     (tmp_path / "config.json").write_text(json.dumps(values))
-    assert config.saved(tmp_path).init_from == ""
+    assert config.saved(tmp_path) == config.resolve(path)
 
 
 def test_values_are_checked_wherever_they_come_from(path):
@@ -281,6 +282,7 @@ def test_only_what_leaves_the_updates_alone_may_change(path):
     before = config.resolve(path)
     free = ["--config.steps=99", "--config.log_every=1", "--config.devices=1", "--config.parallel=jit"]
     free += ["--config.evaluators=oracle", "--config.best_metric="]
+    free += ["--config.recompute=full", "--config.microbatches=2"]
     config.check_resumable(config.resolve(path, free), before, "run")
     assert set(config.FREE) <= set(config.known("tiny"))
     for override, told in (

@@ -22,7 +22,7 @@ PACKAGE = ROOT / "uit_jax"
 # From the bottom up: a module imports only from lines below its own, or from its own package.
 LAYERS = (
     ("__version__", "types", "errors"),
-    ("collectives", "paths", "programs"),
+    ("collectives", "paths", "programs", "drawing", "remat"),
     ("files", "listing", "mirror"),
     ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
@@ -38,8 +38,8 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths programs files listing mirror recipes settings state method optimizers"
-    " config runs main"
+    "__init__ types errors collectives paths programs drawing remat files listing mirror recipes settings state method"
+    " optimizers config runs main"
 ).split()
 FOLDERS = (
     "memory losses nn augment images metrics methods data convert checkpoint inference evaluation training verbs"

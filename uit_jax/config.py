@@ -19,13 +19,15 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from uit_jax import __version__, files, methods, settings
+from uit_jax import __version__, drawing, files, methods, settings
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import DIRECTIONS, Method
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
+
+ON_DEVICE = ("auto", "yes", "no")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +46,9 @@ class Data:
     resample: str = setting("bilinear", "how images are resized when they are read", choices=("bilinear", "bicubic"))
     max_unreadable_share: float = setting(0.01, "of the images that may be unreadable", low=0, high=1)
     max_pixels: int = setting(MAX_PIXELS, "of an image file; larger ones are unreadable, by their header", low=1)
+    on_device: str = setting(
+        "auto", "whether all images are kept on the device, decoded once; auto: where they are few", choices=ON_DEVICE
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +61,10 @@ class Top:
     precision: str = changed(Method, "precision", "float32", owner=None)
     parallel: str = setting("pmap", "how a step is spread over devices", choices=("pmap", "shard_map", "jit"))
     devices: int = setting(0, "how many devices take part; 0: all there are", low=0)
+    steps_per_dispatch: int = setting(1, "iterations that a device is told to do at once, of short ones", low=1)
     sync_statistics: bool = changed(Method, "sync_statistics", True, owner=None)
+    recompute: str = changed(Method, "recompute", "none", owner=None)
+    microbatches: int = changed(Method, "microbatches", 1, owner=None)
     log_every: int = setting(100, "iterations from one line of metrics to the next; 0: none", low=0)
     image_every: int = setting(5_000, "iterations from one picture of translations to the next; 0: none", low=0)
     checkpoint_every: int = setting(5_000, "iterations between checkpoints; 0: the last step alone", low=0)
@@ -77,11 +85,11 @@ class Explained(NamedTuple):
     origin: str
 
 
-# What may differ when a run is continued: none of it changes what an update computes from its batch.
+# What may differ when a run is continued: none of it changes what an update computes from its batch, but for rounding.
 FREE = frozenset(
     "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel data.source data.target data.test_source data.test_target data.max_unreadable_share"
-    " data.max_pixels".split()
+    " devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
+    " data.test_target data.max_unreadable_share data.max_pixels data.on_device".split()
 )
 
 
@@ -89,6 +97,7 @@ FREE = frozenset(
 _LENGTH = "steps, the iterations of the whole run: epochs * images / batch_size"
 _SOURCE = "data.source, and of a pair data.target"
 _SCHEDULE = "method.schedule.constant_steps and method.schedule.decay_steps, in iterations"
+_PARTS = "microbatches, the parts of a device's batch; batch_size is that of one optimiser step, as ever"
 _SIDE = "data.image_size, the side of the training images in pixels"
 FOREIGN = {
     **dict.fromkeys("epochs epoch n_epochs num_epochs max_epochs iterations iters niter max_iter".split(), _LENGTH),
@@ -103,6 +112,8 @@ FOREIGN = {
     **dict.fromkeys("name output out out_dir output_dir save_dir logdir log_dir checkpoints_dir".split(), "--workdir"),
     **dict.fromkeys("resume continue_train load_iter".split(), "the same command again: it continues what it began"),
     **dict.fromkeys("amp fp16 bf16 half mixed_precision".split(), "precision=bf16"),
+    **dict.fromkeys("remat gradient_checkpointing activation_checkpointing checkpointing".split(), "recompute=full"),
+    **dict.fromkeys("accumulate accumulation_steps grad_accum gradient_accumulation_steps".split(), _PARTS),
     **dict.fromkeys("workers num_workers num_threads".split(), "nothing to set: images are read by all cores"),
     **dict.fromkeys("save_freq save_every save_epoch_freq".split(), "checkpoint_every, in iterations"),
     **dict.fromkeys("print_freq display_freq".split(), "log_every and image_every, in iterations"),
@@ -157,8 +168,7 @@ def check(config: ConfigDict) -> None:
 def initial_state(config: ConfigDict, method: Method) -> TrainState:
     """Draw the state a run begins with; under `jax.eval_shape`, the shapes of any state of that run."""
     # A raw key: over several processes shard_map cannot lay out a typed one.
-    # As one program: compiling the draw of each weight apart takes longer.
-    return jax.jit(lambda key: method.init(key, config.batch_size))(jax.random.PRNGKey(config.seed))
+    return drawing.draw(lambda key: method.init(key, config.batch_size), jax.random.PRNGKey(config.seed))
 
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
@@ -268,10 +278,11 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
-        values = {"init_from": Top.init_from, **values}
+        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches")
+        values = {name: getattr(Top, name) for name in later} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
-        values["data"] = {"max_pixels": Data.max_pixels, **values["data"]}
+        values["data"] = {"max_pixels": Data.max_pixels, "on_device": Data.on_device, **values["data"]}
         config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.

@@ -30,9 +30,12 @@ VERBS = {
 
 
 # What each verb can be given to need less memory.
-_SMALLER = "lower --config.batch_size or --config.data.image_size, set --config.precision=bf16, or lower widths"
+_SMALLER = (
+    "lower --config.batch_size or --config.data.image_size, set --config.precision=bf16, --config.microbatches=2"
+    " or --config.recompute=full, or lower widths"
+)
 ROOM = {
-    "train": _SMALLER,
+    "train": f"{_SMALLER}, or keep no images there: --config.data.on_device=no",
     "bench": _SMALLER,
     "plan": _SMALLER,
     "translate": "lower --batch_size or --max_pixels, or draw at the model's size by --size=resize",
@@ -91,6 +94,17 @@ def main(argv: list[str] | None = None) -> int:
         if told := _of_the_machine(error, verb):
             return _refused(told)
         raise
+
+
+def command(argv: list[str] | None = None) -> int:
+    """Run one verb as all that a process does; return its exit status as `main` does, or end the process with it."""
+    try:
+        status = main(argv)
+    except Exception:
+        traceback.print_exc()
+        status = 1
+    programs.leave(status)
+    return status
 
 
 def _refused(told: str) -> int:
@@ -162,4 +176,4 @@ def _make_terminals_safe() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command())

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uit_jax import settings
+from uit_jax import remat, settings
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
 from uit_jax.settings import setting
@@ -101,7 +101,7 @@ class Method:
 
     Class attributes:
       kept: the learners whose weights inference needs.
-      batch_multiple: a device's share of a batch must be a multiple of this.
+      batch_multiple: a device's share of a batch must be a multiple of this, and so must each of its microbatches.
       followed: names of the evaluators worth running during training.
       best_metric: the score of theirs that the best checkpoint has most of, behind a minus least; "" for none.
       inherited: names of what of the memory belongs to the weights, and goes with them into another run.
@@ -122,6 +122,15 @@ class Method:
     )
     sync_statistics: bool = setting(
         True, "batch-norm and clustering statistics over the global batch, not each device's", owner=""
+    )
+    recompute: str = setting(
+        "none",
+        "what gradients compute anew, to save memory: nothing, all but convolutions (light), or whole networks (full)",
+        choices=remat.KINDS,
+        owner="",
+    )
+    microbatches: int = setting(
+        1, "parts of a device's batch that pass through a network one after the other, to save memory", low=1, owner=""
     )
 
     def __post_init__(self):
@@ -154,12 +163,27 @@ class Method:
         """Sides of an image handed to `translate` must be multiples of this, as a network says of its own input."""
         return max((getattr(self.networks[name].module, "multiple", 1) for name in self.kept), default=1)
 
+    @property
+    def share_multiple(self) -> int:
+        """A device's share of a batch must be a multiple of this."""
+        return self.batch_multiple * self.microbatches
+
     # --- what it learns ---
 
     @property
     def dtype(self):
         """What networks compute in."""
         return jnp.bfloat16 if self.precision == "bf16" else jnp.float32
+
+    def call(self, network: Any, variables: PyTree, *inputs: PyTree, **options: Any) -> PyTree:
+        """Apply a Flax module to a batch, its gradient in as little memory as `recompute` and `microbatches` say.
+
+        Every array, of `inputs` and of what is returned, has the examples first. The module draws no random numbers.
+        """
+        # What has statistics of the batch has to see all of it.
+        parts = self.microbatches if variables.keys() == {"params"} else 1
+        function = functools.partial(network.apply, **options)
+        return remat.call(function, variables, *inputs, kind=self.recompute, parts=parts)
 
     def example(self, channels: int = 0) -> jax.ShapeDtypeStruct:
         """Return what one training image looks like to a network: [1, S, S, C], by default of the method's channels."""
@@ -190,8 +214,9 @@ class Method:
     def init(self, key: Array, batch_size: int) -> TrainState:
         """Sample all weights and begin the memory. Raises UserError where the batch size cannot be."""
         require(
-            batch_size % self.batch_multiple == 0,
-            f"batch_size={batch_size} cannot be divided by {self.batch_multiple}, as this method has to",
+            batch_size % self.share_multiple == 0,
+            f"batch_size={batch_size} cannot be divided by {self.share_multiple}, as this method, or its microbatches,"
+            " have to",
         )
         key, *keys, memory_key = jax.random.split(key, len(self.networks) + 2)
         learners = {}
@@ -253,18 +278,20 @@ def training_step(method: Method) -> Callable[..., tuple[TrainState, Metrics]]:
 
     def step(state: TrainState, batch: Batch, *, phase: Phase, axis_name: str | None = None):
         key = jax.random.fold_in(state.key, state.step)
-        return method.update(state, method.views(key, batch, axis_name), phase=phase, axis_name=axis_name)
+        with jax.named_scope("views"):
+            views = method.views(key, batch, axis_name)
+        return method.update(state, views, phase=phase, axis_name=axis_name)
 
     return step
 
 
-def phases(method: Method, steps: int) -> tuple[Phase, ...]:
-    """Return the phases of a run of so many steps, in their order.
+def phases(method: Method, steps: int, begin: int = 0) -> tuple[Phase, ...]:
+    """Return the phases of a run of so many steps, in their order; with `begin`, from that step on.
 
     Of a very long run every step at its two ends and very many between them are looked at, not all.
     """
-    some = 20_000
-    looked = [range(min(some, steps)), range(max(0, steps - some), steps), range(0, steps, max(1, steps // some))]
+    some, every = 20_000, range(begin, steps)
+    looked = [every[:some], every[-some:], every[:: max(1, len(every) // some)]]
     return tuple(dict.fromkeys(map(method.phase, sorted({*itertools.chain(*looked)}))))
 
 

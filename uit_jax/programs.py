@@ -9,12 +9,21 @@ import hashlib
 import os
 import platform
 import re
+import sys
+import threading
+import time
 import warnings
 from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 MOST_BYTES = 4 * 2**30
 """Of all programs together; the ones that were not asked for the longest give way."""
+
+began = time.monotonic()
+"""When this process began to load the package."""
+
+compiling: list[threading.Thread] = []
+"""What compiles programs besides the main thread; nothing can interrupt it."""
 
 _BROKEN = re.compile("Error (?:reading|writing) persistent compilation cache entry for '([^']+)'")  # JAX's warning
 _FOLDER, _CACHE = "JAX_COMPILATION_CACHE_DIR", Path("uit_jax", "programs")
@@ -76,6 +85,18 @@ def make_room(folder: Path, most: int = MOST_BYTES) -> None:
         with contextlib.suppress(OSError):
             path.unlink()
             total -= size
+
+
+def leave(status: int) -> None:
+    """End the process with this status where a thread still compiles, which Python would wait for or crash on."""
+    if any(thread.is_alive() for thread in compiling):
+        import jax
+
+        if jax.distributed.is_initialized():
+            jax.distributed.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
 
 
 def _cache(environ: Mapping[str, str]) -> Path | None:

@@ -83,7 +83,11 @@ class TrainState:
 
     def average(self, **decays: float | Array) -> "TrainState":
         """Move the running averages of some learners, each by its decay."""
-        return self.with_learners({name: self.learners[name].average(decay) for name, decay in decays.items()})
+        averaged = {}
+        for name, decay in decays.items():
+            with jax.named_scope("optimizer"), jax.named_scope(name):
+                averaged[name] = self.learners[name].average(decay)
+        return self.with_learners(averaged)
 
 
 def descend(
@@ -112,12 +116,11 @@ def descend(
     grads, stats = collectives.mean((grads, stats), axis_name)
     stepped = {}
     for name, learner in learners.items():
-        updates, opt_state = optimizers[name].update(grads[name], learner.opt_state, learner.params)
-        stepped[name] = learner.replace(
-            params=optax.apply_updates(learner.params, updates),
-            opt_state=opt_state,
-            stats=stats.get(name, learner.stats),
-        )
+        # By these names a profile tells the work of each optimiser from that of the networks.
+        with jax.named_scope("optimizer"), jax.named_scope(name):
+            updates, opt_state = optimizers[name].update(grads[name], learner.opt_state, learner.params)
+            params = optax.apply_updates(learner.params, updates)
+        stepped[name] = learner.replace(params=params, opt_state=opt_state, stats=stats.get(name, learner.stats))
     return stepped, aux
 
 

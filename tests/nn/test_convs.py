@@ -202,3 +202,30 @@ def test_initialisers_are_torchs():
     np.testing.assert_allclose(drawn("kaiming", 0.5).std(), math.sqrt(2 / (9 * 60)), rtol=0.02)
     flat = drawn("orthogonal", 0.5).reshape(-1, 40)
     np.testing.assert_allclose(flat.T @ flat, 0.25 * np.eye(40), atol=1e-5)
+
+
+@pytest.mark.parametrize("border", ["reflect", "edge"])
+def test_a_border_equals_that_of_numpy(border):
+    """In value, in its gradient, and in the gradient of a gradient, of images smaller than the border too."""
+    cases = [(5, 8, 1), (4, 7, 2), (6, 4, 3), (2, 3, 2), (1, 2, 3)]
+    images = [np.float64(normal(2, height, width, 3)) for height, width, _ in cases]
+    arounds = [((0, 0), (pad, pad), (pad, pad), (0, 0)) for *_, pad in cases]
+
+    def compute(function, x):
+        def wiggle(x):
+            y = jnp.sin(function(x))
+            return (y * jnp.cos(jnp.arange(y.size)).reshape(y.shape)).sum()
+
+        return function(x), jax.grad(wiggle)(x), jax.grad(lambda x: jnp.square(jax.grad(wiggle)(x)).sum())(x)
+
+    def run(images):
+        for (_, _, pad), around, x in zip(cases, arounds, images, strict=True):
+            yield compute(lambda x, pad=pad: convs.bordered(x, pad, border), x)
+            yield compute(lambda x, around=around: jnp.pad(x, around, mode=border), x)
+
+    with jax.enable_x64(True):
+        found = jax.jit(lambda images: list(run(images)))(images)
+    for x, around, ours, plain in zip(images, arounds, found[::2], found[1::2], strict=True):
+        np.testing.assert_array_equal(ours[0], np.pad(x, around, mode=border))
+        for one, other in zip(ours[1:], plain[1:], strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=1e-12 * max(1, np.abs(other).max()))

@@ -1,7 +1,9 @@
 """Changes of size without weights, against numpy."""
 
+import functools
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -62,3 +64,28 @@ def test_blur_up_is_a_cropped_transposed_convolution(height, width):
             spread[:, 2 * i : 2 * i + 4, 2 * j : 2 * j + 4] += padded[:, i, j, None, None] * kernel[..., None]
     # Two lines for the padding of the transposed convolution, one for the crop.
     np.testing.assert_allclose(resampling.blur_up(jnp.asarray(x)), spread[:, 3:-3, 3:-3], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("blur", [resampling.blur_down, resampling.blur_up])
+def test_a_blur_is_two_products_on_a_tpu_and_none_elsewhere(blur):
+    def gradient(x):
+        return jax.grad(lambda x: jnp.square(blur(x)).sum())(x)
+
+    traced = jax.jit(gradient).trace(jnp.zeros((1, 4, 6, 2)))
+    assert traced.lower(lowering_platforms=("tpu",)).as_text().count("dot_general") == 4  # forward and backward
+    for platform in ("cpu", "cuda"):
+        assert "dot_general" not in traced.lower(lowering_platforms=(platform,)).as_text()
+
+
+@pytest.mark.parametrize("resample", [resampling._halve, resampling._double])
+def test_a_blur_by_products_equals_that_by_shifts(resample):
+    x = np.float64(normal(2, 7, 4, 3))
+
+    def compute(form):
+        value, back = jax.vjp(functools.partial(form, resample), x)
+        return value, back(jnp.sin(value))
+
+    with jax.enable_x64(True):
+        found = jax.jit(lambda: (compute(resampling._products), compute(resampling._shifts)))()
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)

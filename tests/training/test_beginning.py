@@ -261,10 +261,10 @@ def test_a_rate_that_is_far_too_large_is_stopped_at_its_step(recipe, tmp_path):
 def test_a_disk_that_fills_up_is_told_with_what_could_not_be_written(recipe, tmp_path, monkeypatch):
     checked = loop.Run.advance
 
-    def fill(self, state, step):
-        if step == 3:
+    def fill(self, state, steps):
+        if steps[0] == 2:
             monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10))
-        return checked(self, state, step)
+        return checked(self, state, steps)
 
     monkeypatch.setattr(loop.Run, "advance", fill)
     with pytest.raises(UserError, match=r"metrics.jsonl cannot be written: No space left on device$"):

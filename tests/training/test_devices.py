@@ -69,6 +69,21 @@ def test_other_methods_give_the_same_numbers_on_several_devices(name, configurat
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "name, configuration, how, count, settings",
+    [
+        ("tunit", "", "jit", 1, dict(microbatches=2)),
+        ("cut", "external", "shard_map", 2, dict(microbatches=2)),
+        ("drit", "concat", "jit", 1, dict(microbatches=4, recompute="full")),
+    ],
+)
+def test_microbatches_give_the_same_numbers(name, configuration, how, count, settings):
+    """The gradient penalty's gradient, batch norm, pairs, queues and sums of the weights' gradients are the batch's."""
+    expected = parallel_worker.one_step("jit", 1, name, configuration)
+    assert_same(parallel_worker.one_step(how, count, name, configuration, **settings), expected)
+
+
+@pytest.mark.slow
 def test_two_processes_of_two_devices_give_the_same_numbers(alone, tmp_path):
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

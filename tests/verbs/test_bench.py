@@ -28,6 +28,10 @@ def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
     assert (result["devices"], result["batch_size"], result["parallel"]) == (devices, 4, how)
     assert result["parameters"] == 3 * 4 + 4 * 6
     assert [p["phase"] for p in result["phases"]] == ["first", "second"]
+    first = result["phases"][0]
+    parts = (result["initial_state_seconds"], first["compile_seconds"], first["first_run_seconds"])
+    assert min(parts) > 0 and result["first_step_seconds"] == pytest.approx(sum(parts))
+    assert f"first step after {sum(parts):.1f} s" in shown
     assert sum(p["share"] for p in result["phases"]) == pytest.approx(1)
     for phase in result["phases"]:
         assert len(phase["windows"]) == 3 and phase["steps_per_second"] == sorted(phase["windows"])[1]
@@ -35,6 +39,21 @@ def test_every_phase_is_measured(recipe, tmp_path, capsys, how, devices):
         assert phase["compile_seconds"] > 0 and phase["gflop_per_step"] > 0
         assert phase["mib_argument"] > 0 and phase["mib"] > 0
     assert "images/s" in shown and "second" in shown
+
+
+def test_a_step_is_profiled(recipe, capsys):
+    bench.main([f"--config={recipe}", "--steps=1", "--windows=1", "--config.devices=1", "--profile"])
+    printed, shown = capsys.readouterr()
+    profiles = [phase["profile"] for phase in json.loads(printed)[0]["phases"]]
+    for profile in profiles:
+        assert sum(profile["kinds"].values()) == pytest.approx(profile["busy_seconds"]) and profile["largest"]
+        # The method has no network of Flax's; its optimiser is told all the same.
+        assert "model" in profile["networks"] and "optimizer" in profile["kinds"]
+    # The first phase makes no use of noise.
+    assert "views" in profiles[1]["networks"]
+    assert "by network" in shown and "optimizer" in shown
+    with pytest.raises(UserError, match="--profile tells of the steps of a --config"):
+        bench.main(["--data=procedural", "--profile"])
 
 
 def test_a_history_grows_and_tells_what_changed(recipe, tmp_path, capsys):
@@ -85,10 +104,28 @@ def test_the_reading_of_a_source_is_measured(tmp_path, capsys):
     assert "A procedural" in capsys.readouterr().err
 
 
+def test_whether_a_source_is_read_as_fast_as_a_step_takes_it(recipe, capsys):
+    how = [f"--config={recipe}", "--steps=1", "--windows=1", "--images=16", "--config.data.on_device=yes"]
+    with pytest.raises(UserError, match="nowhere"):
+        bench.main([*how, "--data=nowhere"])
+    with pytest.raises(UserError, match="--size: of a --config it is what its settings say"):
+        bench.main([*how, "--data=procedural", "--size=16"])
+    bench.main([*how, "--data=procedural:count=24", "--config.steps_per_dispatch=2"])
+    printed, shown = capsys.readouterr()
+    (found,) = json.loads(printed)
+    assert found["on_device"] and found["image_bytes"] == 2 * 24 * 16 * 16 * 3
+    for phase in found["phases"]:
+        ratio = phase["read_per_second"] / phase["images_per_second"]
+        assert phase["keeps_up"] == pytest.approx(ratio) and phase["waits"] == pytest.approx(max(0, 1 - ratio))
+        assert f"{phase['phase']}: the images are read at" in shown
+    assert "data.on_device=yes: a run keeps all of them on the device, 0.0369 MB" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data measures no config"),
+        ([], "give a --config whose step is measured, --data whose reading is, or both"),
+        (["--data=procedural", "--config.steps=3"], "--config.steps=3: --data alone measures no config"),
         (["--data=nowhere"], "nowhere"),
         (["--data=procedural", "--record=x"], "--record keeps what the steps of a --config cost"),
     ],

@@ -3,8 +3,8 @@
 from uit_jax.data.batches import Batches, batches
 from uit_jax.data.opening import check_there, open_source, open_test, rooted, splits, stored_form
 from uit_jax.data.reading import examples
+from uit_jax.data.side_batches import SideBatches, side_batches
 from uit_jax.data.sides import (
-    SideBatches,
     Sources,
     Wanted,
     check_enough,
@@ -15,7 +15,6 @@ from uit_jax.data.sides import (
     open_sides,
     open_test_sides,
     repeated,
-    side_batches,
 )
 from uit_jax.data.sources.base import Form, Source
 from uit_jax.images.decode import Unreadable, decode

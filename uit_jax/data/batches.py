@@ -2,6 +2,7 @@
 
 import bisect
 import contextlib
+import functools
 import importlib.util
 import itertools
 import os
@@ -34,10 +35,17 @@ class Batches(contextlib.AbstractContextManager):
     """
 
     def __init__(
-        self, pipeline: str, plan: Plan, start: int, read_from: Callable[[int], Iterator[tuple[int, HostBatch]]]
+        self,
+        pipeline: str,
+        plan: Plan,
+        start: int,
+        order: Order,
+        reader: Reader,
+        read_from: Callable[[int], Iterator[tuple[int, HostBatch]]],
     ):
         self.pipeline = pipeline
         self._plan, self._start, self._read_from = plan, start, read_from
+        self._order, self._reader = order, reader
         self._reading: Iterator[tuple[int, HostBatch]] | None = None
 
     def batch(self, step: int) -> HostBatch:
@@ -51,6 +59,15 @@ class Batches(contextlib.AbstractContextManager):
             self._reading = self._read_from(step)
             _, batch = next(self._reading)
         return batch
+
+    def rows(self, step: int) -> HostBatch:
+        """Return which images `batch(step)` holds: "image" int32 [B_local], indices of the source, beside the "label".
+
+        Nothing is read: all of the source's unreadable images must be known. Raises UserError where one has no other in
+        its place.
+        """
+        rows = self._reader.known(self._order.rows(step))
+        return {"image": rows.astype(np.int32), "label": self._reader.labels[rows]}
 
     def __iter__(self) -> Iterator[HostBatch]:
         return (self.batch(step) for step in self._plan(self._start))
@@ -107,8 +124,13 @@ def batches(
     if pipeline == "tf.data":
         from uit_jax.data.tf_pipeline import tf_batches
 
-        return Batches(pipeline, plan, start_step, lambda step: tf_batches(order, reader, plan, step))
-    return Batches(pipeline, plan, start_step, lambda step: ahead(_read_batches(order, reader, plan(step))))
+        read_from = functools.partial(tf_batches, order, reader, plan)
+    else:
+
+        def read_from(step):
+            return ahead(_read_batches(order, reader, plan(step)))
+
+    return Batches(pipeline, plan, start_step, order, reader, read_from)
 
 
 def has_tensorflow() -> bool:

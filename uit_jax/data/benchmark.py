@@ -6,8 +6,10 @@ import time
 from typing import Any
 
 from uit_jax.data.opening import is_pair, parts
-from uit_jax.data.sides import Sources, Wanted, describe, open_sides, side_batches
-from uit_jax.method import Side
+from uit_jax.data.order import ALL
+from uit_jax.data.side_batches import side_batches
+from uit_jax.data.sides import Sources, Wanted, describe, open_sides
+from uit_jax.method import Side, Stream
 
 
 def measure_source(
@@ -50,7 +52,7 @@ def measure_source(
 
 
 def measure(
-    sources: Sources, *, batch_size: int, images: int, windows: int, pipeline: str = "auto"
+    sources: Sources, *, batch_size: int, images: int, windows: int, pipeline: str = "auto", stream: Stream = ALL
 ) -> list[tuple[float, float]]:
     """Return (images per second, images per CPU second) of each window, after a warm-up of one epoch.
 
@@ -59,7 +61,7 @@ def measure(
     steps, taken = max(1, images // batch_size // len(sources)), len(sources) * batch_size
     warm = -(-max(map(len, sources.values())) // batch_size)
     results = []
-    with side_batches(sources, batch_size=batch_size, seed=0, pipeline=pipeline) as loader:
+    with side_batches(sources, batch_size=batch_size, seed=0, pipeline=pipeline, stream=stream) as loader:
         for step in range(warm):
             loader.batch(step)
         for window in range(windows):

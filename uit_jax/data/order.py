@@ -63,12 +63,16 @@ class Order(NamedTuple):
         """Return the image indices of this process's rows of a step, int64 [B_local]."""
         share = self.batch_size // self.process_count
         positions = step * self.batch_size + self.process_index * share + np.arange(share)
-        return self.members[[self._place(*divmod(int(position), self.length)) for position in positions]]
+        epochs, offsets = np.divmod(positions, self.length)
+        # One epoch or, where the batch goes beyond its end, several.
+        found = [self._places(int(epoch), offsets[epochs == epoch]) for epoch in np.unique(epochs)]
+        return self.members[np.concatenate(found)]
 
-    def _place(self, epoch: int, offset: int) -> int:
+    def _places(self, epoch: int, offsets: np.ndarray) -> np.ndarray:
+        """Return the places among the members of some examples of an epoch."""
         if self.drawn:
-            return int(draws(self.seed, epoch, self.length, len(self.members))[offset])
-        return int(permutation(self.seed, epoch, self.length)[offset]) % len(self.members)
+            return draws(self.seed, epoch, self.length, len(self.members))[offsets]
+        return permutation(self.seed, epoch, self.length)[offsets] % len(self.members)
 
 
 def stream_members(source: Source, stream: Stream) -> tuple[np.ndarray, np.ndarray]:

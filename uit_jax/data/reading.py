@@ -33,8 +33,25 @@ class Reader:
                 except Unreadable as error:
                     self.source.mark_unreadable(candidate, str(error))
             check_unreadable(self.source, self.max_unreadable_share)
-        name = self.source.names[index]
-        raise UserError(f"{self.source.spec}: none of the images that could replace {shown(name)} is readable")
+        raise self._irreplaceable(index)
+
+    def known(self, indices: np.ndarray) -> np.ndarray:
+        """Return which images are read for those of some indices, int64 [B], once all unreadable ones are known.
+
+        Raises UserError where none is readable that could be.
+        """
+        bad = self.source.unreadable
+        return np.array([self._known(int(i)) if i in bad else i for i in indices], np.int64) if bad else indices
+
+    def _known(self, index: int) -> int:
+        found = next((each for each in self._candidates(index) if each not in self.source.unreadable), None)
+        if found is None:
+            raise self._irreplaceable(index)
+        return found
+
+    def _irreplaceable(self, index: int) -> UserError:
+        name = shown(self.source.names[index])
+        return UserError(f"{self.source.spec}: none of the images that could replace {name} is readable")
 
     def _candidates(self, index: int):
         yield index

@@ -1,15 +1,13 @@
-"""A method's data: the source of each of its sides, where these lie, and the batches of all of them.
+"""A method's data: the source of each of its sides, and where these lie.
 
 One side is one set of images. Two are the domains of an unpaired pair, named by one spec that holds both (a folder with
 trainA and trainB, a TFDS builder with these splits, the procedural world, of which classes 0 and 1 are taken), or by
 two specs, each of any kind: a folder, one image file, a class "SPEC#CLASS".
 """
 
-import contextlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from uit_jax.data.batches import Batches, HostBatch, batches
 from uit_jax.data.opening import Place, held_out, is_procedural, open_part, parts, single, split_class, splits
 from uit_jax.data.order import ALL, stream_members
 from uit_jax.data.sources.base import DOMAINS, Form, Source
@@ -137,69 +135,6 @@ def repeated(sources: Sources, batch_size: int) -> str:
     """Say which side a batch holds images of more than once, "" where it need not."""
     few = [f"{len(each)} of {name.upper()}" for name, each in sources.items() if len(each) < batch_size]
     return f"there are {' and '.join(few)}: a batch of {batch_size} holds images of it more than once" if few else ""
-
-
-class SideBatches(contextlib.AbstractContextManager):
-    """The batches of all sides, by step: `batch(step)` is a pure function of (seed, step, row). Close it after use.
-
-    `pipelines` tells what reads each side: "tf.data" or "threads".
-    """
-
-    def __init__(self, sides: Mapping[str, Batches], labelled: Collection[str]):
-        self._sides, self._labelled = sides, labelled
-
-    @property
-    def pipelines(self) -> tuple[str, ...]:
-        return tuple(side.pipeline for side in self._sides.values())
-
-    def batch(self, step: int) -> HostBatch:
-        """Return this process's rows: by the name of each side uint8 or uint16 [B_local, H, W, C], of its own H, W, C.
-
-        Beside them is "label", int32 [B_local], -1 unknown, where there is a labelled side.
-        Raises UserError once too many images are unreadable.
-        """
-        found = {}
-        for name, side in self._sides.items():
-            rows = side.batch(step)
-            found[name] = rows["image"]
-            if name in self._labelled:
-                found["label"] = rows["label"]
-        return found
-
-    def close(self) -> None:
-        """Stop reading ahead."""
-        for side in self._sides.values():
-            side.close()
-
-    def __exit__(self, *_) -> None:
-        self.close()
-
-
-def side_batches(
-    sources: Sources,
-    *,
-    labelled: Collection[str] = (),
-    stream: Stream = ALL,
-    steps: Iterable[int] | None = None,
-    **how: Any,
-) -> SideBatches:
-    """Give the batches of a method's sides, unpaired: see `Order` for their order.
-
-    Of one side, a batch holds each image once (`batches` tells when not); of several, perhaps twice.
-
-    Args:
-      labelled: names of the sides whose labels a batch holds, one at most.
-      how: batch_size, seed, start_step, process_index, process_count, max_unreadable_share and pipeline of `batches`.
-
-    Raises UserError as `batches` does.
-    """
-    steps = steps if steps is None or isinstance(steps, range) else tuple(steps)  # for all sides
-    length = max(map(len, sources.values())) if len(sources) > 1 else 0
-    opened = {
-        name: batches(source, stream=stream, length=length, drawn=place > 0, steps=steps, **how)
-        for place, (name, source) in enumerate(sources.items())
-    }
-    return SideBatches(opened, labelled)
 
 
 def places(count: int, wanted: Wanted, split: str) -> tuple[Place | None, ...]:

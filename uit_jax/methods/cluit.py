@@ -89,21 +89,25 @@ class CLUIT(Method):
         return {"queue": key_queue.KeyQueue(contrastive.normalize(queue.keys))}
 
     def generate(self, params: PyTree, images: Array, style: Array) -> Array:
-        return self.networks["generator"].module.apply({"params": params}, images, style)
+        return self.call(self.networks["generator"].module, {"params": params}, images, style)
 
     def encode(self, params: PyTree, images: Array) -> Array:
         """Return style codes [B, D] of images."""
-        return self.networks["encoder"].module.apply({"params": params}, images)["style"]
+        return self.call(self.networks["encoder"].module, {"params": params}, images)["style"]
+
+    def look(self, params: PyTree, images: Array, branch: str) -> Array:
+        """Return what one of the discriminator's branches, "logit" or "code", says of images."""
+        return self.call(self.networks["discriminator"].module, {"params": params}, images, only=(branch,))[branch]
 
     def discriminate(self, params: PyTree, images: Array) -> Array:
         """Return the discriminator's logits [B]."""
-        return self.networks["discriminator"].module.apply({"params": params}, images, only=("logit",))["logit"][:, 0]
+        return self.look(params, images, "logit")[:, 0]
 
     def represent(self, params: PyTree, images: Array, squares: Array | None = None) -> Array:
         """Return unit contrastive codes [B, D] of images, or of the mean over the patches in squares [B, P, 4]."""
         if squares is not None:
             images = augment.cut_patches(images, squares)
-        codes = self.networks["discriminator"].module.apply({"params": params}, images, only=("code",))["code"]
+        codes = self.look(params, images, "code")
         if squares is not None:
             codes = codes.reshape(*squares.shape[:2], -1).mean(1)
         return contrastive.normalize(codes)

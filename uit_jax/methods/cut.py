@@ -18,6 +18,7 @@ from uit_jax.method import Network, Phase
 from uit_jax.methods.pairs import PairMethod
 from uit_jax.methods.patchwise import Layers, PatchMethod, by_side, join
 from uit_jax.nn import patchgan
+from uit_jax.nn.patch_mlp import features_at, translate_at
 from uit_jax.nn.resnet import ResNetGenerator
 from uit_jax.settings import LinearDecay, changed, setting
 from uit_jax.state import TrainState, play
@@ -108,11 +109,12 @@ class CUT(PatchMethod):
     def run(self, name: str, variables: PyTree, *inputs, axis_name: str | None = None, **options) -> tuple[Any, PyTree]:
         """Apply a network in training; return what it gives and its new batch statistics, {} without any."""
         network = self.networks[name].module.clone(axis_name=axis_name if self.sync_statistics else None)
-        return network.apply(variables, *inputs, train=True, mutable=["batch_stats"], **options)
+        return self.call(network, variables, *inputs, train=True, mutable=["batch_stats"], **options)
 
-    def encode(self, variables: PyTree, images: Array, axis_name: str | None = None) -> dict[int, Array]:
+    def encode(self, variables: PyTree, images: Array, places: Layers, axis_name: str | None = None) -> Layers:
         images = augment.match_channels(images, self.channels)
-        return self.run("generator", variables, images, self.patches.layers, method="features", axis_name=axis_name)[0]
+        options = dict(taps=self.patches.layers, method=features_at, axis_name=axis_name)
+        return self.run("generator", variables, images, places, **options)[0]
 
     # --- the iteration ---
 
@@ -142,13 +144,15 @@ class CUT(PatchMethod):
 
     def make(self, variables: PyTree, views: Batch, axis_name: str | None):
         """Translate A, and B where it is compared; return these by side, with the inputs' features on the way there."""
-        sides = tuple(self.compared) or ("a",)
+        sides, network = tuple(self.compared) or ("a",), variables["generator"]
         inputs = jnp.concatenate([augment.match_channels(views[side], self.channels) for side in sides])
+        if self.compared and "mirror" not in views:
+            how = dict(taps=self.patches.layers, method=translate_at, axis_name=axis_name)
+            made, stats = self.run("generator", network, inputs, self.places_of(sides, views), **how)
+            return by_side(made, sides), {"generator": stats}
         seen = jax.vmap(augment.mirror)(inputs, jnp.tile(views["mirror"], len(sides))) if "mirror" in views else inputs
-        options = dict(taps=self.patches.layers, axis_name=axis_name)
-        (outputs, features), stats = self.run("generator", variables["generator"], seen, **options)
-        if "mirror" in views:
-            features = self.encode(variables["generator"], inputs, axis_name)
+        outputs, stats = self.run("generator", network, seen, axis_name=axis_name)
+        features = self.encode(network, inputs, self.places_of(sides, views), axis_name) if self.compared else {}
         return by_side((outputs, features), sides), {"generator": stats}
 
     def oppose(self, variables: PyTree, fake: Array, real: Array, axis_name: str | None):
@@ -179,8 +183,8 @@ class CUT(PatchMethod):
         if not self.nce_trains_decoder:
             output = jax.lax.stop_gradient(output)
         prefix = "" if self.shared_encoder else "output_"
-        features = self.encode(variables[f"{prefix}generator"], output, axis_name)
-        return self.codes(variables, features, places, f"{prefix}patches")
+        features = self.encode(variables[f"{prefix}generator"], output, places, axis_name)
+        return self.codes(variables, features, f"{prefix}patches")
 
     # --- the data ---
 

@@ -92,7 +92,7 @@ class Disentangled(PairMethod):
 
     def apply(self, name: str, params: Mapping[str, PyTree], *inputs: Sides) -> dict[str, PyTree]:
         """Return what a network makes of its inputs, {side: arrays} as `nn.drit` has them; weights are by its name."""
-        return _apply(self.modules[name][0], params[name], *inputs)
+        return _apply(self, name, params[name], *inputs)
 
     def encode(self, params: Mapping[str, PyTree], images: Sides, views: Batch, of: str = "") -> dict[str, Array]:
         """Return the content codes of images, with noise."""
@@ -159,6 +159,6 @@ def _standard(keys: Array, shape: tuple[int, ...]) -> Array:
 
 
 # An iteration calls each network at many places, which are traced once together.
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(module: Any, params: PyTree, *inputs: Sides) -> dict[str, PyTree]:
-    return module.apply({"params": params}, *inputs)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(method: Disentangled, name: str, params: PyTree, *inputs: Sides) -> dict[str, PyTree]:
+    return method.call(method.modules[name][0], {"params": params}, *inputs)

@@ -108,16 +108,16 @@ class EmbeddingTranslator(Method):
 
     def embed(self, params: PyTree, images: Array) -> Array:
         """Return unit embeddings [B, D]."""
-        return contrastive.normalize(self.networks["embedding"].module.apply({"params": params}, images)["code"])
+        return contrastive.normalize(self.call(self.networks["embedding"].module, {"params": params}, images)["code"])
 
     def generate(self, params: PyTree, images: Array, codes: Array) -> Array:
         """Generate images in the style of unit embeddings, whose entries are brought to a variance of one."""
         codes = codes * jnp.sqrt(self.style_dim)
-        return self.networks["generator"].module.apply({"params": params}, images, codes)
+        return self.call(self.networks["generator"].module, {"params": params}, images, codes)
 
     def discriminate(self, params: PyTree, images: Array, *codes: Array) -> tuple[Array, ...]:
         """Return for each of some embeddings [B, D] the logits [B] of the images being real and of that embedding."""
-        seen = self.networks["discriminator"].module.apply({"params": params}, images)
+        seen = self.call(self.networks["discriminator"].module, {"params": params}, images)
         logit = seen["logit"][:, 0]
         if self.conditioning == "logit":
             return (logit,) * len(codes)

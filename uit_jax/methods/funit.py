@@ -112,11 +112,11 @@ class FUNIT(Method):
 
     def generate(self, params: PyTree, *inputs: Array, part: str) -> Array:
         """Apply a part of the generator: "read_content" or "read_style" of images, "decode" of both codes."""
-        return self.networks["generator"].module.apply({"params": params}, *inputs, method=part)
+        return self.call(self.networks["generator"].module, {"params": params}, *inputs, method=part)
 
     def discriminate(self, params: PyTree, images: Array, labels: Array) -> tuple[Array, Array]:
         """Return the maps of logits [B, h, w] of images within their classes, and their features [B, D]."""
-        logits, features = self.networks["discriminator"].module.apply({"params": params}, images)
+        logits, features = self.call(self.networks["discriminator"].module, {"params": params}, images)
         return adversarial.select(logits, labels), features
 
     # --- the iteration ---

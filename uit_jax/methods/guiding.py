@@ -169,7 +169,7 @@ class Guided(Method):
         """Return every head's logits [B, heads, K], style codes [B, D] and, in training, the new batch statistics."""
         network = self.guiding_network.module.clone(axis_name=self.statistics(axis_name))
         if train:
-            (logits, style), stats = network.apply(variables, images, train=True, mutable=["batch_stats"])
+            (logits, style), stats = self.call(network, variables, images, train=True, mutable=["batch_stats"])
         else:
             (logits, style), stats = network.apply(variables, images, train=False), {}
         style = contrastive.normalize(style) if self.normalize_style else style

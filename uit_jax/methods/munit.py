@@ -107,7 +107,7 @@ class MUNIT(PairMethod):
 
     def run(self, params: PyTree, name: str, *inputs: Array, **how):
         """Apply a network, or the part of it that `method` names, by its own name."""
-        return self.networks[name].module.apply({"params": params[name]}, *inputs, **how)
+        return self.call(self.networks[name].module, {"params": params[name]}, *inputs, **how)
 
     # --- the iteration ---
 

@@ -106,23 +106,25 @@ class PatchMethod(PairMethod):
             found["patches"] = Network(PatchMLP(self.patches.dim, **weights), self.optimizer, (like,), self.queued)
         return found
 
-    def encode(self, variables: PyTree, images: Array, axis_name: str | None = None) -> dict[int, Array]:
-        """Return the features of images of either domain in a generator's compared layers."""
+    def encode(self, variables: PyTree, images: Array, places: Layers, axis_name: str | None = None) -> Layers:
+        """Return the features of images of either domain at places, in a generator's compared layers."""
         raise NotImplementedError
 
-    def codes(self, variables: PyTree, features: Layers, places: Layers | None = None, mlp: str = "patches") -> Layers:
-        """Return the unit codes of features at places, of all by default, by the MLP of a name if there is one."""
-        found = at_places(features, places)
-        if mlp in variables:
-            found = PatchMLP(self.patches.dim).apply(variables[mlp], found)
-        return {layer: contrastive.normalize(code) for layer, code in found.items()}
+    def codes(self, variables: PyTree, features: Layers, mlp: str = "patches") -> Layers:
+        """Return the unit codes of features of patches, by the MLP of a name if there is one."""
+        features = PatchMLP(self.patches.dim).apply(variables[mlp], features) if mlp in variables else features
+        return {layer: contrastive.normalize(code) for layer, code in features.items()}
 
     # --- the contrastive loss ---
 
+    def places_of(self, sides: tuple[str, ...], views: Batch) -> Layers:
+        """Return the places of sides one after the other; A's stand in for those of one that is not compared."""
+        own = [views.get(f"places_{side}", views["places_a"]) for side in sides]
+        return jax.tree.map(lambda *rows: jnp.concatenate(rows), *own)
+
     def queries(self, variables: PyTree, output: Array, side: str, views: Batch, axis_name: str | None) -> Layers:
         """Return the codes of an output's patches."""
-        features = self.encode(variables["generator"], output, axis_name)
-        return self.codes(variables, features, views[f"places_{side}"])
+        return self.codes(variables, self.encode(variables["generator"], output, views[f"places_{side}"], axis_name))
 
     def contrast(
         self,
@@ -136,7 +138,7 @@ class PatchMethod(PairMethod):
 
         Args:
           variables: of the networks that learn from it.
-          made: of each side, the output, and the input's features.
+          made: of each side, the output, and the input's features at the places.
           views: has the places, as "places_a" and "places_b".
           recalled: what `recall` returns.
 
@@ -147,7 +149,7 @@ class PatchMethod(PairMethod):
         for side, name in self.compared.items():
             output, features = made[side]
             queries = self.queries(variables, output, side, views, axis_name)
-            own = Recalled(self.codes(variables, features, views[f"places_{side}"]), {})
+            own = Recalled(self.codes(variables, features), {})
             keys, queues = recalled.get(side, own)
             loss = functools.partial(self.negatives.loss, train_keys=self.train_keys, axis_name=axis_name)
             losses = [
@@ -176,14 +178,11 @@ class PatchMethod(PairMethod):
 
     def recall(self, state: TrainState, views: Batch, axis_name: str | None) -> dict[str, Recalled]:
         """Encode the inputs' patches by the averaged networks, by side; {} without queues."""
-        if not self.queued:
-            return {}
         variables = {name: learner.averaged for name, learner in state.learners.items() if learner.ema is not None}
         found = {}
-        for side in self.compared:
-            features = self.encode(variables["generator"], views[side], axis_name)
-            keys = self.codes(variables, features, views[f"places_{side}"])
-            found[side] = Recalled(keys, state.memory["queues"][side])
+        for side in self.compared if self.queued else ():
+            features = self.encode(variables["generator"], views[side], views[f"places_{side}"], axis_name)
+            found[side] = Recalled(self.codes(variables, features), state.memory["queues"][side])
         return found
 
     def remember(self, state: TrainState, recalled: Mapping[str, Recalled], axis_name: str | None) -> TrainState:
@@ -230,7 +229,7 @@ class PatchMethod(PairMethod):
     def read_codes(self, variables: PyTree, images: Array) -> dict[int, Array]:
         images = augment.match_channels(images, self.channels)
         features = self.generator_module.apply(variables["generator"], images, self.patches.layers, method="features")
-        codes = self.codes(variables, features)
+        codes = self.codes(variables, at_places(features))
         return {layer: code.reshape(*features[layer].shape[:3], -1) for layer, code in codes.items()}
 
     @property

@@ -85,7 +85,7 @@ class PooledMethod(PairMethod):
 
     def apply(self, name: str, params: PyTree, images: Array) -> Array:
         """Translate by a generator, or return a discriminator's logits."""
-        return self.networks[name].module.apply({"params": params}, images)
+        return self.call(self.networks[name].module, {"params": params}, images)
 
     def memory(self, key: Array, batch_size: int) -> PyTree:
         size = self.image_size

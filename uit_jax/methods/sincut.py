@@ -15,7 +15,8 @@ from uit_jax.losses import adversarial, reconstruction
 from uit_jax.method import Network, Phase
 from uit_jax.methods.negatives import Negatives, Patches
 from uit_jax.methods.pairs import PairMethod
-from uit_jax.methods.patchwise import PatchMethod, by_side, join
+from uit_jax.methods.patchwise import Layers, PatchMethod, by_side, join
+from uit_jax.nn.patch_mlp import features_at, translate_at
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 from uit_jax.settings import R1, Adam, LinearDecay, changed, setting
 from uit_jax.state import TrainState, play
@@ -77,13 +78,13 @@ class SinCUT(PatchMethod):
     def memory(self, key: Array, batch_size: int) -> PyTree:
         return self.queues(key, batch_size * self.crops)
 
-    def encode(self, variables: PyTree, images: Array, axis_name: str | None = None) -> dict[int, Array]:
-        images = augment.match_channels(images, self.channels)
-        return self.generator_module.apply(variables, images, self.patches.layers, method="features")
+    def encode(self, variables: PyTree, images: Array, places: Layers, axis_name: str | None = None) -> Layers:
+        images, how = augment.match_channels(images, self.channels), dict(taps=self.patches.layers, method=features_at)
+        return self.call(self.generator_module, variables, images, places, **how)
 
     def discriminate(self, params: PyTree, images: Array) -> Array:
         """Return the discriminator's logits [B]."""
-        return self.networks["discriminator"].module.apply({"params": params}, images)[:, 0]
+        return self.call(self.networks["discriminator"].module, {"params": params}, images)[:, 0]
 
     # --- the iteration ---
 
@@ -115,7 +116,11 @@ class SinCUT(PatchMethod):
         sides = tuple(side for side in "ab" if f"noise_{side}" in views)
         inputs = jnp.concatenate([augment.match_channels(views[side], self.channels) for side in sides])
         noise = jnp.concatenate([views[f"noise_{side}"] for side in sides])
-        return by_side(self.generator_module.apply({"params": params}, inputs, noise, taps=self.patches.layers), sides)
+        translate = functools.partial(self.call, self.generator_module, {"params": params}, inputs, noise)
+        if not self.compared:
+            return by_side((translate(), {}), sides)
+        how = dict(taps=self.patches.layers, method=translate_at)
+        return by_side(translate(self.places_of(sides, views), **how), sides)
 
     def oppose(self, params: PyTree, fake: Array, real: Array, phase: SinCUTPhase):
         """Tell crops of B from translations, with a penalty on the gradient of the former."""

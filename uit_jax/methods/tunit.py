@@ -109,11 +109,12 @@ class TUNIT(Guided):
 
     def generate(self, params: PyTree, *inputs: Array, part: str) -> Array:
         """Return content codes of images (`part` "encode"), or images of content and style codes ("decode")."""
-        return self.networks["generator"].module.apply({"params": params}, *inputs, method=part)
+        return self.call(self.networks["generator"].module, {"params": params}, *inputs, method=part)
 
     def discriminate(self, params: PyTree, images: Array, domains: Array) -> Array:
         """Return the logits [B] of images within their domains."""
-        return adversarial.select(self.networks["discriminator"].module.apply({"params": params}, images), domains)
+        logits = self.call(self.networks["discriminator"].module, {"params": params}, images)
+        return adversarial.select(logits, domains)
 
     # --- the iteration ---
 
@@ -138,7 +139,7 @@ class TUNIT(Guided):
                 players=("generator",) if self.joint_training == "frozen" else ("generator", "guide"),
                 opponents=("discriminator",),
                 make=functools.partial(self.make, state, views, axis_name),
-                oppose=functools.partial(self.oppose, views, phase, axis_name),
+                oppose=functools.partial(self.oppose, views, phase),
                 deceive=functools.partial(self.deceive, views),
                 axis_name=axis_name,
             )
@@ -179,16 +180,20 @@ class TUNIT(Guided):
         """Put what the references have, which are a permutation of the batch, before what the images have [B, ...]."""
         return jnp.concatenate([collectives.take(array, views["perm"], axis_name), array])
 
-    def oppose(self, views: Batch, phase: TUNITPhase, axis_name: str | None, params: PyTree, made: Batch):
-        """Tell reference images from translations within the reference's domain (Eq. 3, hinge form)."""
-        params, size, terms = params["discriminator"], len(views["x"]), {}
-        reference, domains = collectives.take(views["x"], views["perm"], axis_name), made["domains"][:size]
+    def oppose(self, views: Batch, phase: TUNITPhase, params: PyTree, made: Batch):
+        """Tell images from translations, within their domain and the reference's (Eq. 3, hinge form).
+
+        Every image is the reference of one other, so that means over references are those over images: no device need
+        have the others' images.
+        """
+        params, x, terms = params["discriminator"], views["x"], {}
+        wanted, own = jnp.split(made["domains"], 2)
         if phase.penalised:
-            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x, domains), reference)
+            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x, own), x)
         else:
-            real = self.discriminate(params, reference, domains)
+            real = self.discriminate(params, x, own)
         terms["real"] = adversarial.hinge_real(real)
-        terms["fake"] = adversarial.hinge_fake(self.discriminate(params, made["images"][:size], domains))
+        terms["fake"] = adversarial.hinge_fake(self.discriminate(params, made["images"][: len(x)], wanted))
         loss = terms["real"] + terms["fake"] + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
         return loss, (terms, {})
 

@@ -3,10 +3,12 @@
 A convolution C of images x by a kernel is linear in both, so that its derivatives are two more such maps: I, the
 gradient by the images, and K, that by the kernel. Each has the other two for its derivatives, to any order.
 
-On a processor XLA is slow in two cases (measured on two cores, JAX 0.10.2, float32): without any padding C takes two to
-three times as long as with a row of zeros, whose result is cut off again; and K, one convolution with a kernel as large
-as the images, takes two to four times as long for several images, or large ones, as for one image of a moderate size.
-So the images are stacked to one, which is then cut into bands.
+On a processor XLA is slow in three cases (measured on two cores, JAX 0.10.2, float32): without any padding C takes two
+to three times as long as with a row of zeros, whose result is cut off again; K, one convolution with a kernel as large
+as the images, takes two to four times as long for several images, or large ones, as for one image of a moderate size,
+so that the images are stacked to one, which is then cut into bands; and I takes four to five times as long for images
+of three channels, a matrix product of very few columns, as with a channel for every row of the kernel, which are then
+shifted and added up.
 """
 
 import functools
@@ -21,6 +23,7 @@ from uit_jax.types import Array
 _LARGE = 2**26  # multiplications, which take about a millisecond
 _BAND = 8192  # pixels
 _MOST_BANDS = 8  # each is a convolution of its own to compile
+_FEW = 4  # channels
 
 
 class _Geometry(NamedTuple):
@@ -73,8 +76,8 @@ def _again(geometry: _Geometry, x: Array, kernel: Array) -> Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _input_gradient(geometry: _Geometry, kernel: Array, cotangent: Array) -> Array:
-    images = jax.ShapeDtypeStruct((cotangent.shape[0], *geometry.image, kernel.shape[2]), cotangent.dtype)
-    return jax.linear_transpose(lambda x: _plain(geometry, x, kernel), images)(cotangent)[0]
+    by_rows, plain = (functools.partial(_derived_by_input, each) for each in (_by_rows, _plain))
+    return _by_platform(geometry, by_rows if kernel.shape[2] <= _FEW else plain, plain, kernel, cotangent)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -116,13 +119,30 @@ def _by_platform(geometry: _Geometry, processor, default, *arguments: Array) -> 
 
 
 def _plain(geometry: _Geometry, x: Array, kernel: Array, below: int = 0) -> Array:
-    stride, (before, after) = geometry.stride, geometry.pad
-    pads, numbers = ((before, after + below), (before, after)), ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), pads, dimension_numbers=numbers)
+    before, after = geometry.pad
+    return _xla(x, kernel, (before, after + below), (before, after), geometry.stride)
+
+
+def _xla(x: Array, kernel: Array, above: tuple[int, int], left: tuple[int, int], stride: int = 1) -> Array:
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), (above, left), dimension_numbers=numbers)
 
 
 def _with_padding(geometry: _Geometry, x: Array, kernel: Array) -> Array:
     return _plain(geometry, x, kernel) if any(geometry.pad) else _plain(geometry, x, kernel, below=1)[:, :-1]
+
+
+def _by_rows(geometry: _Geometry, x: Array, kernel: Array) -> Array:
+    height, width, _, features = kernel.shape
+    x = jnp.pad(x, ((0, 0), geometry.pad, (0, 0), (0, 0)))
+    rows = x.shape[1] - height + 1
+    x = jnp.concatenate([x[:, row : row + rows] for row in range(height)], -1)
+    return _xla(x, kernel.swapaxes(0, 1).reshape(1, width, -1, features), (0, 0), geometry.pad)
+
+
+def _derived_by_input(convolution, geometry: _Geometry, kernel: Array, cotangent: Array) -> Array:
+    images = jax.ShapeDtypeStruct((cotangent.shape[0], *geometry.image, kernel.shape[2]), cotangent.dtype)
+    return jax.linear_transpose(lambda x: convolution(geometry, x, kernel), images)(cotangent)[0]
 
 
 def _plain_kernel_gradient(geometry: _Geometry, x: Array, cotangent: Array) -> Array:

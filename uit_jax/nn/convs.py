@@ -13,7 +13,7 @@ from uit_jax.nn.convolution import convolve, convolve_twice_differentiable
 from uit_jax.nn.norms import per_channel, widened
 from uit_jax.types import Array
 
-PADDING = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
+_MODES = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
 
 kaiming_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 """Kaiming normal of gain sqrt(2): std sqrt(2 / (k * k * in))."""
@@ -80,8 +80,7 @@ class Conv(nn.Module):
     def __call__(self, x: Array) -> Array:
         pad = self.pad
         if pad and self.pad_mode != "zero":
-            x = jnp.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode=PADDING[self.pad_mode])
-            pad = 0
+            x, pad = bordered(x, pad, self.pad_mode), 0
         shaped = _KernelAndBias(self.features, self.kernel, self.kernel_init, self.use_bias, name="conv")
         kernel, bias = shaped(x.shape[-1])
         y = convolve(x.astype(self.dtype), kernel.astype(self.dtype), self.stride, (pad, pad))
@@ -105,7 +104,7 @@ class UpsampleConv(nn.Module):
     def __call__(self, x: Array) -> Array:
         kernel, bias = _KernelAndBias(self.features, name="conv")(x.shape[-1])
         x = x.astype(self.dtype)
-        y = sub_pixel(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge"), kernel, _REPEATED_5)
+        y = sub_pixel(bordered(x, border="edge"), kernel, _REPEATED_5)
         # The coarse grid was continued by its edge; reflecting the fine one differs by one tap in the outermost lines.
         kernel = kernel.astype(self.dtype)
         for line, edge, inner, tap in ((0, 0, 1, 0), (-1, -1, -2, 4)):
@@ -229,6 +228,34 @@ class _KernelAndBias(nn.Module):
         return kernel, bias
 
 
-def bordered(x: Array) -> Array:
-    """Put a border of zeros, one pixel wide, around images."""
-    return jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+def bordered(x: Array, pad: int = 1, border: str = "zero") -> Array:
+    """Continue images by `pad` pixels on every side: [B, H, W, C] -> [B, H + 2 pad, W + 2 pad, C].
+
+    Equal to `jnp.pad`, whose derivative writes out all of the images once for every side. Here images and borders are
+    placed among zeros and added up, which is one pass over memory, and so is its derivative.
+
+    Args:
+      border: "zero", "reflect" (without the outermost pixel) or "edge" (the outermost pixel repeated).
+    """
+    mode, total = _MODES[border], jnp.pad(x, _around((pad, pad), (pad, pad)))
+    if border == "zero":
+        return total
+    near, far = slice(pad + 1), slice(-pad - 1, None)
+    top = jnp.pad(x[:, near], _around((pad, 0), (pad, pad)), mode)[:, :pad]
+    bottom = jnp.pad(x[:, far], _around((0, pad), (pad, pad)), mode)[:, -pad:]
+    left = jnp.pad(x[:, :, near], _around((0, 0), (pad, 0)), mode)[:, :, :pad]
+    right = jnp.pad(x[:, :, far], _around((0, 0), (0, pad)), mode)[:, :, -pad:]
+    height, width = (size + pad for size in x.shape[1:3])
+    for part, rows, columns in (
+        (top, (0, height), (0, 0)),
+        (bottom, (height, 0), (0, 0)),
+        (left, (pad, pad), (0, width)),
+        (right, (pad, pad), (width, 0)),
+    ):
+        total += jnp.pad(part, _around(rows, columns))
+    return total
+
+
+def _around(rows: tuple[int, int], columns: tuple[int, int]) -> tuple[tuple[int, int], ...]:
+    """Return for `jnp.pad` how many rows and columns are put before and after those of images."""
+    return (0, 0), rows, columns, (0, 0)

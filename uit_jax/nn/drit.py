@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from uit_jax.nn import blocks, norms
@@ -52,10 +53,8 @@ class _LayerNorm(nn.Module):
     def __call__(self, x: Array, epsilon: float = 1e-5) -> Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        dtype, x = x.dtype, norms.widened(x)
-        x = x - x.mean((1, 2, 3), keepdims=True)
-        x = x / jnp.sqrt(jnp.square(x).mean((1, 2, 3), keepdims=True) + epsilon)
-        return (x * norms.per_channel(scale) + norms.per_channel(bias)).astype(dtype)
+        mean, var = norms.moments(x, (1, 2, 3))
+        return norms.scaled(x, mean, norms.per_channel(scale) * jax.lax.rsqrt(var + epsilon), norms.per_channel(bias))
 
 
 class _OwnContent(nn.Module):

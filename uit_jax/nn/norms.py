@@ -32,11 +32,11 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros_init(), (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        dtype, x = x.dtype, widened(x)
         if train:
-            mean = collectives.mean(x.mean((0, 1, 2)), self.axis_name)
-            # The two-pass form: E[x^2] - E[x]^2 loses digits where the mean is large.
-            var = collectives.mean(jnp.square(x - per_channel(mean)).mean((0, 1, 2)), self.axis_name)
+            mean, var = (each.reshape(channels) for each in moments(x, (0, 1, 2)))
+            # The variance of all is the mean of the variances and the variance of the means.
+            means, variances = collectives.gather(jnp.stack([mean, var])[None], self.axis_name).swapaxes(0, 1)
+            mean, var = means.mean(0), variances.mean(0) + means.var(0)
             if not self.is_initializing():
                 count = collectives.global_size(x.size // channels, self.axis_name)
                 unbiased = var * count / max(count - 1, 1)
@@ -44,24 +44,20 @@ class BatchNorm(nn.Module):
                 running_var.value = running_var.value + self.momentum * (unbiased - running_var.value)
         else:
             mean, var = running_mean.value, running_var.value
-        mean, var, scale, bias = map(per_channel, (mean, var, scale, bias))
-        return ((x - mean) * jax.lax.rsqrt(var + self.epsilon) * scale + bias).astype(dtype)
+        scale = scale * jax.lax.rsqrt(var + self.epsilon)
+        return scaled(x, *map(per_channel, (mean, scale, bias)))
 
 
 def instance_norm(x: Array, epsilon: float = 1e-5) -> Array:
     """Normalise each image's channels over H and W (biased variance, no affine terms)."""
-    dtype, x = x.dtype, widened(x)
-    mean = x.mean((1, 2), keepdims=True)
-    centred = x - mean
-    var = jnp.square(centred).mean((1, 2), keepdims=True)
-    return (centred * jax.lax.rsqrt(var + epsilon)).astype(dtype)
+    mean, var = moments(x, (1, 2))
+    return scaled(x, mean, jax.lax.rsqrt(var + epsilon))
 
 
-def adaptive_instance_norm(x: Array, bias: Array, weight: Array) -> Array:
-    """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C]."""
-    dtype = x.dtype
-    y = widened(instance_norm(x))
-    return (y * weight[:, None, None, :] + bias[:, None, None, :]).astype(dtype)
+def adaptive_instance_norm(x: Array, bias: Array, weight: Array, epsilon: float = 1e-5) -> Array:
+    """Normalise each image's channels, then scale and shift them by its style: bias, weight [B, C], or [1, C]."""
+    mean, var = moments(x, (1, 2))
+    return scaled(x, mean, jax.lax.rsqrt(var + epsilon) * weight[:, None, None, :], bias[:, None, None, :])
 
 
 class FilterResponseNorm(nn.Module):
@@ -75,9 +71,11 @@ class FilterResponseNorm(nn.Module):
         gamma = per_channel(self.param("gamma", nn.initializers.ones_init(), shape))
         beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
         tau = per_channel(self.param("tau", nn.initializers.zeros_init(), shape))
-        dtype, x = x.dtype, widened(x)
-        x = x * jax.lax.rsqrt(jnp.square(x).mean((1, 2), keepdims=True) + self.epsilon)
-        return jnp.maximum(gamma * x + beta, tau).astype(dtype)
+        scale = gamma * jax.lax.rsqrt(jnp.square(widened(x)).mean((1, 2), keepdims=True) + self.epsilon)
+        y = (widened(x) * scale + beta).astype(x.dtype)
+        # Rounding keeps the order, so that the larger of rounded numbers is the same; its derivative then is as narrow
+        # as x. Tau is repeated before it is rounded for its own derivative to be summed in float32.
+        return jnp.maximum(y, jnp.broadcast_to(tau, y.shape).astype(x.dtype))
 
 
 class LayerNorm(nn.Module):
@@ -94,12 +92,32 @@ class LayerNorm(nn.Module):
         shape = (x.shape[-1],)
         gamma = per_channel(self.param("gamma", nn.initializers.uniform(1.0), shape))
         beta = per_channel(self.param("beta", nn.initializers.zeros_init(), shape))
-        dtype, x = x.dtype, widened(x)
-        centred = x - x.mean((1, 2, 3), keepdims=True)
-        variance = jnp.square(centred).sum((1, 2, 3), keepdims=True) / (math.prod(x.shape[1:]) - 1)
+        mean, var = moments(x, (1, 2, 3))
+        count = math.prod(x.shape[1:])
         # The root of 0 has no gradient: all is equal there, and stays so.
-        deviation = jnp.sqrt(jnp.maximum(variance, jnp.finfo(jnp.float32).tiny))
-        return (centred / (deviation + self.epsilon) * gamma + beta).astype(dtype)
+        deviation = jnp.sqrt(jnp.maximum(var * count / (count - 1), jnp.finfo(jnp.float32).tiny))
+        return scaled(x, mean, gamma / (deviation + self.epsilon), beta)
+
+
+def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return the mean and the biased variance over axes, kept with length 1, in float32 at least: x is read once.
+
+    The mean of squares less the square of the mean loses digits where the mean is large, so that numbers are counted
+    from the middle one. Those of 16 bits have none to lose: rounding them has moved their variance by more.
+    """
+    narrow, x, origin = x.dtype.itemsize <= 2, widened(x), 0.0
+    if not narrow:
+        middle = [slice(size // 2, size // 2 + 1) if axis in axes else slice(None) for axis, size in enumerate(x.shape)]
+        # The moments do not depend on it.
+        origin = jax.lax.stop_gradient(x[*middle])
+    x = x - origin
+    mean = x.mean(axes, keepdims=True)
+    return mean + origin, jnp.maximum(jnp.square(x).mean(axes, keepdims=True) - jnp.square(mean), 0)
+
+
+def scaled(x: Array, mean: Array, scale: Array, bias: Array | float = 0.0) -> Array:
+    """Subtract, multiply and add in float32 at least; the result is as narrow as x."""
+    return ((widened(x) - mean) * scale + bias).astype(x.dtype)
 
 
 def widened(x: Array) -> Array:

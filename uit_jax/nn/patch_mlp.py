@@ -1,6 +1,7 @@
 """The MLP that maps features of patches to codes (arXiv:2007.15651, Section 3)."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -32,6 +33,22 @@ def at_places(maps: Mapping[int, Array], places: Mapping[int, Array] | None = No
     """
     found = {}
     for tap, features in maps.items():
-        flat = features.reshape(features.shape[0], -1, features.shape[-1]).astype(jnp.float32)
-        found[tap] = flat if places is None else jnp.take_along_axis(flat, places[tap][..., None], axis=1)
+        flat = features.reshape(features.shape[0], -1, features.shape[-1])
+        flat = flat if places is None else jnp.take_along_axis(flat, places[tap][..., None], axis=1)
+        found[tap] = flat.astype(jnp.float32)
     return found
+
+
+def translate_at(network: nn.Module, *inputs: Any, **options: Any) -> tuple[Array, dict[int, Array]]:
+    """Return a generator's images and its features `at_places`, which are the last of the inputs.
+
+    It and `features_at` stand in for a generator's own `method`, so that no features but those of places are kept.
+    """
+    *inputs, places = inputs
+    images, maps = network(*inputs, **options)
+    return images, at_places(maps, places)
+
+
+def features_at(network: nn.Module, images: Array, places: Mapping[int, Array], **options: Any) -> dict[int, Array]:
+    """Return a generator's features of images `at_places`."""
+    return at_places(network.features(images, **options), places)

@@ -1,5 +1,8 @@
 """Changes of size without weights: pooling, repetition, and those joined with a blur."""
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -39,27 +42,47 @@ def blur_down(x: Array, centre: float = 0.5) -> Array:
 
     Any share of the central pixel can be had; a third makes it the mean of 3 x 3.
     """
-    for axis in (1, 2):
-        even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
-        pairs = odd.shape[axis]
-        before = jnp.concatenate([jax.lax.slice_in_dim(odd, 0, 1, axis=axis), odd], axis)
-        before = jax.lax.slice_in_dim(before, 0, even.shape[axis], axis=axis)
-        if pairs < even.shape[axis]:
-            odd = jnp.concatenate([odd, jax.lax.slice_in_dim(odd, pairs - 1, pairs, axis=axis)], axis)
-        x = centre * even + (1 - centre) / 2 * (before + odd)
-    return x
+    return _along_both(functools.partial(_halve, centre=centre), x)
 
 
 def blur_up(x: Array) -> Array:
     """Double H and W, blurred by [1, 3, 3, 1] / 4 along each axis (bilinear at half pixels), borders repeated."""
-    for axis in (1, 2):
-        count = x.shape[axis]
-        before = jnp.concatenate(
-            [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis
-        )
-        after = jnp.concatenate(
-            [jax.lax.slice_in_dim(x, 1, count, axis=axis), jax.lax.slice_in_dim(x, count - 1, count, axis=axis)], axis
-        )
-        x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-        x = x.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 2 :])
-    return x
+    return _along_both(_double, x)
+
+
+def _along_both(resample: Callable[[Array, int], Array], x: Array) -> Array:
+    products, shifts = (functools.partial(form, resample) for form in (_products, _shifts))
+    return jax.lax.platform_dependent(x, tpu=products, default=shifts)
+
+
+def _shifts(resample: Callable[[Array, int], Array], x: Array) -> Array:
+    return resample(resample(x, 1), 2)
+
+
+def _products(resample: Callable[[Array, int], Array], x: Array) -> Array:
+    """Multiply each axis by what `resample` makes of the identity: a TPU copies images to take every other pixel."""
+    rows, columns = (resample(jnp.eye(size, dtype=x.dtype), 0) for size in x.shape[1:3])
+    x = jnp.einsum("oh,bhwc->bowc", rows, x, precision="highest")
+    return jnp.einsum("ow,bhwc->bhoc", columns, x, precision="highest")
+
+
+def _halve(x: Array, axis: int, centre: float) -> Array:
+    even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
+    pairs = odd.shape[axis]
+    before = jnp.concatenate([jax.lax.slice_in_dim(odd, 0, 1, axis=axis), odd], axis)
+    before = jax.lax.slice_in_dim(before, 0, even.shape[axis], axis=axis)
+    if pairs < even.shape[axis]:
+        odd = jnp.concatenate([odd, jax.lax.slice_in_dim(odd, pairs - 1, pairs, axis=axis)], axis)
+    return centre * even + (1 - centre) / 2 * (before + odd)
+
+
+def _double(x: Array, axis: int) -> Array:
+    count = x.shape[axis]
+    before = jnp.concatenate(
+        [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis
+    )
+    after = jnp.concatenate(
+        [jax.lax.slice_in_dim(x, 1, count, axis=axis), jax.lax.slice_in_dim(x, count - 1, count, axis=axis)], axis
+    )
+    x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return x.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 2 :])

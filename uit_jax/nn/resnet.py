@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from uit_jax.nn import blocks, norms
-from uit_jax.nn.convs import PADDING, Conv, NarrowConv, TransposedConv, initializer
+from uit_jax.nn.convs import Conv, NarrowConv, TransposedConv, bordered, initializer
 from uit_jax.nn.norms import Norm
 from uit_jax.nn.resampling import blur_down, blur_up
 from uit_jax.types import Array, PyTree, Stage
@@ -27,8 +27,8 @@ PAD = 3
 
 
 def pad(x: Array, border: str = "reflect") -> Array:
-    """Continue images by `PAD` pixels on every side, as `PADDING` has them."""
-    return jnp.pad(x, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), mode=PADDING[border])
+    """Continue images by `PAD` pixels on every side."""
+    return bordered(x, PAD, border)
 
 
 class _ResidualBlock(nn.Module):

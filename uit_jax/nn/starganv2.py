@@ -23,8 +23,7 @@ class _Affine(nn.Module):
     def __call__(self, x: Array) -> Array:
         scale = self.param("scale", nn.initializers.ones_init(), (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros_init(), (x.shape[-1],))
-        y = norms.instance_norm(x).astype(jnp.float32)
-        return (y * norms.per_channel(scale) + norms.per_channel(bias)).astype(x.dtype)
+        return norms.adaptive_instance_norm(x, bias[None], scale[None])
 
 
 class _Adaptive(nn.Module):

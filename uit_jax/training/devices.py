@@ -1,14 +1,16 @@
 """The one lift of a training step to many devices; the only file that knows how they are driven."""
 
+import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding, Sharding, SingleDeviceSharding
 from jax.sharding import PartitionSpec as P
 
 from uit_jax.errors import UserError
@@ -25,6 +27,9 @@ class Lifted(NamedTuple):
       step: `(state, batch, *, phase) -> (state, metrics)`; one compiled program per phase, the state is donated.
       put_batch: this process's rows of the global batch (numpy) -> arrays laid out over the devices.
       put_state: a state -> the same on every device; it never has a device axis.
+      whole: how what each device of this process has a copy of lies there.
+      take: (images laid out like that by name, a batch with their indices in the place of images) -> what `put_batch`
+        makes of the batch that these are the images of.
       compiled: `(state, batch, *, phase) -> jax.stages.Compiled`, for its costs.
     """
 
@@ -32,6 +37,8 @@ class Lifted(NamedTuple):
     put_batch: Callable[[Batch], PyTree]
     put_state: Callable[[PyTree], PyTree]
     compiled: Callable
+    whole: Sharding
+    take: Callable[[Mapping[str, jax.Array], Batch], PyTree]
 
 
 def devices_for(count: int = 0) -> list[jax.Device]:
@@ -57,32 +64,46 @@ def told(devices: list[jax.Device]) -> str:
     return f"{len(devices)} x {kind}" + (f" ({platform})" if kind.lower() != platform else "")
 
 
-def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device]) -> None:
+def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device], *, kept: int = 0) -> None:
     """Raise where a state and a device's share of a global batch, of which the shapes are given, fit no device.
 
     More is needed than these: what passes may still be too large, what does not pass cannot be run.
+
+    Args:
+      kept: bytes of images that each device has besides.
     """
-    weights = sum(map(_bytes, jax.tree.leaves(state)))
+    weights = bytes_of(state)
     # Images reach the networks as float32.
     images = sum(4 * leaf.size for leaf in jax.tree.leaves(batch)) // len(devices)
     there = memory_of(devices[0])
-    if weights + images > there:
+    if weights + images + kept > there:
+        all_of_them = f", and all images {kept / 1e9:.1f} GB" * bool(kept)
         raise UserError(
             f"the networks with their optimisers and queues take {weights / 1e9:.1f} GB and the images of a batch"
-            f" {images / 1e9:.1f} GB, but {told(devices[:1])} has {there / 1e9:.1f} GB: lower widths in method.*,"
-            " data.image_size or batch_size"
+            f" {images / 1e9:.1f} GB{all_of_them}, but {told(devices[:1])} has {there / 1e9:.1f} GB: lower widths in"
+            f" method.*, data.image_size or batch_size{', or set data.on_device=no' * bool(kept)}"
         )
 
 
-def _bytes(leaf: jax.ShapeDtypeStruct) -> int:
-    return leaf.size * getattr(leaf.dtype, "itemsize", 8)
+def bytes_of(tree: PyTree) -> int:
+    """Return the bytes of arrays, of which shapes are enough."""
+    return sum(leaf.size * getattr(leaf.dtype, "itemsize", 8) for leaf in jax.tree.leaves(tree))
 
 
 def memory_of(device: jax.Device) -> float:
     """Return the memory of a device in bytes, of a processor the computer's; infinity where it is not told."""
     if device.platform == "cpu" and hasattr(os, "sysconf"):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return min(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), _allowed())
     return (device.memory_stats() or {}).get("bytes_limit", math.inf)
+
+
+def _allowed() -> float:
+    """Return how many bytes a container lets its processes have; infinity where this is none."""
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        # No such file, or "max".
+        with contextlib.suppress(OSError, ValueError):
+            return int(Path(path).read_text())
+    return math.inf
 
 
 def check_batch(
@@ -94,8 +115,8 @@ def check_batch(
     share = batch_size // len(devices)
     if share % multiple:
         raise UserError(
-            f"{key}={batch_size} gives each of the {len(devices)} devices {share} images, which this method cannot"
-            f" divide by {multiple}: use a multiple of {multiple * len(devices)}"
+            f"{key}={batch_size} gives each of the {len(devices)} devices {share} images, which this method, or its"
+            f" microbatches, cannot divide by {multiple}: use a multiple of {multiple * len(devices)}"
         )
 
 
@@ -136,12 +157,31 @@ def _jit(step, device) -> Lifted:
         return jax.jit(functools.partial(step, phase=phase, axis_name=None), donate_argnums=0)
 
     run, compiled = _by_phase(make)
-    put = functools.partial(jax.device_put, device=device)
-    return Lifted(run, put, put, compiled)
+    put, whole = functools.partial(jax.device_put, device=device), SingleDeviceSharding(device)
+    return Lifted(run, put, put, compiled, whole, functools.partial(_take, jax.jit(_at), put))
+
+
+def _at(images: jax.Array, indices: jax.Array) -> jax.Array:
+    """Return images [n, H, W, C] at indices of any shape [...]: [..., H, W, C]."""
+    return images.at[indices].get(mode="promise_in_bounds")
+
+
+def _take(at: Callable, put: Callable[[Batch], PyTree], images: Mapping[str, jax.Array], rows: Batch) -> PyTree:
+    """Put a batch of indices on the devices, and look the images up there."""
+    return {name: at(images[name], each) if name in images else each for name, each in put(rows).items()}
+
+
+def _here(devices) -> tuple[NamedSharding, NamedSharding, Callable]:
+    """Return how shares of an array, and whole ones, lie on this process's devices, and how each takes its rows."""
+    local = [device for device in devices if device.process_index == jax.process_index()]
+    mesh = Mesh(np.array(local), (AXIS,))
+    at = jax.jit(jax.shard_map(_at, mesh=mesh, in_specs=(P(), P(AXIS)), out_specs=P(AXIS)))
+    return NamedSharding(mesh, P(AXIS)), NamedSharding(mesh, P()), at
 
 
 def _pmap(step, devices) -> Lifted:
-    local = [device for device in devices if device.process_index == jax.process_index()]
+    shares, whole, at = _here(devices)
+    count = shares.mesh.size
 
     def make(phase):
         return jax.pmap(
@@ -154,13 +194,13 @@ def _pmap(step, devices) -> Lifted:
         )
 
     def put_batch(batch):
-        # pmap places the shares itself, one for each local device.
-        return {name: np.reshape(rows, (len(local), -1, *rows.shape[1:])) for name, rows in batch.items()}
+        shared = {name: np.reshape(rows, (count, -1, *rows.shape[1:])) for name, rows in batch.items()}
+        return jax.device_put(shared, shares)
 
-    # Laid out as pmap returns it, or the second step would compile again.
-    whole = NamedSharding(Mesh(np.array(local), (AXIS,)), P())
     run, compiled = _by_phase(make)
-    return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)
+    # Laid out as pmap returns it, or the second step would compile again.
+    put_state = functools.partial(jax.device_put, device=whole)
+    return Lifted(run, put_batch, put_state, compiled, whole, functools.partial(_take, at, put_batch))
 
 
 def lower(step: Callable, devices, state: PyTree, batch: Batch, *, phase: Phase) -> jax.stages.Lowered:
@@ -190,9 +230,20 @@ def _sharded(step, mesh, phase):
 def _shard_map(step, devices) -> Lifted:
     mesh = Mesh(np.array(devices), (AXIS,))
     shares, whole = NamedSharding(mesh, P(AXIS)), NamedSharding(mesh, P())
+    shares_here, whole_here, at = _here(devices)
 
     def put_batch(batch):
         return {name: jax.make_array_from_process_local_data(shares, rows) for name, rows in batch.items()}
 
+    def of_all(rows):
+        """Return this process's rows as its part of those of all processes."""
+        shape = (rows.shape[0] * jax.process_count(), *rows.shape[1:])
+        return jax.make_array_from_single_device_arrays(shape, shares, [each.data for each in rows.addressable_shards])
+
+    def take(images, rows):
+        taken = _take(at, functools.partial(jax.device_put, device=shares_here), images, rows)
+        return jax.tree.map(of_all, taken)
+
     run, compiled = _by_phase(functools.partial(_sharded, step, mesh))
-    return Lifted(run, put_batch, functools.partial(jax.device_put, device=whole), compiled)
+    put_state = functools.partial(jax.device_put, device=whole)
+    return Lifted(run, put_batch, put_state, compiled, whole_here, take)

@@ -1,6 +1,9 @@
 """What a run is fed with: its sources, and for each step the batch of the stream that the step's phase draws from."""
 
-from collections.abc import Iterable
+import contextlib
+import math
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -9,9 +12,20 @@ from ml_collections import ConfigDict
 
 from uit_jax import data
 from uit_jax.data import Sources
+from uit_jax.data.order import stream_members
 from uit_jax.errors import UserError
 from uit_jax.method import Method, Phase, Stream, load_size, phase_key, phase_size
-from uit_jax.types import Batch
+from uit_jax.training import devices, several
+from uit_jax.training.devices import Lifted
+from uit_jax.training.kept import Kept
+from uit_jax.training.progress import Progress
+from uit_jax.types import Batch, PyTree
+
+_SHARE = 1 / 8
+"""Of what the state leaves of a device's memory, images are given so much unasked: a step needs the most of it."""
+
+_TIMES = 2
+"""How often a run draws each image at least where all are kept unasked."""
 
 
 class _Kind(NamedTuple):
@@ -31,10 +45,10 @@ class Streams:
         self._sources = {load_size(method, method.phase(0)): sources}
         self._loaders = {}
         self._begun = 0
-        seen = set()
+        self._kinds: set[_Kind] = set()
         for phase in drawing:
-            if (kind := self._kind(phase)) not in seen:
-                seen.add(kind)
+            if (kind := self._kind(phase)) not in self._kinds:
+                self._kinds.add(kind)
                 self._check(kind, phase_key(phase))
 
     def begin(self, step: int) -> None:
@@ -42,10 +56,31 @@ class Streams:
 
     def batch(self, step: int, phase: Phase) -> Batch:
         """Return this process's rows of the batch of a step; it depends on nothing but seed, step and row."""
-        kind = self._kind(phase)
-        if kind not in self._loaders:
-            self._loaders[kind] = self._open(kind)
-        return self._loaders[kind].batch(step)
+        return self._loader(phase).batch(step)
+
+    def rows(self, step: int, phase: Phase) -> Batch:
+        """Return that batch with indices of the sources, int32, in the place of images, and read nothing any more."""
+        loader = self._loader(phase)
+        loader.close()
+        return loader.rows(step)
+
+    def sources(self, phase: Phase) -> Sources:
+        """Return the images that a phase's batches come from."""
+        return self._of_size(self._kind(phase).size)
+
+    def size(self, phase: Phase) -> int:
+        """Return the side that a phase's images are read at, which its sources are known by."""
+        return self._kind(phase).size
+
+    def drawn(self) -> dict[int, tuple[Sources, dict[str, np.ndarray]]]:
+        """Return by the side that images are read at their sources, and of each side the indices ever drawn from."""
+        found = {}
+        for kind in self._kinds:
+            sources, members = found.setdefault(kind.size, (self._of_size(kind.size), {}))
+            for name, source in sources.items():
+                more = stream_members(source, kind.stream)[0]
+                members[name] = np.union1d(members[name], more) if name in members else more
+        return found
 
     def close(self) -> None:
         for loader in self._loaders.values():
@@ -58,6 +93,12 @@ class Streams:
         batch = {name: jax.ShapeDtypeStruct((size, *each.shape), each.dtype) for name, each in sources.items()}
         batch["label"] = jax.ShapeDtypeStruct((size,), np.int32)
         jax.eval_shape(self._method.views, jax.random.PRNGKey(0), batch)
+
+    def _loader(self, phase: Phase) -> data.SideBatches:
+        kind = self._kind(phase)
+        if kind not in self._loaders:
+            self._loaders[kind] = self._open(kind)
+        return self._loaders[kind]
 
     def _kind(self, phase: Phase) -> _Kind:
         size = phase_size(phase, self._config.batch_size)
@@ -81,6 +122,89 @@ class Streams:
             process_count=jax.process_count(),
             max_unreadable_share=config.data.max_unreadable_share,
         )
+
+
+class Feed:
+    """The batches of a run on its devices: read by its streams, and looked up once all images are kept there.
+
+    Both give the same, bit for bit.
+    """
+
+    def __init__(self, config: ConfigDict, streams: Streams, lifted: Lifted, used: Sequence[jax.Device]):
+        self._config, self._streams, self._lifted = config, streams, lifted
+        self._device = used[0]
+        # Devices that are threads share the computer's memory.
+        here = [each for each in used if each.process_index == jax.process_index()]
+        self._copies = len(here) if self._device.platform == "cpu" else 1
+        how = dict(max_unreadable_share=config.data.max_unreadable_share)
+        self._kept = {size: Kept(*each, lifted.whole, **how) for size, each in streams.drawn().items()}
+        self._told: set[int] = set()
+
+    @property
+    def bytes(self) -> int:
+        """What keeping all images takes of a device's memory; of a processor's, what all its devices take."""
+        return sum(each.bytes for each in self._kept.values()) * self._copies
+
+    def begin(self, step: int, state: PyTree, progress: Progress) -> None:
+        """Begin to put the images on the devices if they are to be kept there.
+
+        Args:
+          step: that a run goes on from.
+          state: its shapes.
+          progress: what is told of it.
+        """
+        self._streams.begin(step)
+        self._progress = progress
+        if not self.keeps(step, state):
+            self._kept = {}
+            return
+        with self._unasked():
+            for each in self._kept.values():
+                each.begin()
+            progress.note(f"putting all images on the device, {self.bytes / 1e6:.3g} MB, while training begins")
+
+    def keeps(self, step: int, state: PyTree) -> bool:
+        """Say whether a run that goes on from a step, with such a state, keeps its images on the devices."""
+        if self._config.data.on_device != "auto":
+            return self._config.data.on_device == "yes"
+        # A processor reads arrays as fast as it looks them up.
+        saves = self._device.platform != "cpu" or not all(each.plain for each in self._kept.values())
+        draws = (self._config.steps - step) * self._config.batch_size
+        often = draws >= _TIMES * max(each.longest for each in self._kept.values())
+        room = devices.memory_of(self._device) - devices.bytes_of(state)
+        return saves and often and math.isfinite(room) and self.bytes <= _SHARE * room
+
+    def batch(self, steps: Sequence[int], phase: Phase) -> PyTree:
+        """Return the batch of a step, or of several of one phase, as the devices take it. Raises UserError."""
+        images, room = None, self._config.steps_per_dispatch
+        if kept := self._kept.get(self._streams.size(phase)):
+            with self._unasked():
+                images = kept.images()
+        if images is None:
+            asked = time.monotonic()
+            batches = [self._streams.batch(step, phase) for step in steps]
+            self._progress.wait(time.monotonic() - asked)
+            return self._lifted.put_batch(several.stack(batches, room))
+        if self._streams.size(phase) not in self._told:
+            self._told.add(self._streams.size(phase))
+            self._progress.note(f"all {kept.count} images are on the device, after {kept.seconds:.0f} s of reading")
+        rows = [kept.places(self._streams.rows(step, phase)) for step in steps]
+        return self._lifted.take(images, several.stack(rows, room))
+
+    def close(self) -> None:
+        for each in self._kept.values():
+            each.close()
+
+    @contextlib.contextmanager
+    def _unasked(self) -> Iterator[None]:
+        """Go on without images on the devices where there is no room for them, unless they were asked for."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError:
+            if self._config.data.on_device == "yes":
+                raise
+            self.close()
+            self._kept = {}
 
 
 def open_sources(config: ConfigDict, method: Method) -> tuple[Sources, Sources]:

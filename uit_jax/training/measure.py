@@ -1,5 +1,6 @@
 """What a training step costs on the device at hand: time, work and memory, with random images and no data source."""
 
+import contextlib
 import statistics
 import time
 from collections import Counter
@@ -11,8 +12,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices
+from uit_jax.method import Method, Phase, batch_shapes, phase_size
+from uit_jax.training import breakdown, chips, devices, loops, several
 from uit_jax.types import Batch, PyTree
 
 COLUMNS = (
@@ -27,28 +28,40 @@ COLUMNS = (
 )
 
 
-def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
+def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = False) -> dict[str, Any]:
     """Compile and time each phase of a config's training step; transfers of the batches are part of a step.
 
     Args:
-      steps: in a window.
+      steps: in a window, at least.
       windows: of which the median counts.
+      profiled: whether to tell, too, where the time of each phase's step goes.
+
+    Returns:
+      What is measured by name. "first_step_seconds" is what the first step of a run takes: the initial state, its
+      phase's compilation, and the step itself.
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
-    lifted = devices.lift(training_step(method), config.parallel, used)
-    state = lifted.put_state(config_module.initial_state(config, method))
+    room = config.steps_per_dispatch
+    lifted = devices.lift(several.step_of(method, room), config.parallel, used)
+    began = time.perf_counter()
+    state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
+    drawn = time.perf_counter() - began
     counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
-        devices.check_batch(size, used, method.batch_multiple)
-        batches = [_random_batch(config, method, phase, seed) for seed in range(4)]
+        devices.check_batch(size, used, method.share_multiple)
+        batches = [several.stack([_random_batch(config, method, phase, seed)] * room, room) for seed in range(4)]
         began = time.perf_counter()
-        program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
+        with breakdown.named() if profiled else contextlib.nullcontext():
+            program = lifted.compiled(state, lifted.put_batch(batches[0]), phase=phase)
         compiled = time.perf_counter() - began
-        state, rates = _time(program, state, lifted.put_batch, batches, steps, windows)
-        rate, gflop = statistics.median(rates), _flops(program) / 1e9
+        state, first, rates = _time(program, state, lifted.put_batch, batches, -(-steps // room), windows)
+        rates = [room * rate for rate in rates]
+        shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
+        rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
+        gflop = turns * _flops(program) / 1e9
         phases.append(
             {
                 "phase": phase.name,
@@ -57,11 +70,15 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
                 "images_per_second": rate * size,
                 "windows": rates,
                 "compile_seconds": compiled,
+                "first_run_seconds": first,
                 "gflop_per_step": gflop,
                 "gflop_per_second": gflop * rate,
+                "floor_seconds": chips.floor(used[0].device_kind, config.precision, gflop * 1e9),
                 **memory_of(program),
             }
         )
+        if profiled:
+            state, phases[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method, room)
     return {
         "device": used[0].device_kind,
         "platform": used[0].platform,
@@ -73,6 +90,8 @@ def measure(config: ConfigDict, steps: int, windows: int) -> dict[str, Any]:
         "batch_size": config.batch_size,
         "image_size": config.data.image_size,
         "parameters": _parameters(state),
+        "initial_state_seconds": drawn,
+        "first_step_seconds": drawn + phases[0]["compile_seconds"] + phases[0]["first_run_seconds"],
         "phases": phases,
     }
 
@@ -81,25 +100,50 @@ def table(result: Mapping[str, Any]) -> str:
     """Lay out a result of `measure` with its config and overrides; work and memory are those of one device."""
     head = (
         "{config} {overrides}: {devices} x {device}, {parallel}, {precision}, batch {batch_size},"
-        " {image_size} px, {millions:.1f} M parameters"
+        " {image_size} px, {millions:.1f} M parameters, first step after {first_step_seconds:.1f} s"
     ).format(**{**result, "overrides": " ".join(result["overrides"])}, millions=result["parameters"] / 1e6)
     rows = [[name for name, _ in COLUMNS]]
     rows += [[form.format(**phase) for _, form in COLUMNS] for phase in result["phases"]]
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
-    return "\n".join([head, *("  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows)])
+    lines = ["  ".join(c.rjust(w) for c, w in zip(row, widths, strict=True)) for row in rows]
+    profiles = [(phase["phase"], phase["profile"]) for phase in result["phases"] if "profile" in phase]
+    return "\n".join([head, *lines, *(f"\n{name}: {breakdown.table(found)}" for name, found in profiles)])
 
 
-def _time(program, state: PyTree, put, batches: list[Batch], steps: int, windows: int) -> tuple[PyTree, list[float]]:
-    """Return the state after all the steps, and the steps per second of each window."""
-    rates = []
+def _time(
+    program, state: PyTree, put, batches: list[Batch], steps: int, windows: int
+) -> tuple[PyTree, float, list[float]]:
+    """Return the state after running a program so many times a window, the seconds of the first run, and how often a
+    second it ran in each window.
+    """
+    seconds = []
     for window in range(windows + 1):
         began = time.perf_counter()
         for step in range(steps if window else 1):
             state, metrics = program(state, put(batches[step % len(batches)]))
         jax.block_until_ready((state, metrics))
-        rates.append(steps / (time.perf_counter() - began))
-    # The first window warms up.
-    return state, rates[1:]
+        seconds.append(time.perf_counter() - began)
+    # The first window is one step, which warms up.
+    return state, seconds[0], [steps / each for each in seconds[1:]]
+
+
+def _profile(
+    program, state: PyTree, put, batches: list[Batch], method: Method, room: int
+) -> tuple[PyTree, dict[str, Any]]:
+    """Return the state after running a program of `room` steps on each batch, and where the time of one step went."""
+
+    def run() -> None:
+        nonlocal state
+        for batch in batches:
+            state, metrics = program(state, put(batch))
+        jax.block_until_ready((state, metrics))
+
+    try:
+        found = breakdown.measure(run, room * len(batches), program.as_text(), method)
+    # The profilers of devices fail in many ways, and what was measured before is worth keeping.
+    except Exception as error:
+        found = {"failed": " ".join(f"{type(error).__name__}: {error}".split())}
+    return state, found
 
 
 def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -> Batch:

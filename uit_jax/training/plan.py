@@ -9,7 +9,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,34 +19,10 @@ from ml_collections import ConfigDict
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
-from uit_jax.training import devices, measure
+from uit_jax.training import devices, loops, measure
+from uit_jax.training.chips import TPUS, Chip
 
 HERE = "here"
-
-
-class Chip(NamedTuple):
-    """What the maker publishes of a chip.
-
-    Attributes:
-      flops: a second, of bfloat16 products.
-      bandwidth: of its memory, bytes a second.
-      memory: bytes.
-      links: to other chips, bytes a second in all.
-    """
-
-    flops: float
-    bandwidth: float
-    memory: float
-    links: float
-
-
-CHIPS = {
-    "v4": Chip(275e12, 1228e9, 32 * 2**30, 300e9),
-    "v5e": Chip(197e12, 819e9, 16 * 2**30, 200e9),
-    "v5p": Chip(459e12, 2765e9, 95 * 2**30, 600e9),
-    "v6e": Chip(918e12, 1640e9, 32 * 2**30, 448e9),
-}
-"""By the first part of a topology's name (cloud.google.com/tpu/docs)."""
 
 COLUMNS = (
     ("phase", "{phase}"),
@@ -109,7 +85,7 @@ def plan(
         needs = [(each["mib"], phase) for phase, each in zip(counts, found, strict=True) if not phase.batch_size]
         mib, hungriest = max(needs, key=lambda each: each[0])
         needed = functools.partial(_needed, config, hungriest, used, {config.batch_size: mib}, note)
-        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.batch_multiple, room)
+        record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.share_multiple, room)
     return record
 
 
@@ -136,13 +112,13 @@ def _devices(config: ConfigDict, target: str) -> tuple[Sequence[Any], Chip | Non
     if target == HERE:
         return devices.devices_for(config.devices), None
     kind = target.partition(":")[0]
-    if kind not in CHIPS:
-        raise UserError(f"--target={target}: give {HERE}, or a TPU's topology: {', '.join(CHIPS)}, as in v5e:2x4")
+    if kind not in TPUS:
+        raise UserError(f"--target={target}: give {HERE}, or a TPU's topology: {', '.join(TPUS)}, as in v5e:2x4")
     # Or libtpu would look for the TPU that it runs on.
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
     os.environ.setdefault("TPU_WORKER_HOSTNAMES", "localhost")
     try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=target).devices, CHIPS[kind]
+        return topologies.get_topology_desc(platform="tpu", topology_name=target).devices, TPUS[kind]
     # Without libtpu it is one kind of error, of an impossible topology another.
     except Exception as error:
         why = " ".join(str(error).split())[:160]
@@ -155,14 +131,16 @@ def _needs(
     config: ConfigDict, method: Method, phase: Phase, used: Sequence[Any], chip: Chip | None
 ) -> dict[str, float]:
     """Compile a phase and return what it needs of one device."""
-    devices.check_batch(phase_size(phase, config.batch_size), used, method.batch_multiple)
+    devices.check_batch(phase_size(phase, config.batch_size), used, method.share_multiple)
     began = time.perf_counter()
-    program = devices.lower(training_step(method), used, *_shapes(config, method, phase), phase=phase).compile()
+    state, batch = _shapes(config, method, phase)
+    program = devices.lower(training_step(method), used, state, batch, phase=phase).compile()
     seconds = time.perf_counter() - began
     costs, exchanged = measure.costs_of(program), exchanged_bytes(program.as_text(), len(used))
+    turns = loops.turns(method, phase, state, batch, len(used))
     found = {
-        "gflop": max(costs.get("flops", 0.0), 0.0) / 1e9,
-        "traffic_gb": max(costs.get("bytes accessed", 0.0), 0.0) / 1e9,
+        "gflop": turns * max(costs.get("flops", 0.0), 0.0) / 1e9,
+        "traffic_gb": turns * max(costs.get("bytes accessed", 0.0), 0.0) / 1e9,
         "exchanged_mb": exchanged / 1e6,
         "compile_seconds": seconds,
         **measure.memory_of(program),

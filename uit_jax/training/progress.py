@@ -9,8 +9,8 @@ from tqdm import tqdm
 
 from uit_jax.errors import shown
 
-_PACED = (10, 20)
-"""The steps between which the pace is taken: by then the first is compiled, and the devices are busy."""
+_PACED = (10, 10)
+"""Behind how many steps, and during how many, the pace is taken: the first is compiled, and the devices are busy."""
 
 _WAITS = 0.05
 """The share of time in which images are waited for that is said."""
@@ -37,7 +37,8 @@ class Progress:
         self._steps, self._images, self._done = steps, 0, 0
         self._phase, self._bar, self._idle = "", None, 0.0
         self._paced, self._halted, self._waited = 0.0, 0.0, 0.0
-        self._warned = False
+        self._first: int | None = None
+        self._estimated, self._warned = False, False
 
     def begin(self, step: int) -> None:
         """Start the clock at `step`."""
@@ -53,17 +54,17 @@ class Progress:
         elif self._active:
             print(message, file=self._stream, flush=True)
 
-    def advance(self, phase: str, images: int) -> None:
-        """Count one step on a global batch of so many images."""
-        self._images += images
-        self._done += 1
+    def advance(self, phase: str, images: int, steps: int = 1) -> None:
+        """Count steps on global batches of so many images each."""
+        self._images += images * steps
+        self._done += steps
         self._estimate()
         if phase != self._phase:
             self._phase = phase
             if self._bar is not None:
                 self._bar.set_description(phase)
         if self._bar is not None:
-            self._bar.update()
+            self._bar.update(steps)
 
     def exclude(self, seconds: float) -> None:
         """Leave time that was not training (compiling, evaluating) out of the next rate."""
@@ -76,12 +77,14 @@ class Progress:
 
     def _estimate(self) -> None:
         """Say once how long the rest will take, by the pace of some steps after the first."""
-        first, last = _PACED
-        if self._done == first:
-            self._paced, self._halted = time.monotonic(), 0.0
-        elif self._done == last and (left := self._steps - self._begun - last) > 0:
-            seconds = left * (time.monotonic() - self._paced - self._halted) / (last - first)
-            self.note(f"{left} steps to go: about {clock(seconds)} at this pace")
+        first, enough = _PACED
+        if self._first is None and self._done >= first:
+            self._first, self._paced, self._halted = self._done, time.monotonic(), 0.0
+        elif self._first is not None and not self._estimated and self._done >= self._first + enough:
+            self._estimated = True
+            if (left := self._steps - self._begun - self._done) > 0:
+                pace = (time.monotonic() - self._paced - self._halted) / (self._done - self._first)
+                self.note(f"{left} steps to go: about {clock(left * pace)} at this pace")
 
     def lap(self, step: int, metrics: Mapping[str, float]) -> Pace:
         """Report the steps since the last lap; return how fast they were."""
@@ -106,7 +109,10 @@ class Progress:
     def _warn(self) -> None:
         """Say once what to do where images are read more slowly than they are learnt from."""
         if not self._warned:
-            self.note("training waits for images: `uit data pack` helps; `uit bench --data=PATH` tells by how much")
+            self.note(
+                "training waits for images: `uit data pack` helps, and data.on_device=yes where there is room for all;"
+                " `uit bench --data=PATH --config=...` tells by how much"
+            )
         self._warned = True
 
     def close(self) -> None:

@@ -1,10 +1,11 @@
 """The metrics of the steps since the last record, left on the device until they are asked for."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from uit_jax.errors import UserError
 from uit_jax.types import Array
@@ -14,12 +15,17 @@ class Window:
     """Metrics of consecutive steps; fetching them is the one moment at which training waits for the device."""
 
     def __init__(self):
-        self._waiting: list[tuple[int, Mapping[str, Array]]] = []
+        self._waiting: list[tuple[Sequence[int], Mapping[str, Array]]] = []
         self._fetched: list[dict[str, float]] = []
 
-    def add(self, step: int, metrics: Mapping[str, Array], *, ahead: int) -> None:
-        """Note a step's metrics; wait until at most `ahead` steps are still being computed."""
-        self._waiting.append((step, metrics))
+    def add(self, steps: Sequence[int], metrics: Mapping[str, Array], *, ahead: int) -> None:
+        """Note the metrics of steps done as one; wait until at most `ahead` of such are still being computed.
+
+        Args:
+          steps: their numbers.
+          metrics: scalars, or arrays whose first entries are those of the steps.
+        """
+        self._waiting.append((steps, metrics))
         if len(self._waiting) > ahead:
             jax.block_until_ready(self._waiting[-ahead - 1])
 
@@ -30,11 +36,14 @@ class Window:
           UserError: one is NaN or infinite; the first such step and its terms are named.
         """
         waiting, self._waiting = self._waiting, []
-        for step, metrics in jax.device_get(waiting):
-            values = {name: float(value) for name, value in metrics.items()}
-            if broken := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
-                raise UserError(f"step {step}: {', '.join(broken)}")
-            self._fetched.append(values)
+        fetched = jax.device_get([metrics for _, metrics in waiting])
+        for (steps, _), metrics in zip(waiting, fetched, strict=True):
+            rows = {name: np.reshape(value, -1).tolist() for name, value in metrics.items()}
+            for place, step in enumerate(steps):
+                values = {name: row[place] for name, row in rows.items()}
+                if broken := [f"{name} is {value}" for name, value in values.items() if not math.isfinite(value)]:
+                    raise UserError(f"step {step}: {', '.join(broken)}")
+                self._fetched.append(values)
 
     def mean(self) -> dict[str, float]:
         """Average each term over the steps that had it, and begin a new window."""

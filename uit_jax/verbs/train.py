@@ -4,7 +4,7 @@ import argparse
 
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint
+from uit_jax import checkpoint, programs
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.paths import as_path
@@ -25,7 +25,7 @@ def main(argv: list[str]) -> int:
     if args.init_from is not None:
         as_path(args.init_from)
         overrides.append(f"--config.init_from={args.init_from}")
-    loop.train(_resolved(args.config, args.workdir, overrides), args.workdir)
+    loop.train(_resolved(args.config, args.workdir, overrides), args.workdir, programs.began)
     return 0
 
 

@@ -1,0 +1,87 @@
+"""How a run begins: in which folder, as which run, and what is told to the person who begins it."""
+
+import bisect
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from uit_jax import checkpoint, data
+from uit_jax import config as config_module
+from uit_jax.data import Sources
+from uit_jax.errors import UserError
+from uit_jax.method import Method, phases
+from uit_jax.paths import as_path
+from uit_jax.training import devices
+from uit_jax.training import origin as origins
+from uit_jax.training.origin import Origin
+from uit_jax.types import PyTree
+
+
+def rooted(config: ConfigDict) -> ConfigDict:
+    """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
+    config = copy.deepcopy(config)
+    config.init_from = config.init_from and str(as_path(config.init_from).absolute())
+    for key in ("source", "target", "test_source", "test_target"):
+        config.data[key] = data.rooted(config.data[key])
+    return config
+
+
+def prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:
+    """Make sure that the run can be written to `workdir`, and that it is the run begun there if there is one.
+
+    A run is begun once it has a checkpoint; return what one that is not shall begin with.
+    """
+    saved, origin, longest = checkpoint.steps(workdir), None, 0
+    if saved and (before := checkpoint.begun_with(workdir)) is not None:
+        config_module.check_resumable(config, before, workdir)
+        longest = before.steps
+    elif not saved and config.init_from:
+        origin = origins.read(config.init_from, method, shapes)
+    begun = saved[-1] if saved else 0
+    # A run that stands still at its end, as it was meant to, is continued.
+    if config.steps > max(begun, longest) and stands_still(method, begun):
+        raise UserError(
+            f"steps={config.steps}: from step {begun} on every step size is 0, so that nothing would be learnt: begin"
+            f" with its weights anew, by --init_from={workdir} and another --workdir, or lengthen the schedule"
+        )
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        probe = workdir / f".probe_{jax.process_index()}"
+        probe.write_bytes(b"\0" * 4096)
+        probe.unlink()
+    except OSError as error:
+        raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
+    return origin
+
+
+def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[jax.Device]) -> Iterator[str]:
+    """Yield what a person who begins a run should know."""
+    last = config.steps - 1
+    yield f"{data.describe(sources)}; training on {devices.told(used)}"
+    if config.data.source == config_module.Data.source:
+        yield (
+            f"no images are named: training on the {config.data.source} world, {config.steps} steps of it;"
+            " name yours by --config.data.source=PATH"
+        )
+    if repeated := data.repeated(sources, config.batch_size):
+        yield repeated
+    if not any(phase.translates for phase in phases(method, config.steps)):
+        yield (
+            f"steps={config.steps} end in phase {method.phase(last).name}, before the translator begins to"
+            " learn: raise them, or shorten what comes before it (`uit config` tells every setting)"
+        )
+    if stands_still(method, last):
+        end = bisect.bisect_left(range(last), True, key=lambda step: stands_still(method, step))
+        yield (
+            f"steps={config.steps} go beyond the schedule: from step {end} on every step size is 0: lower them, or"
+            " lengthen method.schedule"
+        )
+
+
+def stands_still(method: Method, step: int) -> bool:
+    """Say whether nothing is learnt in an iteration, counted from 0, for every step size is 0."""
+    rates = method.rates(step)
+    return bool(rates) and not any(rates.values())
