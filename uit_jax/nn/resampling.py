@@ -66,7 +66,7 @@ def _products(resample: Callable[[Array, int], Array], x: Array) -> Array:
     return jnp.einsum("ow,bhwc->bhoc", columns, x, precision="highest")
 
 
-def _halve(x: Array, axis: int, centre: float) -> Array:
+def _halve(x: Array, axis: int, centre: float = 0.5) -> Array:
     even, odd = (jax.lax.slice_in_dim(x, start, None, 2, axis) for start in (0, 1))
     pairs = odd.shape[axis]
     before = jnp.concatenate([jax.lax.slice_in_dim(odd, 0, 1, axis=axis), odd], axis)
