@@ -87,6 +87,18 @@ TINY = {
         content_layers=0,
         schedule=dict(constant_steps=2, decay_steps=4),
     ),
+    "starganv2": dict(
+        image_size=8,
+        domains=3,
+        latent_dim=4,
+        style_dim=4,
+        mapping_width=8,
+        width=4,
+        max_width=8,
+        bottleneck=4,
+        blocks=1,
+        diversity_steps=4,
+    ),
 }
 
 
@@ -106,6 +118,7 @@ EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 TURNED = ("generator", "discriminator_b", "discriminator_turned")
 TWO_DOMAINS = ("generator_a", "generator_b", "discriminator_a", "discriminator_b")
+DOMAINED = (*TRANSLATOR, "mapping", "encoder")
 DISENTANGLED = (*TRANSLATOR, "content_encoder", "style_encoder", "random_discriminator", "content_discriminator")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
@@ -196,6 +209,10 @@ CONFIGURATIONS = {
             },
             DISENTANGLED,
         ),
+    },
+    "starganv2": {
+        "penalised": Configuration({}, DOMAINED),
+        "lazy": Configuration({"r1": dict(every=2), "precision": "bf16"}, DOMAINED),
     },
 }
 # Of the methods with a memory, which all devices share, the configurations that gather what the others have.

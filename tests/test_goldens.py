@@ -20,6 +20,7 @@ from tests import (
     golden_munit,
     golden_perceptual,
     golden_sincut,
+    golden_starganv2,
     golden_tunit,
     golden_views,
 )
@@ -34,6 +35,7 @@ RUNNERS = {
     "distancegan": golden_distancegan.Runner,
     "munit": golden_munit.Runner,
     "drit": golden_drit.Runner,
+    "starganv2": golden_starganv2.Runner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
     "perceptual": golden_perceptual.Runner,

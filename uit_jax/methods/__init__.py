@@ -15,6 +15,7 @@ from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.sincut import SinCUT
+from uit_jax.methods.starganv2 import StarGANv2
 from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
     "selfdistance": SelfDistance,
     "munit": MUNIT,
     "drit": DRIT,
+    "starganv2": StarGANv2,
 }
 
 
