@@ -42,6 +42,7 @@ class StarGANv2(Method):
     """StarGAN v2's hyper-parameters; the defaults are the paper's for all but faces."""
 
     kept: ClassVar[tuple[str, ...]] = (*PLAYERS, *JUDGE)
+    sampled_by_class: ClassVar[bool] = True
 
     image_size: int = changed(Method, "image_size", 256, low=8, power_of_two=True)
     domains: int = setting(2, "domains: the classes of the images", low=1, high=1000)
@@ -78,7 +79,7 @@ class StarGANv2(Method):
 
     def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
         require(len(classes) > 0, f"{name} has no labels, which tell an image's domain: class folders give them")
-        require(len(classes) == self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
+        require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
 
     def phase(self, step: int) -> Phase:
         return PENALISED if self.r1.on(step) else LAZY
