@@ -11,7 +11,7 @@ iterations. Expected on AFHQ: FID 16.2 and LPIPS 0.450 with sampled styles, 19.8
 Presets, several joined by commas:
 
     afhq            cats, dogs and wild animals: three domains, twice the weight of diversity
-    celeba          female and male faces, without the skip connections that the authors have for faces (docs/starganv2.md)
+    celeba          female and male faces, without the skips that the authors give faces (docs/starganv2.md)
     128, 64         other sizes
     bf16            activations in bfloat16
     photos          64 px, narrow networks, 3,000 steps: for a processor without accelerator

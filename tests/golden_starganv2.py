@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests import golden_tunit
-from tests.golden_recipe import images, normal, weight
+from tests.golden_recipe import images, normal, stream, weight
 from uit_jax import methods
 from uit_jax.convert import starganv2 as convert
 from uit_jax.losses import adversarial
 from uit_jax.methods.starganv2 import PENALISED
+from uit_jax.nn import fan
 
 NAMES = {"G": "generator", "F": "mapping_network", "E": "style_encoder", "D": "discriminator"}
 SOURCES = {"latent": "latent", "ref": "reference"}
@@ -189,6 +190,40 @@ class Runner:
         """Return the norm of every parameter-shaped array in the file's order of names."""
         exported = convert.export_network(NAMES[network], {"params": params})
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+class FanRunner:
+    """The landmarks' network and the masks of a golden file."""
+
+    check = golden_tunit.Runner.check
+
+    def __init__(self, manifest, arrays):
+        self.manifest = manifest
+
+    @staticmethod
+    def group(key: str) -> str:
+        return {"FAN": "heat", "P": "masks"}[key.split(".")[0]]
+
+    def compute(self, group: str) -> dict[str, np.ndarray]:
+        """Return the values of all keys of a group."""
+        with jax.default_matmul_precision("highest"):
+            found = getattr(self, group)()
+        return found | {key: found[key][:, ::k, ::k] for key, k in self.manifest["subsample"].items() if key in found}
+
+    def heat(self):
+        m = self.manifest
+        weights = {name: weight(m["salt"], "FAN", name, spec) for name, spec in m["weights"]["FAN"].items()}
+        weights = {name: weights[name] for name in fan.shapes()}
+        heat = jax.jit(functools.partial(fan.heat_maps, weights))(images(m["salt"] + "src", m["batch"], m["img_size"]))
+        return {"FAN.heat": heat, "FAN.heat.mean": heat.mean((1, 2)), "FAN.heat.std": heat.std((1, 2))}
+
+    def masks(self):
+        m = self.manifest
+        centres = stream(m["salt"] + "heat").uniform(4, 60, size=(m["batch"], fan.LANDMARKS, 2))
+        rows, columns = (centres[:, None, None, :, axis] for axis in (0, 1))
+        y, x = (np.arange(64).reshape(shape) for shape in ((1, 64, 1, 1), (1, 1, 64, 1)))
+        heat = m["heat_scale"] * np.exp(-((y - rows) ** 2 + (x - columns) ** 2) / (2 * m["sigma"] ** 2))
+        return dict(zip(("P.mask0", "P.mask1"), jax.jit(fan.masks)(heat.astype(np.float32)), strict=True))
 
 
 LEARNERS = {network: convert.LEARNERS[ours] for network, ours in NAMES.items()}

@@ -36,6 +36,7 @@ RUNNERS = {
     "munit": golden_munit.Runner,
     "drit": golden_drit.Runner,
     "starganv2": golden_starganv2.Runner,
+    "starganv2_fan": golden_starganv2.FanRunner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
     "perceptual": golden_perceptual.Runner,
