@@ -11,7 +11,7 @@ iterations. Expected on AFHQ: FID 16.2 and LPIPS 0.450 with sampled styles, 19.8
 Presets, several joined by commas:
 
     afhq            cats, dogs and wild animals: three domains, twice the weight of diversity
-    celeba          female and male faces, without the skips that the authors give faces (docs/starganv2.md)
+    celeba          female and male faces, whose parts skips keep: --config.method.landmarks=FILE (docs/starganv2.md)
     128, 64         other sizes
     bf16            activations in bfloat16
     photos          64 px, narrow networks, 3,000 steps: for a processor without accelerator
@@ -46,7 +46,7 @@ SMALL = {
 
 PRESETS = {
     "afhq": {"method.domains": 3, "method.diversity_weight": 2.0},
-    "celeba": {},
+    "celeba": {"method.high_pass": 1.0, "method.bottleneck": 8},
     "128": {"data.image_size": 128},
     "64": {"data.image_size": 64},
     "bf16": {"precision": "bf16"},

@@ -123,7 +123,7 @@ class Runner:
 
     def losses(self):
         """Return the method's losses and their gradients at the drawn weights."""
-        method, views, found = self.method, self.views(), {}
+        method, views, found = self.method, self.views() | {"masks": ()}, {}
 
         @functools.partial(jax.jit, static_argnames=("loss", "source", "names"))
         def descend(params, loss, source, names):

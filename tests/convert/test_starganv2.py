@@ -115,6 +115,19 @@ def test_settings_are_read_from_the_shapes():
         assert read.items() <= SETTINGS.items() and len(read) > 3, network
 
 
+def test_the_skips_of_faces_are_told_by_their_filter():
+    """It is no weight, and the shortcuts that the published blocks have beside it are read by nothing."""
+    passing = {**SETTINGS, "high_pass": 2.0, "bottleneck": 8, "image_size": 32}
+    state = published.state_of("starganv2", passing, 0)
+    found = starganv2.export_state(state, high_pass=2.0)
+    assert "up_0" in state.learners["generator"].params
+    assert found["generator"]["hpf.filter"].tolist() == [[-0.5, -0.5, -0.5], [-0.5, 4, -0.5], [-0.5, -0.5, -0.5]]
+    assert not found["generator_EMA"]["decode.2.conv1x1.weight"].any()
+    assert starganv2.settings(found) == passing
+    other = published.state_of("starganv2", passing, 1)
+    assert_equal(weights(starganv2.import_state(files.flatten(found), other)), weights(state))
+
+
 def test_a_domain_that_a_file_lacks_is_named():
     found = exported(0)["style_encoder"]
     del found["unshared.1.weight"]

@@ -21,6 +21,7 @@ from tests.methods.by_hand import (
 )
 from uit_jax import config, methods
 from uit_jax.errors import UserError
+from uit_jax.nn import fan
 from uit_jax.training import loop
 
 LABELS, TARGETS = np.array([0, 2, 1, 1], np.int32), np.array([2, 0, 0, 2], np.int32)
@@ -156,6 +157,37 @@ def test_both_references_of_an_image_are_of_its_target_and_different_images():
     # An image that is alone in its domain is both.
     assert [one for one, other in zip(first, second, strict=True) if one == other] == [7]
     assert np.abs(made["latent"] - made["latent_2"]).min() > 1e-4
+
+
+def test_faces_keep_what_masks_show_of_them(monkeypatch):
+    """Of the contents in all passes, and of the translation on the way back; nothing learns to change them."""
+    seen = []
+
+    def heat_maps(weights, images):
+        seen.append(images)
+        return jnp.zeros((len(images), 64, 64, 98)) + images.mean((1, 2, 3), keepdims=True)
+
+    monkeypatch.setattr(fan, "load", lambda path: {})
+    monkeypatch.setattr(fan, "heat_maps", heat_maps)
+    method = table.build("starganv2", high_pass=1.0, image_size=32, bottleneck=8, landmarks="there.npz")
+    x = {name: np.zeros((4, 32, 32, 3), np.float32) if value.ndim == 4 else value for name, value in views().items()}
+    update = functools.partial(method.update, phase=method.phase(0))
+    jax.eval_shape(update, table.shapes(method, 4), x)
+    # Once for the contents, and in either pass of the generator for the way back.
+    assert len(seen) == 3
+    params = {name: network.params for name, network in random_state(method, ()).learners.items()}
+    faces, style = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32), drawn(0, 2, 4)
+    shown = [jnp.ones((2, 256, 256, 1)), jnp.zeros((2, 256, 256, 1))]
+    draw = jax.jit(method.generate)
+    plain = draw(params, faces, style)
+    np.testing.assert_allclose(draw(params, faces, style, tuple(shown[1:] * 2)), plain, atol=1e-5)
+    assert np.abs(draw(params, faces, style, (shown[0], shown[1])) - plain).max() > 1e-2
+
+
+def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
+    for path, line in (("", "method.landmarks is empty: with method.high_pass"), ("none.npz", "none.npz cannot be read")):
+        with pytest.raises(UserError, match=line):
+            methods.build("starganv2", high_pass=1.0, landmarks=path and str(tmp_path / path)).check_files()
 
 
 def test_images_without_classes_or_of_too_many_are_refused(tmp_path):

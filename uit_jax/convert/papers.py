@@ -193,6 +193,7 @@ PAPERS: dict[str, Paper] = {
         "starganv2.py",
         tuple(starganv2.AVERAGES),
         _of_starganv2,
+        outwards=lambda method: {"high_pass": method.high_pass},
         averaged="_nets_ema.ckpt",
     ),
 }

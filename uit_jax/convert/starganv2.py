@@ -24,6 +24,7 @@ LEARNERS = {
 AVERAGES = {network: f"{network}_EMA" for network in LEARNERS if network != "discriminator"}
 ROOTS = {"from_rgb": "generator", "encode": "generator", "decode": "generator", "to_rgb": "generator"}
 ROOTS |= {"hpf": "generator", "main": "discriminator"}
+FILTER = "hpf.filter"
 OWN = re.compile(r"(unshared)\.(\d+)\.(.+)")
 # Of the layers of every domain, and of a 1 x 1 convolution that is fully connected here.
 EACH = Form(lambda value: value.transpose(0, 2, 1), lambda value: value.transpose(0, 2, 1))
@@ -62,7 +63,11 @@ def _generator(tensors: Tensors) -> dict:
     width, channels = tensors["from_rgb.weight"].shape[:2]
     widest = max(len(value) for name, value in tensors.items() if name.endswith("conv2.weight"))
     style_dim = tensors["decode.0.norm1.fc.weight"].shape[1]
-    return {"channels": channels, "width": width, "max_width": widest, "style_dim": style_dim, "bottleneck": 16}
+    read = {"channels": channels, "width": width, "max_width": widest, "style_dim": style_dim, "bottleneck": 16}
+    if FILTER in tensors:
+        # Of the filter's middle; the published generator is then one halving deeper.
+        read |= {"bottleneck": 8, "high_pass": float(8 / tensors[FILTER][1, 1])}
+    return read
 
 
 def _mapping(tensors: Tensors) -> dict:
@@ -210,7 +215,7 @@ def import_network(network: str, tensors: Tensors, like: PyTree) -> PyTree:
     """
     tensors = _joined({name.removeprefix("module."): value for name, value in tensors.items()})
     named = list(NAMES[network](like))
-    unread = {"hpf.filter", *(name for name, entry in named if not isinstance(entry, Entry))}
+    unread = {FILTER, *(name for name, entry in named if not isinstance(entry, Entry))}
     tensors = {name: value for name, value in tensors.items() if name not in unread}
     return state_dicts.take(network, tensors, iter(named), like)
 
@@ -238,9 +243,13 @@ def import_state(tensors: Tensors, state: TrainState) -> TrainState:
     return state.with_learners(learners)
 
 
-def export_state(state: TrainState) -> dict[str, dict[str, np.ndarray]]:
-    """Return the state_dicts of a state's networks, and of its averages."""
+def export_state(state: TrainState, *, high_pass: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
+    """Return the state_dicts of a state's networks, and of its averages; `high_pass` is the method's setting."""
     found = {network: export_network(network, state.learners[name].variables) for network, name in LEARNERS.items()}
     for network, average in AVERAGES.items():
         found[average] = export_network(network, state.learners[LEARNERS[network]].averaged)
+    if high_pass:
+        passed = np.full((3, 3), -1 / high_pass, np.float32)
+        passed[1, 1] = 8 / high_pass
+        found["generator"][FILTER] = found[AVERAGES["generator"]][FILTER] = passed
     return found

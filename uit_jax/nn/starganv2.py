@@ -179,6 +179,11 @@ class _DenseOfEach(nn.Module):
         return jnp.einsum("bi,kio->bko" if x.ndim == 2 else "bki,kio->bko", x, kernel) + bias[None]
 
 
+def of_domain(styles: Array, domains: Array) -> Array:
+    """Pick each example's style of its own domain: [B, domains, D], int32 [B] -> [B, D]."""
+    return jnp.take_along_axis(styles, domains[:, None, None], axis=1)[:, 0]
+
+
 class Generator(nn.Module):
     """Translate images [B, H, W, C] to a style [B, D]: instance norm down to the bottleneck, the style's from there up.
 
