@@ -98,7 +98,9 @@ class Paper:
         by_path: dict[PathLike, dict[str, np.ndarray]] = {}
         for network, found in gathered.items():
             whole = {f"{network}.{name}": value for name, value in found.tensors.items()}
-            by_path.setdefault(found.path, {}).update(whole)
+            # An average goes in with the network itself, for which it would stand alone.
+            beside = gathered.get(network.removesuffix("_EMA"), found)
+            by_path.setdefault(beside.path, {}).update(whole)
         for path, whole in by_path.items():
             state = with_path(path, self.code.import_state, whole, state, **self.inwards(method))
         return state
