@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests import golden_tunit
+from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, stream, weight
 from uit_jax import methods
 from uit_jax.convert import starganv2 as convert
@@ -121,31 +122,29 @@ class Runner:
         found = run(self.params, filtered)
         return found | {key: found[key][:, ::stride, ::stride] for key, stride in m["subsample"].items()}
 
-    def losses(self):
-        """Return the method's losses and their gradients at the drawn weights."""
-        method, views, found = self.method, self.views() | {"masks": ()}, {}
+    @functools.cached_property
+    def iterate(self):
+        """An iteration that tells its gradients; its last argument is 0 for one in which no weight moves."""
+        return jax.jit(update_and_all_gradients(self.method, PENALISED))
 
-        @functools.partial(jax.jit, static_argnames=("loss", "source", "names"))
-        def descend(params, loss, source, names):
-            own = {name: params[name] for name in names}
-            more = dict(phase=PENALISED) if loss == "discrimination_loss" else dict(diversity=method.diversity_weight)
-            loss = functools.partial(getattr(method, loss), others=params, source=source, views=views, **more)
-            (total, (terms, _)), gradients = jax.value_and_grad(loss, has_aux=True)(own)
-            return total, terms, gradients
+    def losses(self):
+        """Return the terms and gradients of an iteration in which all passes see the drawn weights."""
+        method, views, found = self.method, self.views(), {}
+        _, metrics, gradients = self.iterate(self.start, views, 0.0)
+        columns, terms = self.manifest["steps.losses.columns"], self.terms(metrics, 0)
+        for key in SOURCES:
+            found |= {
+                f"loss.{side}_{key}": [value for column, value in zip(columns, terms, strict=True)
+                                       if column.startswith(f"{side}_{key}.")] for side in "dg"
+            }  # fmt: skip
+        for name, learner in LEARNERS.items():
+            for key, gradient in zip(SOURCES, gradients[learner], strict=False):
+                found[f"grad.{name}.{key}"] = self.norms(name, gradient)
 
         def penalty(params):
             judge = functools.partial(method.judge, {"discriminator": params})
             return 0.5 * adversarial.r1(lambda x: adversarial.select(judge(x), views["label"]), views["x"])[0]
 
-        for key, source in SOURCES.items():
-            judged = descend(self.params, "discrimination_loss", source, ("discriminator",))
-            found[f"loss.d_{key}"] = [*judged_terms(judged[1]), judged[0]]
-            found[f"grad.D.{key}"] = self.norms("D", judged[2]["discriminator"])
-            names = "GFE" if key == "latent" else "G"
-            translated = descend(self.params, "translation_loss", source, tuple(LEARNERS[name] for name in names))
-            found[f"loss.g_{key}"] = [*(translated[1][name] for name in TRANSLATED.values()), translated[0]]
-            for name in names:
-                found[f"grad.{name}.{key}"] = self.norms(name, translated[2][LEARNERS[name]])
         found["loss.r1"], gradient = jax.jit(jax.value_and_grad(penalty))(self.params["discriminator"])
         logits = normal(self.salt + "logits", (8,))
         found["loss.adv"] = [adversarial.logistic(logits, target) for target in (1.0, 0.0)]
@@ -155,9 +154,8 @@ class Runner:
         """Run the method's own update on views made here."""
         state, losses, found = self.start, [], {}
         start = jax.device_get(state)
-        update = jax.jit(functools.partial(self.method.update, phase=PENALISED))
         for step in range(self.iterations):
-            state, metrics = jax.device_get(update(state, self.views(str(step))))
+            state, metrics, _ = jax.device_get(self.iterate(state, self.views(str(step)), 1.0))
             losses.append(self.terms(metrics, step))
             if step == 0:
                 for network, learner in LEARNERS.items():

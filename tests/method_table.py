@@ -97,7 +97,10 @@ TINY = {
         max_width=8,
         bottleneck=4,
         blocks=1,
+        style_weight=2.0,
+        diversity_weight=3.0,
         diversity_steps=4,
+        cycle_weight=5.0,
     ),
 }
 

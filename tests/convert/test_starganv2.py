@@ -117,7 +117,7 @@ def test_settings_are_read_from_the_shapes():
 
 def test_the_skips_of_faces_are_told_by_their_filter():
     """It is no weight, and the shortcuts that the published blocks have beside it are read by nothing."""
-    passing = {**SETTINGS, "high_pass": 2.0, "bottleneck": 8, "image_size": 32}
+    passing = {**SETTINGS, "high_pass": 2.0, "bottleneck": 8, "channels": 3}
     state = published.state_of("starganv2", passing, 0)
     found = starganv2.export_state(state, high_pass=2.0)
     assert "up_0" in state.learners["generator"].params

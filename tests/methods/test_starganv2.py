@@ -21,16 +21,9 @@ from tests.methods.by_hand import (
 )
 from uit_jax import config, methods
 from uit_jax.errors import UserError
+from uit_jax.methods.starganv2 import LAZY, PENALISED
 from uit_jax.nn import fan
 from uit_jax.training import loop
-
-LABELS, TARGETS = np.array([0, 2, 1, 1], np.int32), np.array([2, 0, 0, 2], np.int32)
-
-
-def views() -> dict:
-    seen = {name: images(seed, 4) for seed, name in enumerate(("x", "reference", "reference_2"))}
-    latents = {name: drawn(seed, 4, 4) for seed, name in enumerate(("latent", "latent_2"))}
-    return {**seen, **latents, "label": LABELS, "target": TARGETS}
 
 
 def l1(one, other):
@@ -40,15 +33,18 @@ def l1(one, other):
 def test_an_update_is_the_papers():
     """Two steps of the discriminator, one of all that translates, and one of the generator alone, each on what the
     others have become; the diversity's weight has fallen by a half."""
-    method = table.build_with_sgd("starganv2", style_weight=2.0, diversity_weight=3.0, cycle_weight=5.0)
-    state, v = random_state(method, ()).replace(step=jnp.int32(2)), views()
-    after, metrics = jax.jit(functools.partial(method.update, phase=method.phase(0)))(state, v)
+    run = table.run("starganv2", "penalised", (PENALISED, PENALISED))
+    method, v = run.method, run.views
+    state = random_state(method, ()).replace(step=jnp.int32(2))
+    # The views are random and the weights too, and the program is the one that other tests have compiled.
+    after, metrics = jax.device_get(run.lifted.step(run.lifted.put_state(state), v, phase=PENALISED))
+    labels, targets = np.asarray(v["label"]), np.asarray(v["target"])
 
     def apply(name, p, *inputs):
         return method.networks[name].module.apply({"params": p[name]}, *inputs)
 
     def own(all_of_them, domains):
-        return jnp.stack([rows[domain] for rows, domain in zip(all_of_them, domains, strict=True)])
+        return all_of_them[jnp.arange(len(domains)), domains]
 
     def encode(p, x, domains):
         return own(apply("encoder", p, x)["style"], domains)
@@ -58,16 +54,16 @@ def test_an_update_is_the_papers():
 
     def styles(p, source):
         if source == "latent":
-            return [own(apply("mapping", p, v[name]), TARGETS) for name in ("latent", "latent_2")]
-        return [encode(p, v[name], TARGETS) for name in ("reference", "reference_2")]
+            return [own(apply("mapping", p, v[name]), targets) for name in ("latent", "latent_2")]
+        return [encode(p, v[name], targets) for name in ("reference", "reference_2")]
 
     def judging(own, p, source):
         fake = apply("generator", p, v["x"], styles(p, source)[0])
         p = p | own
         terms = {
-            "real": is_real(judge(p, v["x"], LABELS)),
-            "fake": is_fake(judge(p, fake, TARGETS)),
-            "r1": penalty(lambda x: judge(p, x, LABELS), v["x"]),
+            "real": is_real(judge(p, v["x"], labels)),
+            "fake": is_fake(judge(p, fake, targets)),
+            "r1": penalty(lambda x: judge(p, x, labels), v["x"]),
         }
         return terms["real"] + terms["fake"] + 0.5 * terms["r1"], terms
 
@@ -77,10 +73,10 @@ def test_an_update_is_the_papers():
         fake = apply("generator", p, x, first)
         other = jax.lax.stop_gradient(apply("generator", p, x, second))
         terms = {
-            "adversarial": is_real(judge(p, fake, TARGETS)),
-            "style": l1(encode(p, fake, TARGETS), first),
+            "adversarial": is_real(judge(p, fake, targets)),
+            "style": l1(encode(p, fake, targets), first),
             "diversity": l1(fake, other),
-            "cycle": l1(apply("generator", p, fake, encode(p, x, LABELS)), x),
+            "cycle": l1(apply("generator", p, fake, encode(p, x, labels)), x),
         }
         weights = {"adversarial": 1, "style": 2, "diversity": -1.5, "cycle": 5}
         return sum(weights[name] * value for name, value in terms.items()), terms
@@ -102,7 +98,7 @@ def test_an_update_is_the_papers():
 
     expected, terms = plain({name: learner.params for name, learner in state.learners.items()})
     assert_terms(metrics, terms)
-    assert min(terms.values()) > 0.01
+    assert min(terms.values()) > 1e-3
     for name, learner in after.learners.items():
         assert_close(learner.params, expected[name], rtol=2e-3, atol=2e-5)
         if name != "discriminator":
@@ -169,19 +165,20 @@ def test_faces_keep_what_masks_show_of_them(monkeypatch):
 
     monkeypatch.setattr(fan, "load", lambda path: {})
     monkeypatch.setattr(fan, "heat_maps", heat_maps)
-    method = table.build("starganv2", high_pass=1.0, image_size=32, bottleneck=8, landmarks="there.npz")
-    x = {name: np.zeros((4, 32, 32, 3), np.float32) if value.ndim == 4 else value for name, value in views().items()}
-    update = functools.partial(method.update, phase=method.phase(0))
-    jax.eval_shape(update, table.shapes(method, 4), x)
+    narrow = dict(width=2, max_width=2, mapping_width=2, bottleneck=8, image_size=32)
+    method = table.build("starganv2", high_pass=1.0, landmarks="there.npz", **narrow)
+    views = jax.eval_shape(method.views, jax.random.key(0), table.batch_of(method))
+    jax.eval_shape(functools.partial(method.update, phase=LAZY), table.shapes(method), views)
     # Once for the contents, and in either pass of the generator for the way back.
     assert len(seen) == 3
     params = {name: network.params for name, network in random_state(method, ()).learners.items()}
     faces, style = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32), drawn(0, 2, 4)
-    shown = [jnp.ones((2, 256, 256, 1)), jnp.zeros((2, 256, 256, 1))]
+    nothing, all_of_it = (np.full((2, 256, 256, 1), share, np.float32) for share in (0, 1))
     draw = jax.jit(method.generate)
-    plain = draw(params, faces, style)
-    np.testing.assert_allclose(draw(params, faces, style, tuple(shown[1:] * 2)), plain, atol=1e-5)
-    assert np.abs(draw(params, faces, style, (shown[0], shown[1])) - plain).max() > 1e-2
+    plain = draw(params, faces, style, (nothing, nothing))
+    # What is 32 pixels high is shown by the first mask.
+    np.testing.assert_array_equal(draw(params, faces, style, (nothing, all_of_it)), plain)
+    assert np.abs(draw(params, faces, style, (all_of_it, nothing)) - plain).max() > 1e-2
 
 
 def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
