@@ -303,6 +303,25 @@ def test_sampled_styles_are_the_columns_of_every_strip(tmp_path, sampling, monke
     assert how["column_labels"] == ["", "style 1", "style 2", "style 3"] and how["row_labels"] == ["0.png", "1.png"]
 
 
+def test_sampled_styles_are_of_the_domain_that_is_named(run):
+    """Where a method samples them by class; of no domain, of any."""
+
+    def style_prior(variables, keys, domains=None):
+        return jnp.zeros((len(keys), 3)) if domains is None else jax.nn.one_hot(domains, 3)
+
+    run = altered(run, style_prior=style_prior, sampled_by_class=True)
+    assert not run.sample(2).any() and run.sample(3, seed=4, domain=1).tolist() == [[0, 1, 0]] * 3
+    look = run.look(styles=2, domain=2)
+    assert look.codes.tolist() == [[0, 0, 1]] * 2 and look.title == "2 sampled styles of domain 2, seed 0"
+    for options, line in (
+        (dict(domain=3, styles=2), "--domain=3 must be 2 at most"),
+        (dict(domain=-1, styles=2), "--domain=-1 is not a whole number of at least 0"),
+        (dict(domain=0, styles=1001), "--styles=1001 must be 1000 at most"),
+    ):
+        with pytest.raises(UserError, match=line):
+            run.look(**options)
+
+
 SIZES = (40, 20), (16, 18)
 
 
