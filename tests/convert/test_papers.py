@@ -16,6 +16,7 @@ FILES = {
     "cyclegan": {f"latest_net_{network}.pth" for network in ("G_A", "G_B", "D_A", "D_B")},
     "munit": {"gen_00007000.pt", "dis_00007000.pt"},
     "drit": {"last.pth"},
+    "starganv2": {"007000_nets.ckpt", "007000_nets_ema.ckpt"},
 }
 
 
