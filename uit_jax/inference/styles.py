@@ -83,7 +83,7 @@ def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
 
 def sampled_look(codes: np.ndarray, seed: int, domain: int | None = None) -> Look:
     """Return sampled styles [n, D], of one domain or of any."""
-    labels, of = [f"style {number}" for number in range(1, len(codes) + 1)]
+    labels = [f"style {number}" for number in range(1, len(codes) + 1)]
     many = f"{len(codes)} sampled style{'s' * (len(codes) != 1)}"
     of = "" if domain is None else f" of domain {domain}"
     return Look(codes, labels, [None] * len(codes), f"{many}{of}, seed {seed}")
