@@ -7,7 +7,7 @@ a latent or read off a reference. `starganv2.py` has how they learn.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +89,7 @@ class Domained(Method):
 
     def run(self, params: PyTree, name: str, *inputs: Array) -> PyTree:
         """Apply a network."""
-        return _apply(self.networks[name].module, params[name], *inputs)
+        return _apply(self, name, params[name], *inputs)
 
     def generate(self, params: PyTree, images: Array, style: Array, masks: tuple[Array, ...] = ()) -> Array:
         """Redraw images in styles [B, D], with what `masks` show of them kept."""
@@ -146,9 +146,9 @@ class Domained(Method):
 
 
 # An iteration calls each network at many places, which are traced once together.
-@functools.partial(jax.jit, static_argnums=0)
-def _apply(module: Any, params: PyTree, *inputs: PyTree) -> PyTree:
-    return module.apply({"params": params}, *inputs)
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply(method: Domained, name: str, params: PyTree, *inputs: PyTree) -> PyTree:
+    return method.networks[name].module.apply({"params": params}, *inputs)
 
 
 def weights(variables: PyTree) -> PyTree:
