@@ -2,6 +2,7 @@
 
 import sys
 
+import jax
 import pytest
 
 from uit_jax import state as game
@@ -20,16 +21,20 @@ def update_and_gradients(method, phase):
 
 
 def update_and_all_gradients(method, phase):
-    """Return (state, views) -> (state, metrics, each learner's gradients in the order of its steps)."""
+    """Return (state, views) -> (state, metrics, each learner's gradients in the order of its steps).
 
-    def run(state, views):
+    A third argument, if given, is by how much of what its optimiser says a weight moves: 0 leaves all where they are.
+    """
+
+    def run(state, views, share=None):
         recorded = {}
 
         def spy(learners, optimizers, loss_fn, **options):
             def watched(name, tx):
                 def update(gradient, *rest):
                     recorded.setdefault(name, []).append(gradient)
-                    return tx.update(gradient, *rest)
+                    updates, moved = tx.update(gradient, *rest)
+                    return updates if share is None else jax.tree.map(lambda each: share * each, updates), moved
 
                 return tx._replace(update=update)
 

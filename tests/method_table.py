@@ -95,6 +95,21 @@ TINY = {
         generator=dict(width=4, downs=1, blocks=1, style_downs=2, mlp_width=8),
         discriminator=dict(width=4, stages=2),
     ),
+    "starganv2": dict(
+        image_size=8,
+        domains=3,
+        latent_dim=4,
+        style_dim=4,
+        mapping_width=8,
+        width=4,
+        max_width=8,
+        bottleneck=4,
+        blocks=1,
+        style_weight=2.0,
+        diversity_weight=3.0,
+        diversity_steps=4,
+        cycle_weight=5.0,
+    ),
 }
 
 
@@ -114,6 +129,7 @@ EMBEDDING = (*TRANSLATOR, "embedding")
 BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b")
 TURNED = ("generator", "discriminator_b", "discriminator_turned")
 TWO_DOMAINS = ("generator_a", "generator_b", "discriminator_a", "discriminator_b")
+DOMAINED = (*TRANSLATOR, "mapping", "encoder")
 DISENTANGLED = (*TRANSLATOR, "content_encoder", "style_encoder", "random_discriminator", "content_discriminator")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
@@ -210,6 +226,10 @@ CONFIGURATIONS = {
         "plain": Configuration(
             {"discriminator": dict(in_place=False), "r1_weight": 0.0, "precision": "bf16"}, TRANSLATOR
         ),
+    },
+    "starganv2": {
+        "penalised": Configuration({}, DOMAINED),
+        "unpenalised": Configuration({"r1": dict(weight=0.0), "precision": "bf16"}, DOMAINED),
     },
 }
 # Of the methods with a memory, which all devices share, the configurations that gather what the others have.

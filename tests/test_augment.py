@@ -401,3 +401,15 @@ def test_channels_are_matched():
     ramp = jnp.arange(4.0).reshape(1, 1, 1, 4)
     np.testing.assert_allclose(augment.match_channels(ramp, 8)[0, 0, 0], [0, 0.25, 0.75, 1.25, 1.75, 2.25, 2.75, 3])
     np.testing.assert_allclose(augment.match_channels(ramp, 2)[0, 0, 0], [0.5, 2.5])
+
+
+def test_a_resized_view_is_the_whole_image_or_a_crop_of_it():
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)).astype(np.uint8)
+    keys, how = jax.random.split(jax.random.key(0), 40), dict(flip=0.0, scale=(0.3, 0.8), aspect=(0.9, 1.1))
+    views = {share: jax.jit(functools.partial(augment.resized_view, probability=share, **how))(keys, images)
+             for share in (0.0, 0.5, 1.0)}  # fmt: skip
+    whole = images / 127.5 - 1
+    np.testing.assert_allclose(views[0.0], whole, atol=1e-5)
+    apart = {share: np.abs(view - whole).max((1, 2, 3)) > 1e-3 for share, view in views.items()}
+    assert apart[1.0].all() and 8 < apart[0.5].sum() < 32
+    assert max(float(np.abs(view).max()) for view in views.values()) <= 1

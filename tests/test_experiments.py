@@ -32,6 +32,8 @@ def test_every_row_resolves_and_builds(name, row):
         assert config.data.image_size == 32 and config.data.source == row.data.source
     elif config.method.name == "tunit":
         assert shape == (128, 32, 200_000)
+    elif name.endswith("stargan-v2"):
+        assert shape == (128, 8, 100_000) and config.method.domains == 3 and config.method.diversity_weight == 2
     elif config.method.name == "cluit":
         assert shape == (128, 32, 100_000)
     elif name.endswith("sincut"):
@@ -94,6 +96,10 @@ def check_sizes(name, config, state):
         learner: sum(leaf.size for leaf in jax.tree.leaves(state.learners[learner].params))
         for learner in state.learners
     }
+    if name.endswith("stargan-v2"):
+        expected = {"generator": 33_632_003, "mapping": 3_259_072, "encoder": 20_832_576, "discriminator": 20_735_619}
+        assert counts == expected
+        return
     if name.startswith("cluit/"):
         assert counts == {"generator": 24_751_107, "encoder": 16_195_776, "discriminator": 20_456_769}
         return

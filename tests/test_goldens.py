@@ -21,6 +21,7 @@ from tests import (
     golden_munit,
     golden_perceptual,
     golden_sincut,
+    golden_starganv2,
     golden_tunit,
     golden_views,
 )
@@ -36,6 +37,8 @@ RUNNERS = {
     "munit": golden_munit.Runner,
     "drit": golden_drit.Runner,
     "funit": golden_funit.Runner,
+    "starganv2": golden_starganv2.Runner,
+    "starganv2_fan": golden_starganv2.FanRunner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,
     "perceptual": golden_perceptual.Runner,

@@ -188,12 +188,13 @@ def test_domains_that_are_exchanged_twice_are_as_before_and_once_translated_othe
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if table.build(name).style_prior])
 def test_sampled_styles_are_of_their_seed_and_place_alone(name):
     method, variables, content = inference(name)
-    codes = batched.sample(method, 70)
+    codes = batched.sample(method, variables, 70)
     for count in (1, 3, 64, 65):
-        np.testing.assert_array_equal(batched.sample(method, count), codes[:count])
+        np.testing.assert_array_equal(batched.sample(method, variables, count), codes[:count])
     read = jax.eval_shape(method.readouts["style"], variables, content)
     assert codes.shape == (70, read.shape[-1]) and codes.dtype == read.dtype == np.float32
-    assert len(np.unique(np.concatenate([codes, batched.sample(method, 70, seed=1)]).round(5), axis=0)) == 140
+    others = batched.sample(method, variables, 70, seed=1)
+    assert len(np.unique(np.concatenate([codes, others]).round(5), axis=0)) == 140
 
 
 @pytest.mark.parametrize("name", [name for name in methods.METHODS if "patch_codes" in table.build(name).readouts])

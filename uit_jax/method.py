@@ -105,7 +105,9 @@ class Method:
       followed: names of the evaluators worth running during training.
       best_metric: the score of theirs that the best checkpoint has most of, behind a minus least; "" for none.
       inherited: names of what of the memory belongs to the weights, and goes with them into another run.
-      style_prior: samples styles float32 [n, D], one for each of keys [n]; None where a style is of images alone.
+      style_prior: of the variables, samples styles float32 [n, D], one for each of keys [n]; None where a style is of
+        images alone.
+      sampled_by_class: whether it also takes their classes, int32 [n], or None for any.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()
@@ -113,7 +115,8 @@ class Method:
     followed: ClassVar[tuple[str, ...]] = ()
     best_metric: ClassVar[str] = ""
     inherited: ClassVar[tuple[str, ...]] = ()
-    style_prior: ClassVar[Callable[[Array], Array] | None] = None
+    style_prior: ClassVar[Callable[..., Array] | None] = None
+    sampled_by_class: ClassVar[bool] = False
 
     image_size: int = setting(128, "side of the square training images, pixels", low=1, high=LARGEST_SIDE, owner="data")
     channels: int = setting(3, "channels of the images: 1, 3, or any number that the files have", low=1, owner="data")

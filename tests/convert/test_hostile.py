@@ -17,7 +17,7 @@ import pytest
 from tests.convert.published import state_of
 from tests.method_table import TINY
 from uit_jax import convert, methods
-from uit_jax.convert import cut, munit, tensors, tunit
+from uit_jax.convert import cut, munit, starganv2, tensors, tunit
 from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.errors import UserError
 
@@ -160,7 +160,7 @@ def test_mutants_of_headers_are_read_or_refused(tmp_path):
         assert refusal(lambda: tensors.read(tmp_path / "file.npz"))
 
 
-READERS = {"tunit": tunit, "cut": cut, "cyclegan": CYCLEGAN, "munit": munit}
+READERS = {"tunit": tunit, "cut": cut, "cyclegan": CYCLEGAN, "munit": munit, "starganv2": starganv2}
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -163,9 +163,9 @@ def test_domains_that_are_exchanged_are_translated_back():
 def test_styles_are_sampled_from_a_normal_prior_one_for_each_key():
     method = table.build("munit", style_dim=64)
     keys = jax.random.split(jax.random.key(0), 100)
-    styles = jax.jit(method.style_prior)(keys)
+    styles = jax.jit(method.style_prior)(None, keys)
     assert styles.shape == (100, 64) and abs(styles.mean()) < 0.05 and abs(styles.std() - 1) < 0.05
-    np.testing.assert_array_equal(jax.jit(method.style_prior)(keys[7:9]), styles[7:9])
+    np.testing.assert_array_equal(jax.jit(method.style_prior)(None, keys[7:9]), styles[7:9])
 
 
 def test_a_styles_samples_are_four_of_every_pair():

@@ -96,7 +96,7 @@ def test_table_5_row_by_row(size):
 
 def published(section: str) -> dict[str, tuple[int, ...]]:
     """Return the shapes of StarGAN v2's weights by their names; its convolutions are [out, in, height, width]."""
-    text = (pathlib.Path(__file__).parent / "keys_starganv2.txt").read_text()
+    text = (pathlib.Path(__file__).parents[1] / "convert" / "keys_starganv2.txt").read_text()
     (body,) = [part for part in text.split("## ") if part.startswith(section)]
     pairs = [line.split(" ", 1) for line in body.splitlines()[1:] if line]
     return {name: tuple(int(number) for number in shape.strip("(),").split(",")) for name, shape in pairs}
@@ -125,8 +125,8 @@ def flat(params) -> dict:
 @pytest.mark.parametrize(
     "section, start, blocks",
     [
-        ("G 256", "encode.0", ["down_0", "down_1", "down_2", "down_3", "block_0", "block_1"]),
-        ("G 256", "decode.0", ["styled_0", "styled_1", "up_0", "up_1", "up_2", "up_3"]),
+        ("G 256 w_hpf0", "encode.0", ["down_0", "down_1", "down_2", "down_3", "block_0", "block_1"]),
+        ("G 256 w_hpf0", "decode.0", ["styled_0", "styled_1", "up_0", "up_1", "up_2", "up_3"]),
         ("E 256", "shared.1", [f"block_{index}" for index in range(6)]),
         ("D 256", "main.1", [f"block_{index}" for index in range(6)]),
     ],

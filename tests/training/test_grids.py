@@ -50,7 +50,8 @@ def test_sampled_styles_are_among_those_that_are_drawn(monkeypatch):
     """Of a method that samples any; beside references, of which there are as many fewer."""
     told, table = [], pictures.table
     monkeypatch.setattr(pictures, "table", lambda rows, **how: told.append((rows, how)) or table(rows, **how))
-    method = toy.altered(toy.method(), style_prior=lambda keys: jnp.tile(jnp.array([0.2, -0.2, 0.0]), (len(keys), 1)))
+    color = jnp.array([0.2, -0.2, 0.0])
+    method = toy.altered(toy.method(), style_prior=lambda variables, keys: jnp.tile(color, (len(keys), 1)))
     source = data.open_source("procedural:count=70", size=16)
     grids.render(method, toy.variables(), {"a": source, "b": source}, 9)
     (rows, how), _ = told

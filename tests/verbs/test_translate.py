@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -310,7 +311,7 @@ def test_codes_on_a_sphere_stay_on_it(tmp_path, run):
 def sampling(run, monkeypatch):
     """Let the toy sample styles, colours that fit into the range with the content's texture."""
 
-    def style_prior(keys):
+    def style_prior(variables, keys):
         return jax.vmap(lambda key: jax.random.uniform(key, (3,), minval=-0.5, maxval=0.5))(keys)
 
     run = altered(run, style_prior=style_prior)
@@ -336,6 +337,25 @@ def test_sampled_styles_are_the_columns_of_every_strip(tmp_path, sampling, monke
     (rows, how), _ = told
     assert how["title"] == "3 sampled styles, seed 3, step 7" and [len(row) for row in rows] == [4, 4]
     assert how["column_labels"] == ["", "style 1", "style 2", "style 3"] and how["row_labels"] == ["0.png", "1.png"]
+
+
+def test_sampled_styles_are_of_the_domain_that_is_named(run):
+    """Where a method samples them by class; of no domain, of any."""
+
+    def style_prior(variables, keys, domains=None):
+        return jnp.zeros((len(keys), 3)) if domains is None else jax.nn.one_hot(domains, 3)
+
+    run = altered(run, style_prior=style_prior, sampled_by_class=True)
+    assert not run.sample(2).any() and run.sample(3, seed=4, domain=1).tolist() == [[0, 1, 0]] * 3
+    look = run.look(styles=2, domain=2)
+    assert look.codes.tolist() == [[0, 0, 1]] * 2 and look.title == "2 sampled styles of domain 2, seed 0"
+    for options, line in (
+        (dict(domain=3, styles=2), "--domain=3 must be 2 at most"),
+        (dict(domain=-1, styles=2), "--domain=-1 is not a whole number of at least 0"),
+        (dict(domain=0, styles=1001), "--styles=1001 must be 1000 at most"),
+    ):
+        with pytest.raises(UserError, match=line):
+            run.look(**options)
 
 
 SIZES = (40, 20), (16, 18)
@@ -370,6 +390,7 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
     cases = [
         (["--styles=1001"], "--styles=1001 must be 1000 at most"),
         (["--styles=2", "--seed=4294967296"], "--seed=4294967296 must be 4294967295 at most"),
+        (["--domain=0", "--styles=2"], "--domain=0: this method samples styles of no domain; leave it out"),
         (["--domain=0", "--seed=1"], "--seed=1: is for the styles that --styles=N samples; leave it out"),
         (["--interpolate=own,c.png", "--frames=1001"], "--frames=1001 must be 1000 at most"),
         ([], "give --reference, --domain, --class, --interpolate or --styles: the method of this run draws in a style"),
@@ -378,10 +399,10 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
     for arguments, line in cases:
         assert uit(tmp_path, content, out, *arguments) == 2, arguments
         assert capsys.readouterr().err == f"uit: {line}\n"
-    for arguments in (["--styles=0"], ["--styles=two"], ["--styles=2", "--seed=-1"], ["--styles=2", "--domain=0"]):
+    for arguments in (["--styles=0"], ["--styles=two"], ["--styles=2", "--seed=-1"]):
         with pytest.raises(SystemExit):
             uit(tmp_path, content, out, *arguments)
-    assert "argument --domain: not allowed with argument --styles" in capsys.readouterr().err
+    capsys.readouterr()
     assert uit(tmp_path, content, "--styles=2", "--seed=4294967295", f"--out={tmp_path / 'last.png'}") == 0
     state = SimpleNamespace(step=7, **toy.variables())
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))

@@ -37,8 +37,10 @@ __all__ = [
     "mirror",
     "mirror_places",
     "normalize",
+    "paired_places",
     "plain_view",
     "resized_crop",
+    "resized_view",
     "sample_affine",
     "sample_crop",
     "sample_jitter",
@@ -54,6 +56,37 @@ def plain_view(keys: Array, images: Array, *, flip: float = 0.5) -> Array:
     """Mirror each image with probability `flip`: keys [B], uint8 [B, H, W, C] -> float32 [B, H, W, C] in [-1, 1]."""
     mirrored = jax.vmap(lambda key: jax.random.bernoulli(key, flip))(keys)
     return normalize(jax.vmap(mirror)(images, mirrored))
+
+
+def resized_view(
+    keys: Array,
+    images: Array,
+    *,
+    flip: float = 0.5,
+    probability: float = 0.5,
+    scale: tuple[float, float],
+    aspect: tuple[float, float],
+) -> Array:
+    """Mirror each image at random, and resize a crop of it to its own size: StarGAN v2's view (arXiv:1912.01865).
+
+    Args:
+      keys: one key for each example, [B].
+      images: uint8 or uint16 [B, H, W, C].
+      flip, probability: of mirroring, and of the crop.
+      scale, aspect: of the crop, its share of the area and its width / height; see `sample_crop`.
+
+    Returns:
+      float32 [B, H, W, C] in [-1, 1].
+    """
+    size = images.shape[1:3]
+
+    def view(key, image):
+        crop_key, whether_key, flip_key = jax.random.split(key, 3)
+        box = jnp.stack(sample_crop(crop_key, *size, scale=scale, aspect=aspect))
+        box = jnp.where(jax.random.bernoulli(whether_key, probability), box, jnp.array([0.0, 0.0, *size]))
+        return mirror(resized_crop(image, *box, size), jax.random.bernoulli(flip_key, flip))
+
+    return jnp.clip(jax.vmap(view)(keys, normalize(images)), -1, 1)
 
 
 def strong_view(
@@ -133,6 +166,25 @@ def referenced_views(
         "x_aug": strong_view(strong, images, flip=flip, **view),
         "perm": collectives.share(order, size, axis_name),
     }
+
+
+def paired_places(key: Array, labels: Array, size: int, axis_name: str | None = None) -> tuple[Array, Array]:
+    """Sample for each image of a batch two references of one class, as places in the global batch.
+
+    Args:
+      labels: of the global batch, int32 [N]; the same on every device.
+      size: B, this device's images.
+
+    Returns:
+      int32 [B] each: a permutation of the batch, and of each the place of some other image of that one's class, or the
+      same place where there is none.
+    """
+    order_key, other_key = jax.random.split(key)
+    first = collectives.share(jax.random.permutation(order_key, len(labels)), size, axis_name)
+    keys = collectives.example_keys(other_key, size, axis_name)
+    chance = jax.vmap(lambda key: jax.random.uniform(key, labels.shape, minval=1, maxval=2))(keys)
+    chance = jnp.where(jnp.arange(len(labels))[None] == first[:, None], 0, chance)
+    return first, jnp.where(labels[None] == labels[first][:, None], chance, -1).argmax(1)
 
 
 def sample_patches(keys: Array, size: tuple[int, int], sides: tuple[float, float], count: int) -> Array:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from uit_jax import methods
-from uit_jax.convert import cut, drit, funit, munit, pooled, tensors, tunit
+from uit_jax.convert import cut, drit, funit, munit, pooled, starganv2, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike
@@ -39,6 +39,7 @@ class Paper:
       inwards, outwards: of a method, what the two ways have to know besides the shapes.
       implied: of networks, settings besides those that their shapes tell.
       called: other names of networks in the names of files.
+      averaged: how the names of files end that hold averages under the names of the networks themselves; "": none do.
     """
 
     code: Any
@@ -50,6 +51,7 @@ class Paper:
     outwards: Callable[[Method], dict] = lambda method: {}
     implied: Callable[[Networks], dict] = lambda networks: {}
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    averaged: str = ""
 
     def gather(self, paths: Sequence[PathLike]) -> dict[str, Found]:
         """Read files: published name of a network -> where it was found, and its tensors.
@@ -59,7 +61,9 @@ class Paper:
         """
         gathered: dict[str, Found] = {}
         for path in paths:
+            averages = self.averaged and str(path).endswith(self.averaged)
             for network, own in self._networks(path).items():
+                network = f"{network}_EMA" if averages else network
                 if network in gathered:
                     raise UserError(f"{path}: holds {network}, as {gathered[network].path} does: give one of the two")
                 gathered[network] = Found(path, own)
@@ -94,7 +98,9 @@ class Paper:
         by_path: dict[PathLike, dict[str, np.ndarray]] = {}
         for network, found in gathered.items():
             whole = {f"{network}.{name}": value for name, value in found.tensors.items()}
-            by_path.setdefault(found.path, {}).update(whole)
+            # An average goes in with the network itself, for which it would stand alone.
+            beside = gathered.get(network.removesuffix("_EMA"), found)
+            by_path.setdefault(beside.path, {}).update(whole)
         for path, whole in by_path.items():
             state = with_path(path, self.code.import_state, whole, state, **self.inwards(method))
         return state
@@ -146,6 +152,12 @@ def _of_funit(networks: Networks, step: int) -> dict[str, Mapping]:
     return {f"{kind}_{step:08d}.pt": {name: networks[name] for name in names} for kind, names in kinds.items()}
 
 
+def _of_starganv2(networks: Networks, step: int) -> dict[str, Mapping]:
+    averages = {name.removesuffix("_EMA"): own for name, own in networks.items() if name.endswith("_EMA")}
+    live = {name: own for name, own in networks.items() if not name.endswith("_EMA")}
+    return {f"{step:06d}_nets.ckpt": live, f"{step:06d}_nets_ema.ckpt": averages}
+
+
 _CUT = Paper(
     cut,
     cut.LEARNERS,
@@ -183,6 +195,15 @@ PAPERS: dict[str, Paper] = {
     "munit": Paper(munit, munit.LEARNERS, "munit.py", ("gen_a", "gen_b"), _of_munit),
     "drit": Paper(drit, drit.LEARNERS, "drit.py", ("enc_c", "enc_a", "gen"), _of_drit),
     "funit": Paper(funit, funit.LEARNERS, "funit.py", ("gen",), _of_funit),
+    "starganv2": Paper(
+        starganv2,
+        starganv2.LEARNERS,
+        "starganv2.py",
+        tuple(starganv2.AVERAGES),
+        _of_starganv2,
+        outwards=lambda method: {"high_pass": method.high_pass},
+        averaged="_nets_ema.ckpt",
+    ),
 }
 """By the names of the methods; of the others there are no published weights."""
 

@@ -79,7 +79,7 @@ class Diversity(Featured):
         """Return codes [m, D], and which of them each of the contents [n] takes [n, R]."""
         trained, count, seed = context.trained, len(contents), context.seed
         if self.sampled:
-            codes = batched.sample(trained.method, self.outputs, seed)
+            codes = batched.sample(trained.method, trained.variables, self.outputs, seed)
             return codes, np.tile(np.arange(self.outputs), (count, 1)), f"the same sampled styles (seed {seed})"
         source = list(context.sources.values())[-1]
         reader = functools.partial(styles, trained.method, trained.variables)

@@ -87,10 +87,18 @@ def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size
     return read(method, "cluster", variables, images, batch_size=batch_size).argmax(-1)
 
 
-def sample(method: Method, count: int, seed: int = 0) -> np.ndarray:
-    """Sample styles of a method that has a `style_prior`: float32 [n, D], each row of the seed and its index alone."""
+def sample(
+    method: Method, variables: PyTree, count: int, seed: int = 0, *, label: int | None = None
+) -> np.ndarray:
+    """Sample styles of a method that has a `style_prior`: float32 [n, D], each row of the seed and its index alone.
+
+    Args:
+      label: the class that all are of, where the method has classes; None for any.
+    """
     keys = jax.vmap(jax.random.fold_in, (None, 0))(jax.random.key(seed), np.arange(count, dtype=np.uint32))
-    return _in_batches(jax.jit(method.style_prior), keys, batch_size=_SAMPLED)
+    run = functools.partial(jax.jit(method.style_prior), variables)
+    given = (keys,) if label is None else (keys, np.full(count, label, np.int32))
+    return _in_batches(run, *given, batch_size=_SAMPLED)
 
 
 def translate(

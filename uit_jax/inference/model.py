@@ -94,17 +94,24 @@ class Model:
             raise UserError("the method of this run knows no pseudo domains")
         return self._read("cluster", images, batch_size)
 
-    def sample(self, count: int, seed: int = 0) -> np.ndarray:
+    def sample(self, count: int, seed: int = 0, domain: int | None = None) -> np.ndarray:
         """Sample style codes for `translate`: float32 [count, D], the same first ones for any count.
 
+        Args:
+          domain: the class that they are of, where the method's styles are of classes; None for any.
+
         Raises:
-          UserError: the method's styles are those of images alone, or the count or the seed is no such number.
+          UserError: the method's styles are those of images alone, or of no class, or a number is none there is.
         """
         if not self.sampled:
             raise UserError("the method of this run has no styles to sample")
         looks.whole(count, "count")
         looks.whole(seed, "seed", low=0, high=_LARGEST_SEED)
-        return batched.sample(self.method, int(count), int(seed))
+        if domain is not None:
+            if not self.method.sampled_by_class:
+                raise UserError(f"--domain={domain}: this method samples styles of no domain; leave it out")
+            looks.whole(domain, "domain", low=0, high=self.method.classes - 1)
+        return batched.sample(self.method, self.variables, int(count), int(seed), label=domain)
 
     # --- translating ---
 
@@ -228,7 +235,8 @@ class Model:
           reference, domain, of_class, style: as `translate` has them; `contents` says how many images there are codes
             for.
           interpolate, frames: the two ends of an interpolation, and its frames.
-          styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0.
+          styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0; with a
+            `domain`, of that one, where styles are of classes.
           references, domain_images: for a domain or a class, the source and the limit of `domain_styles`.
 
         Raises:
@@ -243,6 +251,9 @@ class Model:
             raise UserError(f"give {self._ways()}: the method of this run draws in a style")
         if given and not self.styled:
             raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
+        if given == ["--domain", "--styles"] and self.sampled:
+            looks.whole(styles, "styles", high=looks.MOST)
+            return looks.sampled_look(self.sample(styles, seed or 0, domain), seed or 0, domain)
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)}: a style comes from one of them; leave the others out")
         if reference is not None:

@@ -81,10 +81,12 @@ def given_look(codes: np.ndarray, contents: int, width: int) -> Look:
     return Look(codes if len(codes) == 1 else codes[:, None], ["style"], [None])
 
 
-def sampled_look(codes: np.ndarray, seed: int) -> Look:
-    """Return sampled styles [n, D]."""
+def sampled_look(codes: np.ndarray, seed: int, domain: int | None = None) -> Look:
+    """Return sampled styles [n, D], of one domain or of any."""
     labels = [f"style {number}" for number in range(1, len(codes) + 1)]
-    return Look(codes, labels, [None] * len(codes), f"{len(codes)} sampled style{'s' * (len(codes) != 1)}, seed {seed}")
+    many = f"{len(codes)} sampled style{'s' * (len(codes) != 1)}"
+    of = "" if domain is None else f" of domain {domain}"
+    return Look(codes, labels, [None] * len(codes), f"{many}{of}, seed {seed}")
 
 
 def reference_look(codes: np.ndarray, images: np.ndarray, names: Sequence[str]) -> Look:

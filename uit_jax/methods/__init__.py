@@ -16,6 +16,7 @@ from uit_jax.methods.funit import FUNIT
 from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.sincut import SinCUT
+from uit_jax.methods.starganv2 import StarGANv2
 from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
@@ -32,6 +33,7 @@ METHODS: dict[str, type[Method]] = {
     "munit": MUNIT,
     "drit": DRIT,
     "funit": FUNIT,
+    "starganv2": StarGANv2,
 }
 
 

@@ -148,7 +148,7 @@ class Disentangled(PairMethod):
     def readouts(self):
         return {"style": self.read_style}
 
-    def style_prior(self, keys: Array) -> Array:
+    def style_prior(self, variables: PyTree, keys: Array) -> Array:
         """Sample styles [n, D] of either domain, one for each of keys [n]: of N(0, I)."""
         return _standard(keys, (self.style_dim,))
 

@@ -172,12 +172,12 @@ class MUNIT(PairMethod):
             parts = jax.random.split(jax.random.fold_in(key, number), 3)
             crop, style, shown = (collectives.example_keys(part, len(batch[side]), axis_name) for part in parts)
             made[side] = augment.cropped_view(crop, batch[side], self.image_size, flip=self.flip)
-            made |= {f"style_{side}": self.style_prior(style), f"shown_{side}": self.style_prior(shown)}
+            made |= {f"style_{side}": self.style_prior(None, style), f"shown_{side}": self.style_prior(None, shown)}
         return made
 
     # --- what a trained model offers ---
 
-    def style_prior(self, keys: Array) -> Array:
+    def style_prior(self, variables: PyTree, keys: Array) -> Array:
         """Sample styles [n, D] of either domain, one for each of keys [n]: of N(0, I)."""
         return jax.vmap(lambda key: jax.random.normal(key, (self.style_dim,)))(keys)
 

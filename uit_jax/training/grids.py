@@ -61,7 +61,8 @@ def style_grids(
     variables = batched.local(variables)
     styles, above = batched.read(method, "style", variables, references), list(references)
     if method.style_prior is not None:
-        styles, above = np.concatenate([styles, batched.sample(method, _SAMPLED)]), [*above, *[None] * _SAMPLED]
+        sampled = batched.sample(method, variables, _SAMPLED)
+        styles, above = np.concatenate([styles, sampled]), [*above, *[None] * _SAMPLED]
     translations = batched.translate_all(method, variables, contents, styles)
     grids = {"translations": pictures.reference_grid(contents, above, translations, title=titles[0])}
     if "cluster" in method.readouts:

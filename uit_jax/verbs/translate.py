@@ -251,7 +251,6 @@ def _parser() -> argparse.ArgumentParser:
     add_direction(parser)
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
-    style.add_argument("--domain", type=int, help="a pseudo domain's number, for its mean style")
     style.add_argument("--class", dest="of_class", metavar="NAME", help="a class of the images, for its mean style")
     style.add_argument(
         "--interpolate",
@@ -261,6 +260,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     style.add_argument(
         "--styles", type=positive, metavar="N", help="so many sampled ones, side by side, the same for all images"
+    )
+    parser.add_argument(
+        "--domain", type=int, help="a domain's number, for its mean style; with --styles=N, what these are sampled in"
     )
     parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
     parser.add_argument(
