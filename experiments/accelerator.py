@@ -8,6 +8,7 @@ DIR/report.json holds all that was found. On a processor without accelerator eve
 """
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -33,6 +34,7 @@ from uit_jax.training import chips, loop, measure
 
 PARTS = ("bench", "profile", "train")
 _MARGIN = 15.0  # seconds: imports came before, and the end takes some
+_MOST = 24 * 60  # minutes
 _TRAINING = 0.5  # of the time, kept for it
 _STEPS, _WINDOWS = 5, 4
 _LEAST = 20  # steps that are worth training
@@ -50,8 +52,8 @@ _TOLD = (
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     parts, methods = _names("--only", args.only, PARTS), _names("--methods", args.methods, RECIPES)
-    if not args.minutes * 60 > _MARGIN:
-        raise UserError(f"--minutes={args.minutes:g}: give more than {_MARGIN / 60:g}")
+    if not _MARGIN / 60 < args.minutes <= _MOST:
+        raise UserError(f"--minutes={args.minutes:g}: give more than {_MARGIN / 60:g}, and {_MOST} at most")
     minutes = Minutes(args.minutes - _MARGIN / 60)
     files.check_writable(Path(args.out), "--out")
     record = Record(Path(args.out) / "report.json")
@@ -63,12 +65,7 @@ def main(argv: list[str] | None = None) -> int:
         _quick()
         _say(f"toys of {' and '.join(methods)}" + ": there is no accelerator here" * (args.toy is None))
 
-    def end(why: str, status: int) -> None:
-        record.close(f"{why}, in {record.found['running'] or 'no part'}")
-        _say(table(record.found))
-        os._exit(status)
-
-    with guarded(minutes.left(), end):
+    with guarded(minutes.left(), functools.partial(end, record)):
         record.write(ended="", **about(toy))
         jobs = [job for job in wanted(parts, toy) if job.method in methods]
         names = [name for name in TRAININGS if "train" in parts and name in methods and not finished(record, name)]
@@ -88,6 +85,16 @@ def main(argv: list[str] | None = None) -> int:
         record.close(ended)
     _say(table(record.found))
     return status
+
+
+def end(record: Record, why: str, status: int) -> None:
+    """End the process at once, with what there is of the report."""
+    # Whatever fails here: the disk may be full, the terminal gone.
+    try:
+        record.close(f"{why}, in {record.found['running'] or 'no part'}")
+        _say(table(record.found))
+    finally:
+        os._exit(status)
 
 
 def _quick() -> None:
@@ -279,7 +286,9 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
     except UserError as error:
         _say(f"experiments: {error}")
-        sys.exit(2)
+        status = 2
+    programs.leave(status)
+    sys.exit(status)
