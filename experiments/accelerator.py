@@ -30,7 +30,7 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation.likeness import Likeness
 from uit_jax.images import charts, pictures
 from uit_jax.settings import nearest
-from uit_jax.training import chips, loop, measure
+from uit_jax.training import chips, feed, loop, measure
 
 PARTS = ("bench", "profile", "train")
 _MARGIN = 15.0  # seconds: imports came before, and the end takes some
@@ -66,9 +66,11 @@ def main(argv: list[str] | None = None) -> int:
         _say(f"toys of {' and '.join(methods)}" + ": there is no accelerator here" * (args.toy is None))
 
     with guarded(minutes.left(), functools.partial(end, record)):
-        record.write(ended="", **about(toy))
         jobs = [job for job in wanted(parts, toy) if job.method in methods]
         names = [name for name in TRAININGS if "train" in parts and name in methods and not finished(record, name)]
+        for name in names:
+            look_at(name, _source(name, args), toy)
+        record.write(ended="", **about(toy))
         try:
             bench(jobs, record, minutes, toy, kept=_TRAINING * minutes.left() * bool(names))
             for others, name in zip(reversed(range(len(names))), names, strict=True):
@@ -194,6 +196,13 @@ def train(name: str, source: Mapping[str, str], record: Record, seconds: float, 
     scored = evaluation.evaluate(trained, usual=(*usual, Likeness(random=0)), limit=_EVALUATED)
     found |= {"scores": scored["scores"], "evaluation": scored}
     _say(evaluation.table(scored))
+
+
+def look_at(name: str, source: Mapping[str, str], toy: bool) -> None:
+    """Open what a run learns from, before minutes are spent on anything else. Raises UserError."""
+    training = TRAININGS[name]
+    config = configure(training.recipe, name, {**training.changes, **source}, toy)
+    feed.open_sources(config, config_module.method_of(config))
 
 
 def affordable(job: str, record: Record, seconds: float) -> int:

@@ -171,11 +171,11 @@ def test_steps_are_as_many_as_there_is_time_for(tmp_path, timed):
         accelerator.affordable("tunit-bf16", record, 41.0)
 
 
-def interrupted(self, state, step, advance=loop.Run.advance):
-    """Do a step, the third with a signal that tells the process to end."""
-    if step == 3:
+def interrupted(self, state, steps, advance=loop.Run.advance):
+    """Do steps, the third with a signal that tells the process to end."""
+    if 2 in steps:
         os.kill(os.getpid(), signal.SIGTERM)
-    return advance(self, state, step)
+    return advance(self, state, steps)
 
 
 def test_the_command_measures_profiles_trains_and_evaluates(recipe, tmp_path, capsys, monkeypatch):
@@ -214,6 +214,8 @@ def test_what_is_asked_for_is_looked_at_first(tmp_path):
         (["--minutes=0.2"], "--minutes=0.2: give more than 0.25, and 1440 at most"),
         (["--minutes=nan"], "--minutes=nan: give more than 0.25"),
         (["--minutes=inf"], "--minutes=inf: give more than 0.25"),
+        (["--toy", "--data=/nowhere"], "/nowhere: no such folder"),
+        (["--toy", "--pair=procedural:count=9#0,/nowhere"], "/nowhere: no such folder"),
     ):
         with pytest.raises(UserError, match=re.escape(told)):
             accelerator.main([f"--out={tmp_path}", *argv])
