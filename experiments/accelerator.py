@@ -8,6 +8,7 @@ DIR/report.json holds all that was found. On a processor without accelerator eve
 """
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -29,10 +30,11 @@ from uit_jax.errors import UserError
 from uit_jax.evaluation.likeness import Likeness
 from uit_jax.images import charts, pictures
 from uit_jax.settings import nearest
-from uit_jax.training import chips, loop, measure
+from uit_jax.training import chips, feed, loop, measure
 
 PARTS = ("bench", "profile", "train")
 _MARGIN = 15.0  # seconds: imports came before, and the end takes some
+_MOST = 24 * 60  # minutes
 _TRAINING = 0.5  # of the time, kept for it
 _STEPS, _WINDOWS = 5, 4
 _LEAST = 20  # steps that are worth training
@@ -50,8 +52,8 @@ _TOLD = (
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     parts, methods = _names("--only", args.only, PARTS), _names("--methods", args.methods, RECIPES)
-    if not args.minutes * 60 > _MARGIN:
-        raise UserError(f"--minutes={args.minutes:g}: give more than {_MARGIN / 60:g}")
+    if not _MARGIN / 60 < args.minutes <= _MOST:
+        raise UserError(f"--minutes={args.minutes:g}: give more than {_MARGIN / 60:g}, and {_MOST} at most")
     minutes = Minutes(args.minutes - _MARGIN / 60)
     files.check_writable(Path(args.out), "--out")
     record = Record(Path(args.out) / "report.json")
@@ -63,15 +65,12 @@ def main(argv: list[str] | None = None) -> int:
         _quick()
         _say(f"toys of {' and '.join(methods)}" + ": there is no accelerator here" * (args.toy is None))
 
-    def end(why: str, status: int) -> None:
-        record.close(f"{why}, in {record.found['running'] or 'no part'}")
-        _say(table(record.found))
-        os._exit(status)
-
-    with guarded(minutes.left(), end):
-        record.write(ended="", **about(toy))
+    with guarded(minutes.left(), functools.partial(end, record)):
         jobs = [job for job in wanted(parts, toy) if job.method in methods]
         names = [name for name in TRAININGS if "train" in parts and name in methods and not finished(record, name)]
+        for name in names:
+            look_at(name, _source(name, args), toy)
+        record.write(ended="", **about(toy))
         try:
             bench(jobs, record, minutes, toy, kept=_TRAINING * minutes.left() * bool(names))
             for others, name in zip(reversed(range(len(names))), names, strict=True):
@@ -88,6 +87,16 @@ def main(argv: list[str] | None = None) -> int:
         record.close(ended)
     _say(table(record.found))
     return status
+
+
+def end(record: Record, why: str, status: int) -> None:
+    """End the process at once, with what there is of the report."""
+    # Whatever fails here: the disk may be full, the terminal gone.
+    try:
+        record.close(f"{why}, in {record.found['running'] or 'no part'}")
+        _say(table(record.found))
+    finally:
+        os._exit(status)
 
 
 def _quick() -> None:
@@ -189,6 +198,13 @@ def train(name: str, source: Mapping[str, str], record: Record, seconds: float, 
     _say(evaluation.table(scored))
 
 
+def look_at(name: str, source: Mapping[str, str], toy: bool) -> None:
+    """Open what a run learns from, before minutes are spent on anything else. Raises UserError."""
+    training = TRAININGS[name]
+    config = configure(training.recipe, name, {**training.changes, **source}, toy)
+    feed.open_sources(config, config_module.method_of(config))
+
+
 def affordable(job: str, record: Record, seconds: float) -> int:
     """Return how many steps, an even number, there is time for beside compiling. Raises UserError."""
     if job not in record.found["measured"]:
@@ -279,7 +295,9 @@ def _parser() -> argparse.ArgumentParser:
 
 if __name__ == "__main__":
     try:
-        sys.exit(main(sys.argv[1:]))
+        status = main(sys.argv[1:])
     except UserError as error:
         _say(f"experiments: {error}")
-        sys.exit(2)
+        status = 2
+    programs.leave(status)
+    sys.exit(status)

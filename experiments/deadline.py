@@ -43,8 +43,8 @@ class Record:
         self.found: dict[str, Any] = {"running": "", "measured": {}, "trained": {}, "failed": {}, "skipped": {}}
         if path.exists():
             try:
-                self.found |= json.loads(files.read_regular(path))
-            except (OSError, ValueError) as error:
+                self.found |= _known(json.loads(files.read_regular(path)))
+            except (OSError, ValueError, RecursionError) as error:
                 raise UserError(f"{path} is no report of this command ({error}): remove it, or name another") from error
 
     def write(self, **more: Any) -> None:
@@ -72,6 +72,33 @@ class Record:
             self.found["failed"][name] = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
         finally:
             self.write(running="")
+
+
+def _known(found: Any) -> dict[str, Any]:
+    """Return what was read of a report. Raises ValueError where it has not what the command reads of it."""
+    if not isinstance(found, dict):
+        raise ValueError("it holds no entries")
+    for name, kind in _ENTRIES.items():
+        entries = found.get(name, {})
+        if not isinstance(entries, dict) or not all(kind(each) for each in entries.values()):
+            raise ValueError(f"its {name!r} holds something else")
+    return found
+
+
+def _has(*names: str) -> Callable[[Any], bool]:
+    return lambda each: isinstance(each, dict) and each.keys() >= set(names)
+
+
+def _said(each: Any) -> bool:
+    return isinstance(each, str)
+
+
+_ENTRIES = {
+    "measured": _has("phases", "seconds", "expected"),
+    "trained": _has("step", "steps"),
+    "failed": _said,
+    "skipped": _said,
+}
 
 
 @contextlib.contextmanager

@@ -171,11 +171,11 @@ def test_steps_are_as_many_as_there_is_time_for(tmp_path, timed):
         accelerator.affordable("tunit-bf16", record, 41.0)
 
 
-def interrupted(self, state, step, advance=loop.Run.advance):
-    """Do a step, the third with a signal that tells the process to end."""
-    if step == 3:
+def interrupted(self, state, steps, advance=loop.Run.advance):
+    """Do steps, the third with a signal that tells the process to end."""
+    if 2 in steps:
         os.kill(os.getpid(), signal.SIGTERM)
-    return advance(self, state, step)
+    return advance(self, state, steps)
 
 
 def test_the_command_measures_profiles_trains_and_evaluates(recipe, tmp_path, capsys, monkeypatch):
@@ -211,13 +211,28 @@ def test_what_is_asked_for_is_looked_at_first(tmp_path):
     for argv, told in (
         (["--only=bench,trian"], "--only=bench,trian: there is no 'trian'; did you mean train?"),
         (["--methods=cyclgan"], "did you mean cyclegan?"),
-        (["--minutes=0.2"], "--minutes=0.2: give more than 0.25"),
+        (["--minutes=0.2"], "--minutes=0.2: give more than 0.25, and 1440 at most"),
+        (["--minutes=nan"], "--minutes=nan: give more than 0.25"),
+        (["--minutes=inf"], "--minutes=inf: give more than 0.25"),
+        (["--toy", "--data=/nowhere"], "/nowhere: no such folder"),
+        (["--toy", "--pair=procedural:count=9#0,/nowhere"], "/nowhere: no such folder"),
     ):
         with pytest.raises(UserError, match=re.escape(told)):
             accelerator.main([f"--out={tmp_path}", *argv])
-    (tmp_path / "report.json").write_text("[")
-    with pytest.raises(UserError, match="is no report of this command"):
-        accelerator.main([f"--out={tmp_path}"])
+    entries = ('{"measured": []}', '{"failed": {"a": 1}}', '{"trained": {"cut": {}}}')
+    for text in ("[", "[1]", "null", "[" * 10**5, *entries):
+        (tmp_path / "report.json").write_text(text)
+        with pytest.raises(UserError, match="is no report of this command"):
+            accelerator.main([f"--out={tmp_path}"])
+
+
+def test_the_process_ends_whatever_fails_while_it_does(tmp_path, monkeypatch):
+    """The time may be over before the device is known, or the terminal be gone."""
+    ended = []
+    monkeypatch.setattr(accelerator.os, "_exit", ended.append)
+    with pytest.raises(KeyError, match="device"):
+        accelerator.end(Record(tmp_path / "report.json"), "the time was over", 3)
+    assert ended == [3] and json.loads((tmp_path / "report.json").read_text())["ended"].startswith("the time was over")
 
 
 @pytest.mark.parametrize("number", [None, signal.SIGTERM, signal.SIGINT])

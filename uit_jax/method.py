@@ -219,7 +219,7 @@ class Method:
         require(
             batch_size % self.share_multiple == 0,
             f"batch_size={batch_size} cannot be divided by {self.share_multiple}, as this method, or its microbatches,"
-            " have to",
+            f" have to: use a multiple of {self.share_multiple}",
         )
         key, *keys, memory_key = jax.random.split(key, len(self.networks) + 2)
         learners = {}

@@ -19,6 +19,7 @@ from uit_jax import checkpoint, config, programs
 from uit_jax.method import phases, training_step
 from uit_jax.training import devices, loop, start
 from uit_jax.training.ahead import Ahead, batches_to_come
+from uit_jax.training.progress import Progress
 
 ROOT = Path(__file__).parents[2]
 
@@ -136,6 +137,47 @@ def test_a_run_that_is_told_to_end_does_not_wait_for_what_is_compiled_ahead(reci
     ended = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, timeout=250)
     assert ended.returncode == 0, ended.stderr
     assert checkpoint.steps(tmp_path / "run") == [3]
+
+
+@pytest.mark.parametrize("every", [4, 5])
+def test_a_run_that_waits_for_a_program_ends_when_it_is_told_to(recipe, tmp_path, monkeypatch, every):
+    """With a checkpoint of the step that it came to, also where there is one already."""
+    begun, over = threading.Event(), threading.Event()
+
+    def compiling(self, state, batches):
+        for phase in batches:
+            self._coming[phase].set_running_or_notify_cancel()
+        begun.set()
+        over.wait(60)
+
+    def begin(self, *given, begin=Ahead.begin):
+        begin(self, *given)
+        assert begun.wait(60)
+
+    def told(self, message, note=Progress.note):
+        note(self, message)
+        if message == "waiting for the step of phase second, which is being compiled ...":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Ahead, "_compile", compiling)
+    monkeypatch.setattr(Ahead, "begin", begin)
+    monkeypatch.setattr(Progress, "note", told)
+    state = loop.train(resolved(recipe, f"checkpoint_every={every}"), tmp_path / "run")
+    over.set()
+    assert int(state.step) == 5 and checkpoint.steps(tmp_path / "run") == sorted({every, 5})
+
+
+def test_nothing_is_read_back_where_no_programs_are_kept():
+    stepping = start.Stepping(None, None, SimpleNamespace(step=None), None, None)
+    before = jax.config.jax_enable_compilation_cache, jax.config.jax_compilation_cache_dir
+    try:
+        for enabled, told in ((True, ", or reading it back from folder ..."), (False, " ...")):
+            jax.config.update("jax_compilation_cache_dir", "folder")
+            jax.config.update("jax_enable_compilation_cache", enabled)
+            assert stepping._waits_for(FIRST) == f"compiling the step of phase first{told}"
+    finally:
+        jax.config.update("jax_enable_compilation_cache", before[0])
+        jax.config.update("jax_compilation_cache_dir", before[1])
 
 
 def test_parts_of_the_time_to_the_first_step_add_up(monkeypatch):

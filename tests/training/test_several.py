@@ -81,6 +81,20 @@ def test_groups_end_where_anything_is_due_and_a_run_goes_on_in_the_middle(recipe
     assert [record["step"] for record in records] == [10]
 
 
+def test_there_is_room_for_no_more_steps_than_come_together(recipe):
+    """A hundred million would fill any memory."""
+    for given, expected in (("log_every=3", 3), ("log_every=0", 4), ("checkpoint_every=0", 2)):
+        c = config.resolve(recipe, [f"--config.{each}" for each in ("steps_per_dispatch=100000000", given)])
+        assert several.room_of(c) == expected
+
+
+def test_more_batches_at_once_than_fit_are_refused(recipe, tmp_path):
+    huge = [f"{name}_every=0" for name in ("log", "checkpoint")]
+    with pytest.raises(UserError, match="100000000 batches .* lower .*steps_per_dispatch"):
+        run(recipe, tmp_path / "run", "steps_per_dispatch=100000000", *huge)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_group_cut_short_compiles_nothing(caplog):
     lifted = devices.lift(several.step_of(Tiny(), 4), "pmap", devices.devices_for(2))
     state, counts = lifted.put_state(Tiny().init(jax.random.PRNGKey(0), 8)), []

@@ -108,8 +108,11 @@ def test_whether_a_source_is_read_as_fast_as_a_step_takes_it(recipe, capsys):
     how = [f"--config={recipe}", "--steps=1", "--windows=1", "--images=16", "--config.data.on_device=yes"]
     with pytest.raises(UserError, match="nowhere"):
         bench.main([*how, "--data=nowhere"])
-    with pytest.raises(UserError, match="--size: of a --config it is what its settings say"):
-        bench.main([*how, "--data=procedural", "--size=16"])
+    for data in (["--data=procedural"], []):
+        with pytest.raises(UserError, match="--size: of a --config it is what its settings say"):
+            bench.main([*how, *data, "--size=16"])
+    with pytest.raises(UserError, match="--target=procedural is the second domain of --data: give it too"):
+        bench.main([*how, "--target=procedural"])
     bench.main([*how, "--data=procedural:count=24", "--config.steps_per_dispatch=2"])
     printed, shown = capsys.readouterr()
     (found,) = json.loads(printed)

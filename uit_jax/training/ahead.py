@@ -2,8 +2,8 @@
 
 import atexit
 import threading
-from collections.abc import Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Mapping
+from concurrent import futures
 
 import jax
 import numpy as np
@@ -15,6 +15,8 @@ from uit_jax.training import several
 from uit_jax.training.devices import Lifted
 from uit_jax.types import Batch, PyTree
 
+_LOOKS = 0.2  # seconds: a signal wakes nobody who waits for a thread
+
 
 def batches_to_come(config: ConfigDict, method: Method, step: int) -> dict[Phase, Batch]:
     """Return a batch of zeros, this process's rows, for each phase of a run from a step on, counted from 0.
@@ -22,7 +24,7 @@ def batches_to_come(config: ConfigDict, method: Method, step: int) -> dict[Phase
     There is none for images of their own size, which is not known before they are read.
     """
     coming = (phase for phase in phases(method, config.steps, step) if load_size(method, phase))
-    room, depth = config.steps_per_dispatch, config.data.depth
+    room, depth = several.room_of(config), config.data.depth
     shapes = {phase: batch_shapes(method, phase, config.batch_size, depth=depth) for phase in coming}
     return {phase: several.stack([_zeros(each)], room) for phase, each in shapes.items()}
 
@@ -45,13 +47,13 @@ class Ahead:
 
     def __init__(self, lifted: Lifted):
         self._lifted = lifted
-        self._coming: dict[Phase, Future] = {}
+        self._coming: dict[Phase, futures.Future] = {}
 
     def begin(self, state: PyTree, batches: Mapping[Phase, Batch]) -> None:
         """Begin to compile the programs of phases, of which a batch of this process is given; the state is not kept."""
         if not batches:
             return
-        self._coming = {phase: Future() for phase in batches}
+        self._coming = {phase: futures.Future() for phase in batches}
         # Its arrays are the next step's, which donates them.
         shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
         # A compilation cannot be interrupted, and a process that is told to end shall not wait for it.
@@ -76,6 +78,18 @@ class Ahead:
         """Say whether the program of a phase was compiled ahead."""
         future = self._coming.get(phase)
         return future is not None and future.done() and not future.cancelled() and future.exception() is None
+
+    def compiles(self, phase: Phase) -> bool:
+        """Say whether the program of a phase is being compiled."""
+        return phase in self._coming and self._coming[phase].running()
+
+    def wait(self, phase: Phase, asked: Callable[[], bool]) -> bool:
+        """Wait while the program of a phase is being compiled; return False once `asked` says that no one needs it."""
+        while self.compiles(phase):
+            if asked():
+                return False
+            futures.wait([self._coming[phase]], timeout=_LOOKS)
+        return True
 
     def step(self, state: PyTree, batch: PyTree, *, phase: Phase) -> tuple[PyTree, PyTree]:
         """Do a step as `lifted.step` does, waiting for its program where another thread compiles it."""

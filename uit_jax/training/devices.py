@@ -64,24 +64,29 @@ def told(devices: list[jax.Device]) -> str:
     return f"{len(devices)} x {kind}" + (f" ({platform})" if kind.lower() != platform else "")
 
 
-def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device], *, kept: int = 0) -> None:
+def check_memory(
+    state: PyTree, batch: PyTree, devices: list[jax.Device], *, steps: int = 1, kept: int = 0
+) -> None:
     """Raise where a state and a device's share of a global batch, of which the shapes are given, fit no device.
 
     More is needed than these: what passes may still be too large, what does not pass cannot be run.
 
     Args:
+      steps: whose batches are put there at once.
       kept: bytes of images that each device has besides.
     """
     weights = bytes_of(state)
-    # Images reach the networks as float32.
+    # Images reach the networks as float32; before, they lie there as they were read.
     images = sum(4 * leaf.size for leaf in jax.tree.leaves(batch)) // len(devices)
+    images += (steps - 1) * bytes_of(batch) // len(devices)
     there = memory_of(devices[0])
     if weights + images + kept > there:
         all_of_them = f", and all images {kept / 1e9:.1f} GB" * bool(kept)
         raise UserError(
-            f"the networks with their optimisers and queues take {weights / 1e9:.1f} GB and the images of a batch"
-            f" {images / 1e9:.1f} GB{all_of_them}, but {told(devices[:1])} has {there / 1e9:.1f} GB: lower widths in"
-            f" method.*, data.image_size or batch_size{', or set data.on_device=no' * bool(kept)}"
+            f"the networks with their optimisers and queues take {weights / 1e9:.1f} GB and the images of"
+            f" {'a batch' if steps == 1 else f'{steps} batches'} {images / 1e9:.1f} GB{all_of_them}, but"
+            f" {told(devices[:1])} has {there / 1e9:.1f} GB: lower widths in method.*, data.image_size or batch_size"
+            f"{', or steps_per_dispatch' * (steps > 1)}{', or set data.on_device=no' * bool(kept)}"
         )
 
 

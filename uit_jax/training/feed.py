@@ -176,7 +176,7 @@ class Feed:
 
     def batch(self, steps: Sequence[int], phase: Phase) -> PyTree:
         """Return the batch of a step, or of several of one phase, as the devices take it. Raises UserError."""
-        images, room = None, self._config.steps_per_dispatch
+        images, room = None, several.room_of(self._config)
         if kept := self._kept.get(self._streams.size(phase)):
             with self._unasked():
                 images = kept.images()

@@ -46,16 +46,20 @@ def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> 
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
     with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), Start(began)) as run:
-        state, step = run.begin()
+        (state, step), saved = run.begin(), None
         while step < config.steps:
             steps = run.together(step)
+            if not run.stepping.wait(run.method.phase(step), stop.at_once):
+                if saved != step:
+                    run.save(state, step)
+                break
             state, step = run.advance(state, steps), steps.stop
             last = step == config.steps
             # Behind the last step nothing is left to agree on, and the other hosts may be on their way out.
             stopped = not last and stop.requested()
             improved = run.report(state, step, last=last)
             if last or stopped or improved or due(config.checkpoint_every, step):
-                run.save(state, step)
+                run.save(state, saved := step)
             if stopped:
                 break
         run.checkpoints.wait()
@@ -90,8 +94,8 @@ class Run:
             size, key = phase_size(phase, config.batch_size), phase_key(phase)
             devices.check_batch(size, self.devices, method.share_multiple, key=key)
         evaluators = evaluation.followed(config.evaluators, config.best_metric)
-        step = several.step_of(method, config.steps_per_dispatch)
-        self.lifted = devices.lift(step, config.parallel, self.devices)
+        self.room = several.room_of(config)
+        self.lifted = devices.lift(several.step_of(method, self.room), config.parallel, self.devices)
         self.shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
         self._check_memory(drawing)
         self.sources, self.test = feed.open_sources(config, method)
@@ -131,7 +135,7 @@ class Run:
     def _check_memory(self, drawing: Iterable[Phase], kept: int = 0) -> None:
         for phase in drawing:
             shapes = batch_shapes(self.method, phase, self.config.batch_size)
-            devices.check_memory(self.shapes, shapes, self.devices, kept=kept)
+            devices.check_memory(self.shapes, shapes, self.devices, steps=self.room, kept=kept)
 
     def begin(self) -> tuple[PyTree, int]:
         """Return the state to go on from, restored or drawn anew, and its step."""
@@ -168,8 +172,7 @@ class Run:
     def together(self, step: int) -> range:
         """Return the steps, counted from 0, that are done as one: of one phase, up to where anything is due."""
         config, phase = self.config, self.method.phase(step)
-        cadences = (config.log_every, config.image_every, config.checkpoint_every, config.evaluate_every)
-        ends = [step + config.steps_per_dispatch, config.steps, *((step // n + 1) * n for n in cadences if n)]
+        ends = [step + self.room, config.steps, *((step // n + 1) * n for n in several.cadences(config))]
         alike = itertools.takewhile(lambda each: self.method.phase(each) == phase, range(step, min(ends)))
         return range(step, step + sum(1 for _ in alike))
 
@@ -179,7 +182,7 @@ class Run:
         batch = self.feed.batch(steps, phase)
         state, metrics = self.stepping.step(state, batch, phase=phase, done=steps.stop)
         numbers = range(steps.start + 1, steps.stop + 1)
-        self.window.add(numbers, metrics, ahead=max(1, _AHEAD // self.config.steps_per_dispatch))
+        self.window.add(numbers, metrics, ahead=max(1, _AHEAD // self.room))
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size), len(steps))
         return state
 

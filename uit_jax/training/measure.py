@@ -12,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_size
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size
 from uit_jax.training import breakdown, chips, devices, loops, several
 from uit_jax.types import Batch, PyTree
 
@@ -42,7 +42,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     """
     used = devices.devices_for(config.devices)
     method = config_module.method_of(config)
-    room = config.steps_per_dispatch
+    room = several.room_of(config)
     lifted = devices.lift(several.step_of(method, room), config.parallel, used)
     began = time.perf_counter()
     state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
@@ -51,7 +51,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     phases = []
     for phase, count in counts.items():
         size = phase_size(phase, config.batch_size)
-        devices.check_batch(size, used, method.share_multiple)
+        devices.check_batch(size, used, method.share_multiple, key=phase_key(phase))
         batches = [several.stack([_random_batch(config, method, phase, seed)] * room, room) for seed in range(4)]
         began = time.perf_counter()
         with breakdown.named() if profiled else contextlib.nullcontext():

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.method import Method, Phase, batch_shapes, phase_size, training_step
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, training_step
 from uit_jax.training import devices, loops, measure
 from uit_jax.training.chips import TPUS, Chip
 
@@ -131,7 +131,7 @@ def _needs(
     config: ConfigDict, method: Method, phase: Phase, used: Sequence[Any], chip: Chip | None
 ) -> dict[str, float]:
     """Compile a phase and return what it needs of one device."""
-    devices.check_batch(phase_size(phase, config.batch_size), used, method.share_multiple)
+    devices.check_batch(phase_size(phase, config.batch_size), used, method.share_multiple, key=phase_key(phase))
     began = time.perf_counter()
     state, batch = _shapes(config, method, phase)
     program = devices.lower(training_step(method), used, state, batch, phase=phase).compile()

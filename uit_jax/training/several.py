@@ -12,12 +12,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from ml_collections import ConfigDict
 
 from uit_jax.method import Method, training_step
 from uit_jax.types import Batch
 
 _COUNT = "steps"
 """The entry of a batch of several that says how many there are, int32 [B], the same for all."""
+
+
+def cadences(config: ConfigDict) -> tuple[int, ...]:
+    """Return every how many steps there is something to do between two of them."""
+    every = (config.log_every, config.image_every, config.checkpoint_every, config.evaluate_every)
+    return tuple(filter(None, every))
+
+
+def room_of(config: ConfigDict) -> int:
+    """Return how many steps a run does at once at most: there is no use in room for more than ever come together."""
+    return min([config.steps_per_dispatch, *cadences(config)])
 
 
 def step_of(method: Method, room: int) -> Callable:

@@ -70,6 +70,10 @@ class Stop:
         self._turns += 1
         return self._asked if jax.process_count() == 1 else multihost_utils.reached_preemption_sync_point(self._turns)
 
+    def at_once(self) -> bool:
+        """Say whether to stop now, where there are no other hosts to agree with."""
+        return self._asked and jax.process_count() == 1
+
     def _ask(self, number, frame) -> None:
         if self._asked and number == signal.SIGINT:
             raise KeyboardInterrupt

@@ -1,6 +1,7 @@
 """The first step of a run and of each of its phases: how long it takes, and what is said and begun meanwhile."""
 
 import time
+from collections.abc import Callable
 
 import jax
 from ml_collections import ConfigDict
@@ -81,10 +82,20 @@ class Stepping:
             self._ahead.begin(state, {each: zeros for each, zeros in coming.items() if each != phase})
         return state, metrics
 
+    def wait(self, phase: Phase, asked: Callable[[], bool]) -> bool:
+        """Wait while a thread compiles the program of a phase; return False once `asked` says that no one needs it."""
+        if not self._ahead.compiles(phase):
+            return True
+        began = time.monotonic()
+        self._progress.note(f"waiting for the step of phase {phase.name}, which is being compiled ...")
+        there = self._ahead.wait(phase, asked)
+        self._progress.exclude(time.monotonic() - began)
+        return there
+
     def _waits_for(self, phase: Phase) -> str:
         if self._ahead.ready(phase):
             return f"phase {phase.name} begins, its step compiled ahead ..."
-        kept = jax.config.jax_compilation_cache_dir
+        kept = jax.config.jax_enable_compilation_cache and jax.config.jax_compilation_cache_dir
         where = f", or reading it back from {kept}" if kept else ""
         return f"compiling the step of phase {phase.name}{where} ..."
 

@@ -73,7 +73,7 @@ def _rate(streams: Streams, phase: Phase, size: int, images: int, windows: int) 
 
 def _keeping(config: ConfigDict, method: Method, streams: Streams) -> dict[str, Any]:
     used = devices.devices_for(config.devices)
-    lifted = devices.lift(several.step_of(method, config.steps_per_dispatch), config.parallel, used)
+    lifted = devices.lift(several.step_of(method, several.room_of(config)), config.parallel, used)
     feed = Feed(config, streams, lifted, used)
     shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
     return {"on_device": feed.keeps(0, shapes), "image_bytes": feed.bytes}

@@ -53,9 +53,11 @@ def main(argv: list[str]) -> int:
 
 def _measure_configs(args: argparse.Namespace, overrides: list[str]) -> list[dict]:
     """Measure the steps of configs, and lay each out on stderr as soon as it is known."""
+    if given := [name for name in _READ_AS if getattr(args, name) is not None]:
+        raise UserError(f"--{given[0]}: of a --config it is what its settings say: leave it out")
+    if args.target and args.data is None:
+        raise UserError(f"--target={args.target} is the second domain of --data: give it too, or leave both out")
     if args.data is not None:
-        if given := [name for name in _READ_AS if getattr(args, name) is not None]:
-            raise UserError(f"--{given[0]}: of a --config it is what its settings say: leave it out")
         overrides = [*overrides, f"--config.data.source={args.data}", f"--config.data.target={args.target}"]
     configs = [(spec, config_module.resolve(spec, overrides)) for spec in args.config]
     results = []
