@@ -12,6 +12,7 @@ from tests.golden_recipe import images, patch_ids, weight
 from uit_jax import methods
 from uit_jax.convert import cut as convert
 from uit_jax.convert.tensors import flatten
+from uit_jax.nn.patch_mlp import at_places
 
 COLUMNS = {
     "d_fake": "discriminator/fake",
@@ -102,7 +103,8 @@ class Runner:
 
     def patches(self):
         _, variables = self.load("F")
-        codes = jax.jit(self.method.codes)({"patches": variables}, self.drawn[1], self.positions(0, "X"))
+        chosen = at_places(self.drawn[1], self.positions(0, "X"))
+        codes = jax.jit(self.method.codes)({"patches": variables}, chosen)
         return {
             f"F.sample{index}": codes[layer].reshape(-1, self.method.patches.dim)[:8]
             for index, layer in enumerate(self.layers)

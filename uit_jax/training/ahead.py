@@ -51,7 +51,7 @@ class Ahead:
 
     def begin(self, state: PyTree, batches: Mapping[Phase, Batch]) -> None:
         """Begin to compile the programs of phases, of which a batch of this process is given; the state is not kept."""
-        if not batches:
+        if not (batches and self._lifted.by_shapes):
             return
         self._coming = {phase: futures.Future() for phase in batches}
         # Its arrays are the next step's, which donates them.

@@ -30,7 +30,8 @@ class Lifted(NamedTuple):
       whole: how what each device of this process has a copy of lies there.
       take: (images laid out like that by name, a batch with their indices in the place of images) -> what `put_batch`
         makes of the batch that these are the images of.
-      compiled: `(state, batch, *, phase) -> jax.stages.Compiled`, for its costs.
+      compiled: `(state, batch, *, phase) -> jax.stages.Compiled`, for its costs, or to be called.
+      by_shapes: whether `compiled` takes the shapes of a state for one.
     """
 
     step: Callable
@@ -39,6 +40,7 @@ class Lifted(NamedTuple):
     compiled: Callable
     whole: Sharding
     take: Callable[[Mapping[str, jax.Array], Batch], PyTree]
+    by_shapes: bool = True
 
 
 def devices_for(count: int = 0) -> list[jax.Device]:
@@ -205,7 +207,9 @@ def _pmap(step, devices) -> Lifted:
     run, compiled = _by_phase(make)
     # Laid out as pmap returns it, or the second step would compile again.
     put_state = functools.partial(jax.device_put, device=whole)
-    return Lifted(run, put_batch, put_state, compiled, whole, functools.partial(_take, at, put_batch))
+    take = functools.partial(_take, at, put_batch)
+    # Among several processes pmap wants arrays, of which it makes those of all processes.
+    return Lifted(run, put_batch, put_state, compiled, whole, take, by_shapes=jax.process_count() == 1)
 
 
 def lower(step: Callable, devices, state: PyTree, batch: Batch, *, phase: Phase) -> jax.stages.Lowered:
