@@ -103,8 +103,8 @@ def moments(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
     """Return the mean and the biased variance over axes, kept with length 1, in float32 at least: x is read once.
 
     The mean of squares less the square of the mean loses digits where the mean is large, so that numbers are counted
-    from the mean of the middle line. (From one pixel, which may be far from the mean, golden gradients were ten times as
-    far off.) Those of 16 bits have none to lose: rounding them has moved their variance by more.
+    from the mean of the middle line. (From one pixel, which may be far from it, golden gradients were ten times as far
+    off.) Those of 16 bits have none to lose: rounding them has moved their variance by more.
     """
     narrow, x, origin = x.dtype.itemsize <= 2, widened(x), 0.0
     if not narrow:
