@@ -20,6 +20,8 @@ RECIPES = {
     "distancegan": "configs/distancegan.py",
     "selfdistance": "configs/distancegan.py:self",
     "sincut": "configs/sincut.py",
+    "funit": "configs/funit.py",
+    "starganv2": "configs/starganv2.py:afhq",
 }
 """The papers' settings, a method each."""
 

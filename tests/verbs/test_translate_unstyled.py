@@ -223,7 +223,7 @@ def test_styles_are_refused_where_there_are_none_and_asked_for_where_there_are(t
     method, state = toy.method(image_size=SIZE), SimpleNamespace(step=7, **toy.variables())
     monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
     assert uit(tmp_path, *common) == 2
-    assert capsys.readouterr().err.startswith("uit: give --reference, --domain or --interpolate")
+    assert capsys.readouterr().err.startswith("uit: give --reference, --domain, --class or --interpolate")
     method = toy.altered(method, readouts={"style": method.style})
     assert uit(tmp_path, *common, "--domain=0") == 2
     assert "knows no pseudo domains; give a --reference" in capsys.readouterr().err
