@@ -4,8 +4,7 @@
     uit translate --workdir=runs/funit --content=IMAGES --reference=FOLDER --out=translated
 
 PATH holds class folders; FOLDER a few images of a class, which need not be one of these. 128 px, batch 64, 100,000
-iterations. Without a preset, the published settings for the 119 training classes of Animal Faces. Expected, of classes
-that were held out, told from memory and not checked: mFID 93.03 with one reference, 70.24 with five.
+iterations. Without a preset, the published settings for the 119 training classes of Animal Faces.
 
 Presets, several joined by commas:
 
