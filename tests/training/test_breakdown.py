@@ -122,8 +122,10 @@ def test_a_processors_step_is_told_apart(tiny):
     assert 0 < found["busy_seconds"] <= found["seconds"]
     for side in ("kinds", "networks"):
         assert sum(found[side].values()) == pytest.approx(found["busy_seconds"])
-    assert max(found["kinds"], key=found["kinds"].get) == "matrix product"
-    assert found["largest"][0]["kind"] == "matrix product" and found["largest"][0]["times"] >= 1
+    # Which takes longest is the machine's affair.
+    assert {"matrix product", "optimizer"} <= set(found["kinds"])
+    assert {each["kind"] for each in found["largest"]} == set(found["kinds"])
+    assert all(each["times"] >= 1 for each in found["largest"])
     with pytest.raises(UserError, match="the trace names no instruction of the program"):
         breakdown.measure(run, 2, "", tiny_method.Tiny())
     assert "matrix product" in breakdown.table(found) and found["networks"]["model"] > 0
