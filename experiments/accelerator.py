@@ -182,7 +182,7 @@ def train(name: str, source: Mapping[str, str], record: Record, seconds: float, 
     if config is None:
         config = configure(training.recipe, name, {**training.changes, **source}, toy)
         steps = affordable(training.job, record, seconds - scoring)
-        config = scaled(config, training.counted, min(steps, config.steps))
+        config = scaled(config, min(steps, config.steps))
     with stopped_after(seconds - scoring) as stopped:
         loop.train(config, workdir)
     trained = runs.load(workdir)

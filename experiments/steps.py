@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
+from uit_jax.training import budget
 
 RECIPES = {
     "tunit": "configs/tunit.py",
@@ -36,11 +37,10 @@ class Job(NamedTuple):
 
 
 class Training(NamedTuple):
-    """A run to be trained: its recipe, the job with its step, its settings counted in steps, what is changed of it."""
+    """A run to be trained: its recipe, the job with its step, what is changed of it."""
 
     recipe: str
     job: str
-    counted: tuple[str, ...]
     changes: Mapping[str, Any] = {}
 
 
@@ -57,13 +57,8 @@ WANTED = (
 """What is measured first."""
 
 TRAININGS = {
-    "tunit": Training("configs/tunit.py:bf16", "tunit-bf16", ("method.guide_steps", "method.average_start")),
-    "cut": Training(
-        "configs/cut.py",
-        "cut-float32",
-        ("method.schedule.constant_steps", "method.schedule.decay_steps"),
-        _SAME_CROP,
-    ),
+    "tunit": Training("configs/tunit.py:bf16", "tunit-bf16"),
+    "cut": Training("configs/cut.py", "cut-float32", _SAME_CROP),
 }
 
 TOY = {
@@ -104,7 +99,6 @@ _EXPECTED_ELSE, _EXPECTED_TOY = 90.0, 15.0
 _TOYS = 3  # jobs, the first
 
 
-
 def expected(method: str, toy: bool) -> float:
     """Return the seconds that a method's measurement takes about, on a GPU for which no program is kept yet."""
     return _EXPECTED_TOY if toy else _EXPECTED.get(method, _EXPECTED_ELSE)
@@ -132,10 +126,8 @@ def configure(recipe: str, method: str, changes: Mapping[str, Any], toy: bool) -
     return config_module.update(config, TOY[method]) if toy else config
 
 
-def scaled(config: ConfigDict, counted: Sequence[str], steps: int) -> ConfigDict:
-    """Return the config of a run of so many steps, an even number; all that is counted in steps shrinks alike."""
-    flat = config_module.flatten(config)
-    changes = {key: round(flat[key] * steps / config.steps) for key in counted}
+def scaled(config: ConfigDict, steps: int) -> ConfigDict:
+    """Return the config of a run of so many steps that is watched closely and keeps its last checkpoint alone."""
     often = {"log_every": max(1, steps // 50), "image_every": max(1, steps // 4)}
     never = {"checkpoint_every": 0, "evaluate_every": 0, "tensorboard": False, "keep_checkpoints": 1}
-    return config_module.update(config, {"steps": steps, **changes, **often, **never})
+    return config_module.update(budget.scaled(config, steps), {**often, **never})

@@ -40,7 +40,7 @@ def recipe(tiny, tmp_path, monkeypatch):
     file = tmp_path / "tiny.py"
     file.write_text(tiny_method.CONFIG)
     job = Job("tiny-float32", "tiny", {}, profiled=True)
-    training = Training(str(file), job.name, ("method.guide_steps",))
+    training = Training(str(file), job.name)
     for module, name, value in (
         (accelerator, "RECIPES", {"tiny": str(file)}),
         (steps, "RECIPES", {}),
@@ -103,11 +103,13 @@ def test_parts_choose_what_is_measured():
 
 @pytest.mark.parametrize("name", TRAININGS)
 def test_a_run_shrinks_with_all_that_is_counted_in_steps(name):
-    recipe, _, counted, _ = TRAININGS[name]
-    config = steps.scaled(steps.configure(recipe, name, {}, toy=False), counted, 1_000)
+    recipe = TRAININGS[name].recipe
+    config = steps.scaled(steps.configure(recipe, name, {}, toy=False), 1_000)
     assert config.steps == 1_000
-    counts = [config_module.flatten(config)[key] for key in counted]
-    assert counts == ([325, 330] if name == "tunit" else [500, 500])
+    if name == "tunit":
+        assert (config.method.guide_steps, config.method.average_start) == (325, 330)
+    else:
+        assert dict(config.method.schedule) == {"constant_steps": 500, "decay_steps": 500}
     config_module.method_of(steps.configure(recipe, name, {}, toy=True))
     assert set(TOY) == set(TRAININGS)
 

@@ -58,7 +58,7 @@ class Tiny(Method):
     image_size: int = changed(Method, "image_size", 16)
     domains: int = setting(6, "pseudo domains", low=1)
     width: int = setting(4, "entries of a code", low=1)
-    guide_steps: int = setting(5, "steps of the first phase", low=0)
+    guide_steps: int = setting(5, "steps of the first phase", low=0, follows="steps")
     rate: float = setting(0.1, "learning rate", above=0)
     layers: tuple[int, ...] = setting((1, 2), "a list", low=0)
     poison: int = setting(-1, "a step")

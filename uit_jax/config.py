@@ -56,7 +56,10 @@ class Top:
     """What a config holds beside its method."""
 
     seed: int = setting(0, "of all that is random: weights, the order of images, views", low=0, high=2**32 - 1)
-    steps: int = setting(200_000, "iterations of the whole run", low=1)
+    steps: int = setting(200_000, "iterations of the whole run", low=1, follows="steps")
+    hours: float = setting(
+        0.0, "what a run may take: steps, and what goes with them, are set by what one takes here; 0: no limit", low=0
+    )
     batch_size: int = setting(32, "images of a step, from each side, over all devices of all processes", low=1)
     precision: str = changed(Method, "precision", "float32", owner=None)
     parallel: str = setting("pmap", "how a step is spread over devices", choices=("pmap", "shard_map", "jit"))
@@ -87,8 +90,8 @@ class Explained(NamedTuple):
 
 # What may differ when a run is continued: none of it changes what an update computes from its batch, but for rounding.
 FREE = frozenset(
-    "steps log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric tensorboard"
-    " devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
+    "steps hours log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric"
+    " tensorboard devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
     " data.test_target data.max_unreadable_share data.max_pixels data.on_device".split()
 )
 
@@ -278,7 +281,7 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
-        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches")
+        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches", "hours")
         values = {name: getattr(Top, name) for name in later} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")

@@ -32,6 +32,8 @@ class Range:
       rising: whether no entry of a list is below the one before.
       power_of_two: whether the value is one.
       owner: the part of a config that owns it, "" for its top level; None for the one it is declared in.
+      follows: how it goes with the length of a run: "steps", as many times as many in a run so many times as long;
+        "average", the decay of an average over a share of the run; "" where it is the same in any run.
     """
 
     doc: str = ""
@@ -45,6 +47,7 @@ class Range:
     rising: bool = False
     power_of_two: bool = False
     owner: str | None = None
+    follows: str = ""
 
     def told(self) -> str:
         """Say what values there are: "0 to 1", "above 0", "'black' or 'edge'"; "" where all are."""
@@ -266,15 +269,15 @@ class RMSprop:
 class LinearDecay:
     """A learning rate that is constant, then falls linearly to 0 (`optimizers.linear_decay`)."""
 
-    constant_steps: int = setting(100_000, "iterations at the full rate", low=0)
-    decay_steps: int = setting(100_000, "iterations in which the rate then falls to 0", low=0)
+    constant_steps: int = setting(100_000, "iterations at the full rate", low=0, follows="steps")
+    decay_steps: int = setting(100_000, "iterations in which the rate then falls to 0", low=0, follows="steps")
 
 
 @dataclasses.dataclass(frozen=True)
 class StepDecay:
     """A learning rate that falls by steps (`optimizers.step_decay`)."""
 
-    every: int = setting(100_000, "iterations between two steps; 0: the rate stays", low=0)
+    every: int = setting(100_000, "iterations between two steps; 0: the rate stays", low=0, follows="steps")
     factor: float = setting(0.5, "by which the rate is multiplied at each", above=0, high=1)
 
 

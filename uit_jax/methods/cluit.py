@@ -53,7 +53,7 @@ class CLUIT(Method):
     cycle_weight: float = setting(10.0, "of the generator's cycle (ours)", low=0)
     r1: R1 = R1(weight=0.5, every=16)
     key_average: float = setting(0.999, "decay of the averaged discriminator, which encodes the keys", low=0, high=1)
-    average: float = setting(0.999, "decay of the averaged generator and encoder", low=0, high=1)
+    average: float = setting(0.999, "decay of the averaged generator and encoder", low=0, high=1, follows="average")
     adam: Adam = Adam(1e-4, b1=0.0, b2=0.99)
 
     def rules(self):

@@ -66,7 +66,7 @@ class FUNIT(Method):
         "whether it is the penalty of the batch's mean logit, as in the published code, which falls with the square of"
         " the batch size; else the mean of every image's own",
     )
-    average: float = setting(0.999, "decay of the averaged generator", low=0, high=1)
+    average: float = setting(0.999, "decay of the averaged generator", low=0, high=1, follows="average")
     rmsprop: RMSprop = RMSprop(1e-4, decay=0.99, weight_decay=1e-4)
     discriminator_rate: float = setting(1e-4, "the discriminator's step size", above=0)
 

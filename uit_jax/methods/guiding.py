@@ -35,7 +35,9 @@ class Labels:
     """Which images have labels, and when these are read (Section 4.2)."""
 
     share: float = setting(0.0, "of each class, the share of images with labels: 0 none, 1 all", low=0, high=1)
-    steps: int = setting(20_000, "where some have labels, the first iterations, which see these alone", low=0)
+    steps: int = setting(
+        20_000, "where some have labels, the first iterations, which see these alone", low=0, follows="steps"
+    )
     cycle_steps: int = setting(1000, "the period after which such iterations then return, `share` of it long", low=1)
 
     @property
@@ -76,7 +78,9 @@ class Guided(Method):
     style_dim: int = setting(128, "entries of a style code", low=1)
     labels: Labels = Labels()
     guide: GuideShape = GuideShape()
-    guide_steps: int = setting(65_000, "iterations of the guiding network alone (none if all labels are given)", low=0)
+    guide_steps: int = setting(
+        65_000, "iterations of the guiding network alone (none if all labels are given)", low=0, follows="steps"
+    )
     guide_batch_size: int = setting(0, "global batch of these, which are cheap; 0 for the run's own", low=0)
     joint_training: str = setting(
         "joint",

@@ -48,7 +48,9 @@ class PatchMethod(PairMethod):
     adversarial_weight: float = setting(1.0, "of deceiving the discriminator (Eq. 5)", low=0)
     nce_weight: float = setting(1.0, "of the contrastive loss (Eq. 5); 0 leaves it out", low=0)
     identity: bool = setting(True, "also compare images of B with their own translation; the two terms are averaged")
-    average: float = setting(0.0, "decay of the generator's average, which is then what translates", low=0, below=1)
+    average: float = setting(
+        0.0, "decay of the generator's average, which is then what translates", low=0, below=1, follows="average"
+    )
 
     adam: Adam = Adam(2e-4, b1=0.5, b2=0.999)
     schedule: LinearDecay = LinearDecay(266_800, 266_800)

@@ -59,12 +59,14 @@ class TUNIT(Guided):
     adversarial_feedback: bool = setting(True, "whether the adversarial loss reaches the guiding network (Section 4.1)")
     generator: GeneratorShape = GeneratorShape()
     discriminator: DiscriminatorShape = DiscriminatorShape()
-    average_start: int = setting(66_000, "iteration from which the generator is averaged, not copied", low=0)
+    average_start: int = setting(
+        66_000, "iteration from which the generator is averaged, not copied", low=0, follows="steps"
+    )
     adversarial_weight: float = setting(1.0, "of the generator's adversarial loss (Eq. 6)", low=0)
     reconstruction_weight: float = setting(0.1, "of its reconstruction (Eq. 6)", low=0)
     style_weight: float = setting(0.01, "of its style loss (Eq. 6)", low=0)
     r1: R1 = R1(weight=10.0, every=1)
-    generator_average: float = setting(0.999, "decay of the averaged generator", low=0, high=1)
+    generator_average: float = setting(0.999, "decay of the averaged generator", low=0, high=1, follows="average")
     optimizer: str = setting("rmsprop", "of generator and discriminator", choices=("adam", "rmsprop"))
     adam: Adam = Adam(1e-4, b1=0.5, b2=0.99, weight_decay=1e-4)
     view: AreaView = AreaView()

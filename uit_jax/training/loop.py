@@ -20,7 +20,7 @@ from uit_jax.listing import pick_evenly
 from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
-from uit_jax.training import beginning, devices, feed, grids, several
+from uit_jax.training import beginning, budget, devices, feed, grids, several
 from uit_jax.training.lock import Lock
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import Stop, acknowledged
@@ -45,6 +45,7 @@ def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
+    config = budget.of_run(config, as_path(workdir), began)
     with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), Start(began)) as run:
         (state, step), saved = run.begin(), None
         while step < config.steps:

@@ -8,7 +8,7 @@ import sys
 from uit_jax import config as config_module
 from uit_jax.errors import UserError, shown
 from uit_jax.files import check_places, write_json
-from uit_jax.training import plan
+from uit_jax.training import budget, plan
 from uit_jax.verbs.arguments import add_overwrite, json_path
 
 _UNITS = {"": 1, "B": 1, "GB": 1e9, "GiB": 2**30, "MB": 1e6, "MiB": 2**20}
@@ -35,9 +35,16 @@ def main(argv: list[str]) -> int:
         check_places({"--out": out}, overwrite=args.overwrite)
     config = config_module.resolve(args.config, overrides)
     room = None if args.memory is None else _bytes(args.memory)
+    note = lambda line: print(line, file=sys.stderr, flush=True)  # noqa: E731
+    length = {}
+    if config.hours:
+        if args.target != plan.HERE:
+            raise UserError(f"hours={config.hours:g}: a step is measured here, not on --target={args.target}")
+        config = budget.fitted(config, note=note)
+        length = {"hours": config.hours, "length": budget.length(config)}
     how = dict(target=args.target, memory=room, largest=args.largest)
-    record = plan.plan(config, note=lambda line: print(f"{line} ...", file=sys.stderr, flush=True), **how)
-    record = {"config": args.config, "overrides": overrides, **record}
+    record = plan.plan(config, note=lambda line: note(f"{line} ..."), **how)
+    record = {"config": args.config, "overrides": overrides, **length, **record}
     print(json.dumps(record, indent=2) if args.json else plan.table(record))
     if out:
         write_json(out, record)

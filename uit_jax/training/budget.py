@@ -1,0 +1,131 @@
+"""A run as long as its time allows: how many steps that is, from what one takes here, and what shrinks or grows along.
+
+A recipe says what share of a run its phases, schedules and averages are; with `hours` its steps are as many as there is
+time for, and those shares stay.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from ml_collections import ConfigDict
+
+from uit_jax import checkpoint
+from uit_jax import config as config_module
+from uit_jax.errors import UserError
+from uit_jax.training import measure, supply
+
+_MARGIN = 0.05
+"""The share of the time that is kept for pictures, scores, checkpoints and what else the steps' own time lacks."""
+
+_REREAD = 0.2
+"""The share of the time of compiling a program that it takes to read it back, at most."""
+
+_STEPS, _WINDOWS, _IMAGES = 3, 3, 512
+_OFTEN = {"log_every": 100, "image_every": 10, "evaluate_every": 10, "checkpoint_every": 6}
+"""What is due every so many steps, and how often in a run it is due at least, but every `_LEAST` steps."""
+_LEAST = 10
+
+
+def scaled(config: ConfigDict, steps: int) -> ConfigDict:
+    """Return the config of a run of so many steps: what is a share of a run's length stays that share.
+
+    Iterations (of phases, of schedules) are in proportion; an average over past weights spans the same share of the
+    run. What is due every so many steps is due more often where a short run would have too little of it.
+    """
+    flat = config_module.flatten(config)
+    changes: dict[str, float] = {}
+    for key, told in config_module.known(config.method.name).items():
+        if told.limits.follows == "steps":
+            # Rounded up, so that no rate is 0 before the last step.
+            changes[key] = -(-flat[key] * steps // config.steps)
+        elif told.limits.follows == "average" and 0 < flat[key] < 1:
+            changes[key] = 1 - min(0.5, (1 - flat[key]) * config.steps / steps)
+    for key, often in _OFTEN.items():
+        changes[key] = flat[key] and min(flat[key], max(_LEAST, steps // often))
+    return config_module.update(config.copy_and_resolve_references(), {**changes, "steps": steps})
+
+
+def fitted(
+    config: ConfigDict, *, began: float | None = None, note: Callable[[str], None] = lambda line: None
+) -> ConfigDict:
+    """Return a config with as many steps as `hours` allow, by what they and reading their images take here.
+
+    Args:
+      began: from when on the time counts, by `time.monotonic`; by default from now on.
+      note: told, in a line each, what is done and found.
+
+    Raises:
+      UserError: no step could be done in that time.
+    """
+    began = time.monotonic() if began is None else began
+    streams = supply.opened(config)
+    note(f"hours={config.hours:g}: measuring what a step takes here ...")
+    found = measure.measure(config, _STEPS, _WINDOWS)
+    read = supply.supply(config, streams, found["phases"], images=_IMAGES, windows=1)
+    each = sum(phase["share"] * _seconds(phase, read["on_device"], found["platform"]) for phase in read["phases"])
+    # The run then begins anew, its programs read back from the cache.
+    before = time.monotonic() - began + found["initial_state_seconds"] + _REREAD * _compiling(found)
+    steps = _agreed((3600 * config.hours * (1 - _MARGIN) - before) / each)
+    if steps < 1:
+        needed = math.ceil(100 * (before + each) / 36 / (1 - _MARGIN)) / 10_000
+        raise UserError(
+            f"hours={config.hours:g}: a step takes {each:.3g} s here, and what comes before it {before:.0f} s: give"
+            f" {needed:g} at least"
+        )
+    note(
+        f"hours={config.hours:g}: {steps} steps of {each:.3g} s, {steps / config.steps:.3g} times the recipe's"
+        f" {config.steps}; phases, schedules and averages go along"
+    )
+    return scaled(config, steps)
+
+
+def of_run(config: ConfigDict, workdir: Path, began: float | None = None) -> ConfigDict:
+    """Return the config of the run in a workdir, its length that with which it was begun or else as `fitted` has it.
+
+    Raises:
+      UserError: it was begun with other hours; or no step could be done in them.
+    """
+    if not config.hours:
+        return config
+    begun = checkpoint.begun_with(workdir)
+    if begun is None or begun.method.name != config.method.name:
+        first = jax.process_index() == 0
+        return fitted(config, began=began, note=lambda line: first and print(line, file=sys.stderr, flush=True))
+    if begun.hours != config.hours:
+        raise UserError(
+            f"hours={config.hours:g}: the run was begun with {begun.hours:g}, which set its steps: leave the hours out"
+            " to continue it as it is, or give another --workdir"
+        )
+    return config_module.update(config.copy_and_resolve_references(), length(begun))
+
+
+def length(config: ConfigDict) -> dict[str, Any]:
+    """Return the settings that go with the length of a run, by their keys."""
+    flat = config_module.flatten(config)
+    keys = [key for key, told in config_module.known(config.method.name).items() if told.limits.follows]
+    return {key: flat[key] for key in [*keys, *_OFTEN]}
+
+
+def _seconds(phase: Mapping[str, Any], on_device: bool, platform: str) -> float:
+    """Return what a step of a phase takes with the reading of its images."""
+    step = 1 / phase["steps_per_second"]
+    reading = 0.0 if on_device else step * phase["images_per_second"] / phase["read_per_second"]
+    # A processor does both with the same cores.
+    return step + reading if platform == "cpu" else max(step, reading)
+
+
+def _compiling(found: Mapping[str, Any]) -> float:
+    return sum(phase["compile_seconds"] for phase in found["phases"])
+
+
+def _agreed(steps: float) -> int:
+    """Return how many whole steps the first process has time for, in all of them."""
+    steps = np.int64(max(math.floor(steps), 0))
+    return int(multihost_utils.broadcast_one_to_all(steps)) if jax.process_count() > 1 else int(steps)
