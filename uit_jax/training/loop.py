@@ -45,8 +45,11 @@ def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
+    (start := Start(began)).done("loading libraries")
     config = budget.of_run(config, as_path(workdir), began)
-    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), Start(began)) as run:
+    if config.hours:
+        start.done("measuring a step")
+    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), start) as run:
         (state, step), saved = run.begin(), None
         while step < config.steps:
             steps = run.together(step)
@@ -85,7 +88,6 @@ class Run:
 
     def __init__(self, config: ConfigDict, workdir: Path, start: Start | None = None):
         self.start = start or Start()
-        self.start.done("loading libraries")
         self.config, self.workdir = (config := beginning.rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
