@@ -14,7 +14,7 @@ from uit_jax.training import grids
 
 def test_style_grids_show_what_the_method_draws():
     contents, references = np.stack([flat(90), flat(120)]), np.stack([flat((200, 40, 40)), flat((40, 40, 200))])
-    drawn = grids.style_grids(toy.method(), toy.variables(), contents, references, references)
+    drawn = grids.style_grids(toy.method(), toy.variables(), contents, references, references).pictures
     assert set(drawn) == {"translations", "domains"}
     for row in (1, 2):
         for column, reference in enumerate(references, start=1):
@@ -42,7 +42,7 @@ def test_the_styles_of_a_method_of_two_domains_are_the_seconds(tmp_path):
         for i in range(2):
             Image.fromarray(flat(color)).save(tmp_path / name / f"{i}.png")
         sources[name] = data.open_source(str(tmp_path / name), split="train", size=64)
-    grid = grids.render(toy.method(), toy.variables(), sources, 3)["translations"]
+    grid = grids.render(toy.method(), toy.variables(), sources, 3).pictures["translations"]
     assert {(90, 90, 90), (40, 40, 200)} <= colors(grid)
 
 
@@ -78,16 +78,16 @@ def test_side_grids_show_both_domains_and_what_becomes_of_them():
     traced = []
     a = np.stack([flat((10 * i, 0, 0), 30) for i in (1, 2, 3)])
     b = np.stack([flat((0, 0, 90), 50)])[:, :20]
-    grid = grids.side_grids(painter(traced), toy.variables(), {"a": a, "b": b})["translations"]
+    grid = grids.side_grids(painter(traced), toy.variables(), {"a": a, "b": b}).pictures["translations"]
     assert {(10, 0, 0), (0, 10, 0), (0, 30, 0)} <= colors(grid)
     # B is shown where there is some, one cell lower than wide.
     assert {(0, 0, 90), (90, 0, 0)} <= {tuple(int(v) for v in c) for c in np.unique(grid.reshape(-1, 3), axis=0)}
     assert traced == [(3, 32, 32, 3), (1, 20, 52, 3)]
-    alone = grids.side_grids(painter(), toy.variables(), {"a": a})["translations"]
+    alone = grids.side_grids(painter(), toy.variables(), {"a": a}).pictures["translations"]
     assert alone.shape[1] < grid.shape[1] and {(20, 0, 0), (0, 20, 0)} <= colors(alone)
 
 
 def test_side_grids_show_the_upper_bits_of_sixteen():
     deep = np.full((1, 64, 64, 3), (100 * 257, 0, 200 * 257), np.uint16)
-    grid = grids.side_grids(painter(), toy.variables(), {"a": deep})["translations"]
+    grid = grids.side_grids(painter(), toy.variables(), {"a": deep}).pictures["translations"]
     assert {(100, 0, 200), (200, 100, 0)} <= colors(grid)

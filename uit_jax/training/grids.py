@@ -11,6 +11,7 @@ from uit_jax.images import pictures
 from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
 from uit_jax.method import Method
+from uit_jax.training.symptoms import Drawn
 from uit_jax.types import PyTree
 
 _PICTURED = 8
@@ -18,8 +19,8 @@ _SAMPLED = 4  # of these, where styles are sampled too
 _MEMBERS = 64
 
 
-def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int) -> dict[str, np.ndarray]:
-    """Draw some images of a method's sides and their translations after a step: name -> uint8 [H, W, 3]."""
+def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int) -> Drawn:
+    """Draw some images of a method's sides and their translations after a step."""
     source, *others = sources.values()
     if "style" not in method.readouts:
         # A side with other channels than the first is no input of the translator.
@@ -49,7 +50,7 @@ def style_grids(
     references: np.ndarray,
     members: np.ndarray,
     titles: tuple[str, str] = ("", ""),
-) -> dict[str, np.ndarray]:
+) -> Drawn:
     """Draw contents in the styles of references and in sampled ones, and members of pseudo domains, as there are any.
 
     Args:
@@ -65,17 +66,17 @@ def style_grids(
         styles, above = np.concatenate([styles, sampled]), [*above, *[None] * _SAMPLED]
     translations = batched.translate_all(method, variables, contents, styles)
     grids = {"translations": pictures.reference_grid(contents, above, translations, title=titles[0])}
+    domains = None
     if "cluster" in method.readouts:
         probabilities = batched.read(method, "cluster", variables, members)
-        grids["domains"] = pictures.domain_grid(
-            members, probabilities.argmax(-1), probabilities.shape[-1], title=titles[1]
-        )
-    return grids
+        domains = probabilities.argmax(-1), probabilities.shape[-1]
+        grids["domains"] = pictures.domain_grid(members, *domains, title=titles[1])
+    return Drawn(grids, contents, np.asarray(translations), references, domains)
 
 
 def side_grids(
     method: Method, variables: PyTree, sides: Mapping[str, np.ndarray], title: str = ""
-) -> dict[str, np.ndarray]:
+) -> Drawn:
     """Draw a table of images and their translations, in each row one of every side.
 
     Those of the side that a method translates to should stay themselves.
@@ -91,4 +92,5 @@ def side_grids(
         columns += [images, batched.translate_any(method, variables, images)]
         labels += [name.upper(), f"translation of {name.upper()}"]
     rows = itertools.zip_longest(*columns)
-    return {"translations": pictures.table(list(rows), title=title, column_labels=labels)}
+    grids = {"translations": pictures.table(list(rows), title=title, column_labels=labels)}
+    return Drawn(grids, columns[0], np.asarray(columns[1]))

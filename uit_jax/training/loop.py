@@ -20,7 +20,7 @@ from uit_jax.listing import pick_evenly
 from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
-from uit_jax.training import beginning, budget, devices, feed, grids, several
+from uit_jax.training import beginning, budget, devices, feed, grids, several, symptoms
 from uit_jax.training.lock import Lock
 from uit_jax.training.progress import Progress
 from uit_jax.training.signals import Stop, acknowledged
@@ -122,7 +122,7 @@ class Run:
             self.progress = Progress(config.steps, active=first)
             opened.callback(self.progress.close)
             self.evaluators = self._able(evaluators)
-            self.window = Window()
+            self.window, self.watch = Window(), symptoms.Watch(method)
             self.best: dict[str, float] = {}
             self.scores: dict[str, float] = {}
             self.stepping = Stepping(config, method, self.lifted, self.progress, self.start)
@@ -196,6 +196,7 @@ class Run:
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.scalars(step, self.progress.lap(step, record)._asdict())
+            record |= self._watched(symptoms.of_losses(record), step)
             record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)
@@ -206,7 +207,9 @@ class Run:
                 self.scores = self._evaluate(variables, step)
                 record |= self.scores
             if draws and jax.process_index() == 0:
-                self.writers.pictures(step, grids.render(self.method, variables, self.test or self.sources, step))
+                drawn = grids.render(self.method, variables, self.test or self.sources, step)
+                self.writers.pictures(step, drawn.pictures)
+                record |= self._watched(symptoms.signs(drawn), step)
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
@@ -216,6 +219,12 @@ class Run:
             return False
         self.best = {"step": step, "value": self.scores[name], "metric": config.best_metric}
         return True
+
+    def _watched(self, signs: dict[str, float], step: int) -> dict[str, float]:
+        """Return the signs of how a run goes, and say what is wrong by them."""
+        for line in self.watch.look(signs, translates=self.method.phase(step - 1).translates):
+            self.progress.note(f"step {step}: {line}")
+        return signs
 
     def save(self, state: PyTree, step: int) -> None:
         """Begin a checkpoint; a state that is not finite is never saved."""

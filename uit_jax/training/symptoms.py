@@ -1,0 +1,164 @@
+"""What goes wrong with a run, said in words while it can still be changed: by the pictures it draws, and its losses.
+
+Nothing is computed for it but means of images that are drawn anyway.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from uit_jax import settings
+from uit_jax.method import Method
+
+_FAINT = 1 / 255  # beside less there is nothing to compare with
+_SIDE = 16  # squares along a side, over which images are averaged: finer differences answer no content and no style
+
+
+class Drawn(NamedTuple):
+    """What a run has drawn, images uint8 or uint16 of one size each.
+
+    Attributes:
+      pictures: name -> uint8 [H, W, 3], what is shown of it.
+      contents: [m, H, W, C].
+      translations: with styles [m, n, H, W, C'], of which the first are in those of the references; else [m, H, W, C'].
+      references: [r, H, W, C'], r <= n; None where there are no styles.
+      domains: int [k], pseudo domains of images, and how many domains there are; None where there are none.
+    """
+
+    pictures: Mapping[str, np.ndarray]
+    contents: np.ndarray
+    translations: np.ndarray
+    references: np.ndarray | None = None
+    domains: tuple[np.ndarray, int] | None = None
+
+
+class Symptom(NamedTuple):
+    """What is wrong where a measure lies below a limit, in words, and settings that may help.
+
+    `looks` is how often in a row it must be wrong before that is said; `more` and `less` are settings, of whichever
+    method has them.
+    """
+
+    measure: str
+    limit: float
+    told: str
+    more: str = ""
+    less: str = ""
+    looks: int = 2
+
+
+SYMPTOMS = (
+    Symptom(
+        "signs/free_domains",
+        0.1,
+        "one pseudo domain holds {share:.0%} of the images: the clusters have collapsed",
+        more="guide_steps guide_batch_size marginal_weights",
+    ),
+    Symptom(
+        "signs/content_follows",
+        0.05,
+        "translations of different images are alike, {value:.1%} as different as the images: content is lost",
+        more="reconstruction_weight cycle_weight nce_weight consistency_weight image_weight self_weight",
+    ),
+    Symptom(
+        "signs/style_follows",
+        0.05,
+        "translations in different styles are alike, {value:.1%} as different as the references: style is ignored",
+        more="style_weight match_weight latent_weight diversity_weight feature_weight adversarial_weight",
+    ),
+    Symptom(
+        "signs/changed",
+        0.02,
+        "translations are what they are made from, {value:.1%} of the difference of images away: nothing is translated",
+        more="adversarial_weight discriminator.width",
+        less="nce_weight cycle_weight identity_weight",
+    ),
+    Symptom(
+        "signs/undecided",
+        0.05,
+        "the discriminator is always right, its losses sum to {value:.3f}: translations learn nothing more from it",
+        more="r1.weight r1_weight",
+        less="discriminator.width discriminator_rate",
+        looks=5,
+    ),
+)
+
+
+def signs(drawn: Drawn) -> dict[str, float]:
+    """Measure what has been drawn.
+
+    Returns:
+      Shares of 0 to 1 or a little more, by name: "free_domains", of images outside the largest pseudo domain;
+      "content_follows", how much translations differ from content to content, in one style, beside how much contents
+      do; "style_follows", the same of styles; "changed", without styles, how far translations lie from their images,
+      beside how much images differ. All begin with "signs/".
+    """
+    found = {}
+    if drawn.domains is not None and drawn.domains[1] > 1:
+        counts = Counter(drawn.domains[0].tolist())
+        found["signs/free_domains"] = 1 - max(counts.values()) / counts.total()
+    contents, translations = _coarse(drawn.contents), _coarse(drawn.translations)
+    if (apart := _spread(contents, 0)) > _FAINT:
+        found["signs/content_follows"] = _spread(translations, 0) / apart
+    if drawn.references is not None:
+        if (between := _spread(_coarse(drawn.references), 0)) > _FAINT:
+            found["signs/style_follows"] = _spread(translations[:, : len(drawn.references)], 1) / between
+    elif apart > _FAINT and contents.shape == translations.shape:
+        found["signs/changed"] = math.sqrt(np.square(contents - translations).mean()) / apart
+    return found
+
+
+def of_losses(record: Mapping[str, float]) -> dict[str, float]:
+    """Measure how undecided the discriminator is that is least so: the sum of its losses on real and drawn images.
+
+    0 is a discriminator that is always right, for every objective of `losses.adversarial` but Wasserstein's.
+    """
+    sums = []
+    for name, real in record.items():
+        judge, _, term = name.partition("/")
+        if term == "real" and judge.startswith("discriminator") and (fake := record.get(f"{judge}/fake")) is not None:
+            sums.append(real + fake)
+    return {"signs/undecided": min(sums)} if sums and min(sums) >= 0 else {}
+
+
+class Watch:
+    """Says a symptom once, when it has been there for several looks in a row."""
+
+    def __init__(self, method: Method):
+        self._values = {told.key: told.default for told in settings.describe(method, "method")}
+        self._seen: Counter[str] = Counter()
+
+    def look(self, found: Mapping[str, float], *, translates: bool) -> Iterator[str]:
+        """Yield what is to be said of measures; `translates` tells whether the translator has begun to learn."""
+        for each in SYMPTOMS:
+            if each.measure not in found or not (translates or each.measure == "signs/free_domains"):
+                continue
+            value = found[each.measure]
+            self._seen[each.measure] = self._seen[each.measure] + 1 if value < each.limit else 0
+            if self._seen[each.measure] == each.looks:
+                yield each.told.format(value=value, share=1 - value) + self._advice(each)
+
+    def _advice(self, symptom: Symptom) -> str:
+        """Name the settings that may help, with their values, of those that the method has."""
+        told = []
+        for direction, names in (("more", symptom.more), ("less", symptom.less)):
+            keys = [key for name in names.split() if (key := f"method.{name}") in self._values]
+            told += [f"{direction} than {', '.join(f'{key}={self._values[key]!r}' for key in keys)}"] if keys else []
+        return f"; try {', or '.join(told)}" if told else ""
+
+
+def _coarse(images: np.ndarray) -> np.ndarray:
+    """Average images [..., H, W, C] over squares, a side of `_SIDE` at most: float64 [..., h, w, C] in [0, 1]."""
+    *some, height, width, channels = images.shape
+    rows, columns = (max(1, side // _SIDE) for side in (height, width))
+    cut = images[..., : height // rows * rows, : width // columns * columns, :] / np.iinfo(images.dtype).max
+    squares = cut.reshape(*some, height // rows, rows, width // columns, columns, channels)
+    return squares.mean((-4, -2))
+
+
+def _spread(images: np.ndarray, axis: int) -> float:
+    """Return how much images differ along an axis: the root of the mean variance of their pixels."""
+    return math.sqrt(images.var(axis).mean())
