@@ -190,7 +190,7 @@ def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
 def test_images_without_classes_or_of_too_many_are_refused(tmp_path):
     method = methods.build("starganv2", domains=2)
     method.check_images("it", 10, ("cat", "dog"))
-    for classes, line in (((), "it has no labels, which tell"), (tuple("abc"), "it has 3 classes: set method.domains")):
+    for classes, line in (((), "it has no labels, but this"), (tuple("abc"), "it has 3 classes: set method.domains")):
         with pytest.raises(UserError, match=line):
             method.check_images("it", 10, classes)
     wanted = config.update(config.defaults("starganv2"), {"data.source": "procedural:species=3,count=20"})

@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax import optimizers
-from uit_jax.method import Method, Network, Side, require
+from uit_jax.method import Method, Network, require
+from uit_jax.methods.labelled import Labelled
 from uit_jax.nn import fan
 from uit_jax.nn.starganv2 import Encoder, Generator, MappingNetwork, of_domain
 from uit_jax.settings import Adam, changed, setting
@@ -21,14 +22,14 @@ from uit_jax.types import Array, PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Domained(Method):
+class Domained(Labelled):
     """A translator among labelled domains: the hyper-parameters of its networks."""
 
     kept: ClassVar[tuple[str, ...]] = ("generator", "mapping", "encoder", "discriminator")
     sampled_by_class: ClassVar[bool] = True
 
     image_size: int = changed(Method, "image_size", 256, low=8, power_of_two=True)
-    domains: int = setting(2, "domains: the classes of the images", low=1, high=1000)
+    domains: int = changed(Labelled, "domains", 2, high=1000)
     latent_dim: int = setting(16, "entries of a latent, from which styles are mapped", low=1)
     style_dim: int = setting(64, "entries of a style code", low=1)
     mapping_width: int = setting(512, "width of the mapping network", low=1)
@@ -47,18 +48,6 @@ class Domained(Method):
             yield "bottleneck", f"must be data.image_size={self.image_size} at most"
         if self.high_pass and self.channels != 3:
             yield "high_pass", f"must be 0 where data.channels={self.channels}: landmarks are found in colours"
-
-    @property
-    def sides(self) -> tuple[Side, ...]:
-        return (Side("image", self.channels, labelled=True),)
-
-    @property
-    def classes(self) -> int:
-        return self.domains
-
-    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
-        require(len(classes) > 0, f"{name} has no labels, which tell an image's domain: class folders give them")
-        require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
 
     def check_files(self) -> None:
         if self.high_pass:

@@ -15,9 +15,10 @@ import jax.numpy as jnp
 
 from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial, reconstruction
-from uit_jax.method import LARGEST_SIDE, Method, Network, Phase, Side, Stream, require
+from uit_jax.method import LARGEST_SIDE, Network, Phase, Stream
+from uit_jax.methods.labelled import Labelled
 from uit_jax.nn import funit, munit
-from uit_jax.settings import RMSprop, setting
+from uit_jax.settings import RMSprop, changed, setting
 from uit_jax.state import Learners, TrainState, play
 from uit_jax.types import Array, Batch, Metrics, PyTree
 
@@ -45,13 +46,13 @@ class DiscriminatorShape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class FUNIT(Method):
+class FUNIT(Labelled):
     """FUNIT's hyper-parameters; the defaults are the published code's, those of its Animal Faces."""
 
     kept: ClassVar[tuple[str, ...]] = ("generator",)
     batch_multiple: ClassVar[int] = 2
 
-    domains: int = setting(119, "classes of the training images", low=1, high=100_000)
+    domains: int = changed(Labelled, "domains", 119)
     load_size: int = setting(140, "side of images before they are cropped; 0: their own", low=0, high=LARGEST_SIDE)
     flip: float = setting(0.5, "probability of mirroring", low=0, high=1)
     style_dim: int = setting(64, "entries of a class code", low=1)
@@ -80,18 +81,6 @@ class FUNIT(Method):
             yield "image_size", f"is below the {smallest} px of the halvings of method.generator and discriminator"
         if self.image_size % self.multiple:
             yield "image_size", f"must be a multiple of {self.multiple}"
-
-    @property
-    def sides(self) -> tuple[Side, ...]:
-        return (Side("image", self.channels, labelled=True),)
-
-    @property
-    def classes(self) -> int:
-        return self.domains
-
-    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
-        require(len(classes) > 0, f"{name} has no labels, but this method learns from classes")
-        require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
 
     def phase(self, step: int) -> Phase:
         return Phase("train", Stream("labelled", 1.0), load_size=self.load_size)
