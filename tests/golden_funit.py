@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from tests import golden_tunit
+from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, weight
 from uit_jax import methods
 from uit_jax.convert import funit as convert
@@ -29,6 +30,8 @@ TERMS = {
 
 class Runner:
     """The networks, losses and steps of one golden file; sizes and widths come from its manifest."""
+
+    name, published, terms = "funit", convert.FUNIT, TERMS
 
     def __init__(self, manifest, arrays):
         self.manifest, self.salt, self.iterations = manifest, manifest["salt"], len(arrays["steps.losses"])
@@ -55,10 +58,10 @@ class Runner:
     def method(self):
         m = self.manifest
         stated = dict(domains=m["num_classes"], style_dim=m["gen"]["latent_dim"])
-        read = convert.settings(self.state_dicts)
+        read = self.published.settings(self.state_dicts)
         assert stated.items() <= read.items(), "the manifest contradicts the weights' shapes"
         return methods.build(
-            "funit",
+            self.name,
             read,
             image_size=m["img_size"],
             load_size=m["img_size"],
@@ -69,14 +72,19 @@ class Runner:
             average=m["ema_beta"],
             rmsprop=dict(learning_rate=m["lr"]["G"], decay=m["rmsprop_alpha"], weight_decay=m["weight_decay"]),
             discriminator_rate=m["lr"]["D"],
+            **self.more(),
         )
+
+    def more(self) -> dict:
+        """Return settings besides FUNIT's."""
+        return {}
 
     @functools.cached_property
     def start(self):
         # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
         shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.manifest["batch"]))
         state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return convert.import_state(flatten(self.state_dicts), state)
+        return self.published.import_state(flatten(self.state_dicts), state)
 
     @property
     def params(self):
@@ -132,49 +140,43 @@ class Runner:
         found["G.adain"] = hidden[:, :: strides["G.adain"]]
         return found | {key: found[key][:, ::k, ::k] for key, k in strides.items() if key != "G.adain"}
 
+    @functools.cached_property
+    def iterate(self):
+        """An iteration that tells its gradients; its last argument is 0 for one in which no weight moves."""
+        return jax.jit(update_and_all_gradients(self.method, self.method.phase(0)))
+
     def losses(self):
         """Return both losses and their gradients before any step."""
-        method, views, state = self.method, self.views(), self.start
+        views, found = self.views(), {}
+        _, metrics, gradients = jax.device_get(self.iterate(self.start, views, 0.0))
+        for side, totals in self.totals(metrics).items():
+            terms = {name: metrics[own] for name, own in self.terms.items()} | totals
+            found[f"loss.{side}"] = [terms[name] for name in self.manifest[f"loss.{side}.columns"]]
+        for network, name in (("D", "discriminator"), ("G", "generator")):
+            found[f"grad.{network}"] = self.norms(network, {name: gradients[name][0]})
+        if "grad.D.r1" in self.manifest["float32_noise"]:
+            found |= self.penalty(views)
+        return found | {"loss.g.total": found["loss.g"][-1]}
 
-        @jax.jit
-        def run(params):
-            made, _ = method.make(views, params)
+    def penalty(self, views):
+        """Return the gradient penalty and its own gradient."""
 
-            def oppose(params):
-                loss, (terms, _) = method.oppose(views, None, params, made)
-                return loss, terms
+        def of(params):
+            def judge(x):
+                return self.method.discriminate(params, x, views["reference_label"])[0]
 
-            def deceive(params):
-                return method.deceive(views, params, method.make(views, params)[0], state.learners)
+            return adversarial.r1(judge, views["reference"])[0] / self.manifest["batch"] ** 2
 
-            judge = {"discriminator": params["discriminator"]}
-            penalty = jax.grad(lambda params: oppose(params)[1]["r1"])(judge)
-            against = jax.value_and_grad(oppose, has_aux=True)(judge)
-            return against, penalty, jax.value_and_grad(deceive, has_aux=True)({"generator": params["generator"]})
-
-        ((against, against_terms), judge), penalty, ((loss, terms), own) = jax.device_get(run(self.params))
-        return {
-            "loss.d": self.row("loss.d.columns", {**against_terms, "total": against}),
-            "loss.r1": against_terms["r1"],
-            "loss.g": self.row("loss.g.columns", {**terms, "total": loss}),
-            "grad.D": self.norms("D", judge),
-            "grad.D.r1": self.norms("D", penalty),
-            "grad.G": self.norms("G", own),
-        }
-
-    def row(self, columns: str, terms: dict) -> list[float]:
-        """Return terms in the order of the file's columns."""
-        own = {name: TERMS[name].split("/")[1] if name in TERMS else name for name in self.manifest[columns]}
-        return [float(terms[name]) for name in own.values()]
+        penalty, gradient = jax.jit(jax.value_and_grad(of))(self.params["discriminator"])
+        return {"loss.r1": penalty, "grad.D.r1": self.norms("D", {"discriminator": gradient})}
 
     def steps(self):
         """Run the method's own update on views made here."""
-        method, state, losses, found = self.method, jax.device_get(self.start), [], {}
+        state, losses, found = jax.device_get(self.start), [], {}
         start = state
-        update = jax.jit(functools.partial(method.update, phase=method.phase(0)))
         for step in range(self.iterations):
             before = state
-            state, metrics = jax.device_get(update(state, self.views(step)))
+            state, metrics, _ = jax.device_get(self.iterate(state, self.views(step), 1.0))
             losses.append(self.columns(metrics))
             if step == 0:
                 for network in NETWORKS:
@@ -191,19 +193,24 @@ class Runner:
 
     def columns(self, metrics) -> list[float]:
         """Return the file's columns of an iteration."""
-        m, found = self.manifest, {name: float(metrics[own]) for name, own in TERMS.items()}
-        totals = {
-            "d.total": m["gan_w"] * (found["real"] + found["fake"]) + m["reg_w"] * found["reg"],
-            "g.total": m["gan_w"] * found["adv"]
-            + m["r_w"] * found["x_rec"]
-            + m["fm_w"] * (found["c_rec"] + found["m_rec"]),
+        found = {name: metrics[own] for name, own in self.terms.items()}
+        totals = self.totals(metrics)
+        told = {f"{side}.{name}": value for side in totals for name, value in {**found, **totals[side]}.items()}
+        return [float(told[name]) for name in self.manifest["steps.losses.columns"]]
+
+    def totals(self, metrics) -> dict[str, dict[str, float]]:
+        """Return the sums that the published code tells of either side."""
+        m, found = self.manifest, {name: metrics[own] for name, own in self.terms.items()}
+        features = m["fm_w"] * (found["c_rec"] + found["m_rec"])
+        return {
+            "d": {"total": m["gan_w"] * (found["real"] + found["fake"]) + m["reg_w"] * found["reg"]},
+            "g": {"total": m["gan_w"] * found["adv"] + m["r_w"] * found["x_rec"] + features},
         }
-        return [totals.get(name, found.get(name.split(".")[1])) for name in m["steps.losses.columns"]]
 
     def norms(self, network: str, params) -> list[float]:
         """Return the norm of every parameter-shaped array in the file's order of names."""
         published = NETWORKS[network]
-        exported = convert.export_network(published, {"params": params[convert.LEARNERS[published]]})
+        exported = self.published.export_network(published, {"params": params[convert.LEARNERS[published]]})
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
 
 

@@ -67,11 +67,13 @@ class Side(NamedTuple):
       name: under which a batch holds its images, uint8 or uint16 [B, H, W, C].
       channels: of its images.
       labelled: whether a batch holds the images' labels beside them, int32 [B] under "label", -1 where unknown.
+      numbered: whether it also holds which images of the source these are, int32 [B] under "number", from 0 on.
     """
 
     name: str
     channels: int
     labelled: bool = False
+    numbered: bool = False
 
 
 class Network(NamedTuple):
@@ -322,9 +324,13 @@ def batch_shapes(
     kind, found = np.uint8 if depth == 8 else np.uint16, {}
     for each in method.sides:
         found[each.name] = jax.ShapeDtypeStruct((size, side, side, each.channels), kind)
-        if each.labelled:
-            found["label"] = jax.ShapeDtypeStruct((size,), np.int32)
+        found |= {what: jax.ShapeDtypeStruct((size,), np.int32) for what in beside(each)}
     return found
+
+
+def beside(side: Side) -> tuple[str, ...]:
+    """Return what a batch holds of a side beside its images, int32 [B] each: "label", "number"."""
+    return ("label",) * side.labelled + ("number",) * side.numbered
 
 
 def require(condition: bool, message: str) -> None:

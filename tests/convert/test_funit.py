@@ -6,8 +6,8 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, shapes, weights, zeros
 from uit_jax import convert, methods
-from uit_jax.convert import funit
 from uit_jax.convert import tensors as files
+from uit_jax.convert.funit import FUNIT
 from uit_jax.errors import UserError
 from uit_jax.nn.funit import PatchDiscriminator
 from uit_jax.nn.munit import AutoEncoder
@@ -35,13 +35,13 @@ def state_of(seed):
 
 
 def exported(seed):
-    return funit.export_state(state_of(seed))
+    return FUNIT.export_state(state_of(seed))
 
 
 @pytest.mark.parametrize("listed", PUBLISHED)
 def test_names_shapes_and_counts_are_the_published_ones(listed):
     network, module, count = PUBLISHED[listed]
-    found = funit.export_network(network, zeros(shapes(module, image(64))))
+    found = FUNIT.export_network(network, zeros(shapes(module, image(64))))
     assert {name: value.shape for name, value in found.items()} == KEYS[listed]
     assert sum(value.size for name, value in found.items() if ".running_" not in name) == count
     assert set(KEYS) == set(PUBLISHED)
@@ -50,10 +50,10 @@ def test_names_shapes_and_counts_are_the_published_ones(listed):
 def test_published_files_come_back_as_they_were():
     """Each holds one kind of network; the narrow ones have as many layers as the settings say."""
     found, other = exported(0), state_of(1)
-    loaded = funit.import_state(files.flatten(found), other)
+    loaded = FUNIT.import_state(files.flatten(found), other)
     assert_equal(weights(loaded), weights(state_of(0)))
     assert_equal(loaded.learners["generator"].opt_state, other.learners["generator"].opt_state)
-    again = funit.export_state(loaded)
+    again = FUNIT.export_state(loaded)
     assert [list(names) for names in again.values()] == [list(names) for names in found.values()]
     assert_equal(again, found)
     buffers = {name: value for name, value in found["gen"].items() if ".running_" in name}
@@ -65,29 +65,29 @@ def test_a_generator_stands_for_its_average_and_an_average_for_its_generator(tmp
     found = exported(0)
     files.write(tmp_path / "gen.npz", {given: found[given]})
     loaded = convert.import_file(tmp_path / "gen.npz", methods.build("funit", SETTINGS), state_of(1))
-    out = funit.export_state(loaded)
+    out = FUNIT.export_state(loaded)
     assert_equal(out["gen"], found[expected])
     assert_equal(out["gen_test"], found[expected])
     # What is not there stays.
     assert_equal(out["dis"], exported(1)["dis"])
     # A file of one network need not say whose it is.
-    assert set(funit.networks(found["gen"])) == {"gen"} and set(funit.networks(found["dis"])) == {"dis"}
+    assert set(FUNIT.networks(found["gen"])) == {"gen"} and set(FUNIT.networks(found["dis"])) == {"dis"}
 
 
 def test_settings_are_read_from_the_shapes():
-    found = funit.networks(files.flatten(exported(0)))
-    assert funit.settings(found) == READ
-    methods.build("funit", {**SETTINGS, **funit.settings(found)})
+    found = FUNIT.networks(files.flatten(exported(0)))
+    assert FUNIT.settings(found) == READ
+    methods.build("funit", {**SETTINGS, **FUNIT.settings(found)})
     for network, count in {"gen": 3, "gen_test": 3, "dis": 3}.items():
-        read = funit.settings({network: found[network]})
+        read = FUNIT.settings({network: found[network]})
         assert read.items() <= READ.items() and len(read) == count
 
 
 def test_what_is_of_another_kind_is_named():
     with pytest.raises(UserError, match="no network of FUNIT .gen, dis, gen_test. found; .* holds x.y"):
-        funit.networks({"x.y": np.zeros(2)})
+        FUNIT.networks({"x.y": np.zeros(2)})
     for network in ("gen", "gen_test", "dis"):
         with pytest.raises(UserError, match=f"checkpoint's {network} is none of FUNIT's.* fc.weight"):
-            funit.settings({network: {"fc.weight": np.zeros((2, 2))}})
+            FUNIT.settings({network: {"fc.weight": np.zeros((2, 2))}})
     with pytest.raises(UserError, match="dis does not fit .* unexpected: cnn_f.3.conv.bias"):
-        funit.import_state({**files.flatten(exported(0)), "dis.cnn_f.3.conv.bias": np.zeros(2)}, state_of(0))
+        FUNIT.import_state({**files.flatten(exported(0)), "dis.cnn_f.3.conv.bias": np.zeros(2)}, state_of(0))

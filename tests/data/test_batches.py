@@ -62,6 +62,7 @@ def test_both_pipelines_give_the_decoded_images_and_their_labels(class_folders):
         found = _take(source, range(7), pipeline=pipeline)
         _equal(found, expected)
         assert found[0]["image"].dtype == np.uint8 and found[0]["label"].dtype == np.int32
+        assert all((batch["number"] == order.rows(t)).all() for t, batch in enumerate(found))
 
 
 def test_both_pipelines_read_files_whose_names_are_not_utf8(tmp_path):

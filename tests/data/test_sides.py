@@ -256,13 +256,13 @@ def test_labels_stand_beside_the_images_of_a_labelled_side(class_folders):
     sources = {"image": open_source(str(class_folders), size=SIZE)}
     for stream in (Stream(), Stream("partly_labelled", 0.3), Stream("labelled", 0.3)):
         with (
-            side_batches(sources, labelled=["image"], stream=stream, batch_size=8, seed=3) as loader,
+            side_batches(sources, beside={"image": ["label", "number"]}, stream=stream, batch_size=8, seed=3) as loader,
             batches(sources["image"], stream=stream, batch_size=8, seed=3) as alone,
             side_batches(sources, stream=stream, batch_size=8, seed=3) as unlabelled,
         ):
             for step in range(3):
                 found, expected = loader.batch(step), alone.batch(step)
-                assert list(found) == ["image", "label"] and list(unlabelled.batch(step)) == ["image"]
+                assert list(found) == ["image", "label", "number"] and list(unlabelled.batch(step)) == ["image"]
                 for name in found:
                     np.testing.assert_array_equal(found[name], expected[name])
     with pytest.raises(UserError, match="24 images .all. are fewer than batch_size=25"):

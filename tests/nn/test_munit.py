@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nn.arrays import count, image, normal, random_like, shapes_of
+from uit_jax.nn import munit
 from uit_jax.nn.munit import AutoEncoder, Generator, _Decoder, smallest
 
 STYLE = jax.ShapeDtypeStruct((1, 128), jnp.float32)
@@ -59,7 +60,7 @@ def test_a_style_shifts_and_scales_every_adaptive_norm():
     decoder = _Decoder(3, 2, 1, 1, jnp.float32)
     assert decoder.norm_widths() == [4, 4, 2]
     parameters = jnp.arange(20.0)[None]
-    split = [(bias[0].tolist(), weight[0].tolist()) for bias, weight in decoder._split(parameters)]
+    split = [(bias[0].tolist(), weight[0].tolist()) for bias, weight in munit.split(parameters, decoder.norm_widths())]
     assert split == [
         ([0, 1, 2, 3], [4, 5, 6, 7]),
         ([8, 9, 10, 11], [12, 13, 14, 15]),

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from uit_jax import methods
-from uit_jax.convert import cut, drit, funit, munit, pooled, starganv2, tensors, tunit
+from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike
@@ -194,7 +194,8 @@ PAPERS: dict[str, Paper] = {
     "selfdistance": _pooled(pooled.DISTANCEGAN, "distancegan.py:self"),
     "munit": Paper(munit, munit.LEARNERS, "munit.py", ("gen_a", "gen_b"), _of_munit),
     "drit": Paper(drit, drit.LEARNERS, "drit.py", ("enc_c", "enc_a", "gen"), _of_drit),
-    "funit": Paper(funit, funit.LEARNERS, "funit.py", ("gen",), _of_funit),
+    "funit": Paper(funit.FUNIT, funit.LEARNERS, "funit.py", ("gen",), _of_funit),
+    "semit": Paper(semit.SEMIT, funit.LEARNERS, "semit.py", ("gen",), _of_funit),
     "starganv2": Paper(
         starganv2,
         starganv2.LEARNERS,

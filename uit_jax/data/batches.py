@@ -49,7 +49,8 @@ class Batches(contextlib.AbstractContextManager):
         self._reading: Iterator[tuple[int, HostBatch]] | None = None
 
     def batch(self, step: int) -> HostBatch:
-        """Return this process's rows: "image" uint8 or uint16 [B_local, H, W, C], "label" int32 [B_local], -1 unknown.
+        """Return this process's rows: "image" uint8 or uint16 [B_local, H, W, C], "label" int32 [B_local], -1 unknown,
+        and "number" int32 [B_local], which images of the source these are.
 
         Raises UserError once too many images are unreadable.
         """
@@ -61,13 +62,13 @@ class Batches(contextlib.AbstractContextManager):
         return batch
 
     def rows(self, step: int) -> HostBatch:
-        """Return which images `batch(step)` holds: "image" int32 [B_local], indices of the source, beside the "label".
+        """Return `batch(step)` with the numbers of the images, int32 [B_local], in their place.
 
         Nothing is read: all of the source's unreadable images must be known. Raises UserError where one has no other in
         its place.
         """
         rows = self._reader.known(self._order.rows(step))
-        return {"image": rows.astype(np.int32), "label": self._reader.labels[rows]}
+        return self._reader.batch(rows, rows.astype(np.int32))
 
     def __iter__(self) -> Iterator[HostBatch]:
         return (self.batch(step) for step in self._plan(self._start))
@@ -180,12 +181,12 @@ def _read_batches(order: Order, reader: Reader, steps: Iterator[int]) -> Iterato
     if not isinstance(reader.source, EncodedSource):
         for step in steps:
             rows = order.rows(step)
-            yield step, {"image": reader.source.images(rows), "label": reader.labels[rows]}
+            yield step, reader.batch(rows, reader.source.images(rows))
         return
     with ThreadPoolExecutor(os.cpu_count(), "decode") as pool:
         for step in steps:
             rows, images = zip(*pool.map(reader.read, order.rows(step).tolist()), strict=True)
-            yield step, {"image": np.stack(images), "label": reader.labels[list(rows)]}
+            yield step, reader.batch(np.array(rows), np.stack(images))
 
 
 def ahead(items: Iterator) -> Iterator:

@@ -35,6 +35,10 @@ class Reader:
             check_unreadable(self.source, self.max_unreadable_share)
         raise self._irreplaceable(index)
 
+    def batch(self, rows: np.ndarray, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Return images that are those of the indices [B] with what stands beside them."""
+        return {"image": images, "label": self.labels[rows], "number": rows.astype(np.int32)}
+
     def known(self, indices: np.ndarray) -> np.ndarray:
         """Return which images are read for those of some indices, int64 [B], once all unreadable ones are known.
 

@@ -16,8 +16,8 @@ class SideBatches(contextlib.AbstractContextManager):
     `pipelines` tells what reads each side: "tf.data" or "threads".
     """
 
-    def __init__(self, sides: Mapping[str, Batches], labelled: Collection[str]):
-        self._sides, self._labelled = sides, labelled
+    def __init__(self, sides: Mapping[str, Batches], beside: Mapping[str, Collection[str]]):
+        self._sides, self._beside = sides, beside
 
     @property
     def pipelines(self) -> tuple[str, ...]:
@@ -26,7 +26,7 @@ class SideBatches(contextlib.AbstractContextManager):
     def batch(self, step: int) -> HostBatch:
         """Return this process's rows: by the name of each side uint8 or uint16 [B_local, H, W, C], of its own H, W, C.
 
-        Beside them is "label", int32 [B_local], -1 unknown, where there is a labelled side.
+        Beside them, int32 [B_local], are "label", -1 unknown, and "number" of the sides that are to have them.
         Raises UserError once too many images are unreadable.
         """
         return self._joined({name: side.batch(step) for name, side in self._sides.items()})
@@ -42,8 +42,7 @@ class SideBatches(contextlib.AbstractContextManager):
         found = {}
         for name, rows in sides.items():
             found[name] = rows["image"]
-            if name in self._labelled:
-                found["label"] = rows["label"]
+            found |= {what: rows[what] for what in self._beside.get(name, ())}
         return found
 
     def close(self) -> None:
@@ -58,7 +57,7 @@ class SideBatches(contextlib.AbstractContextManager):
 def side_batches(
     sources: Sources,
     *,
-    labelled: Collection[str] = (),
+    beside: Mapping[str, Collection[str]] | None = None,
     stream: Stream = ALL,
     steps: Iterable[int] | None = None,
     **how: Any,
@@ -68,7 +67,7 @@ def side_batches(
     Of one side, a batch holds each image once (`batches` tells when not); of several, perhaps twice.
 
     Args:
-      labelled: names of the sides whose labels a batch holds, one at most.
+      beside: by a side's name what a batch holds of it beside its images: "label", "number"; each of one side at most.
       how: batch_size, seed, start_step, process_index, process_count, max_unreadable_share and pipeline of `batches`.
 
     Raises UserError as `batches` does.
@@ -79,4 +78,4 @@ def side_batches(
         name: batches(source, stream=stream, length=length, drawn=place > 0, steps=steps, **how)
         for place, (name, source) in enumerate(sources.items())
     }
-    return SideBatches(opened, labelled)
+    return SideBatches(opened, beside or {})

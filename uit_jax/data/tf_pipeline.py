@@ -53,7 +53,7 @@ def tf_batches(
                 except tf.errors.OpError:
                     failed = True
                     rows, batch = decoder.read_one_by_one(rows)
-                yield step, {"image": batch, "label": reader.labels[rows]}
+                yield step, reader.batch(rows, batch)
                 if failed:
                     next_step = next(steps, None)
                     break

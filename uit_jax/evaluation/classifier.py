@@ -168,7 +168,8 @@ def train(
     network = Network(source.shape, classes, width)
     tx = optax.adamw(optax.cosine_decay_schedule(learning_rate, steps), weight_decay=weight_decay)
     drawn = dict(batch_size=batch_size, seed=seed, steps=range(steps), stream=Stream("labelled", 1.0))
-    with data.side_batches({"image": source}, labelled=("image",), max_unreadable_share=1.0, **drawn) as loader:
+    drawn |= dict(beside={"image": ("label",)}, max_unreadable_share=1.0)
+    with data.side_batches({"image": source}, **drawn) as loader:
         params = _fit(network, tx, smoothing, (loader.batch(number) for number in range(steps)), seed, progress)
     trained = Classifier(jax.device_get(params), source.classes, source.shape, 0.0, "", width)
     known, found = read_all(test, np.flatnonzero(test.labels >= 0), "judge, held-out images", trained.read)

@@ -1,5 +1,6 @@
-"""Losses on style codes, and on how much of what is drawn they decide."""
+"""Losses on codes of style and content, and on how much of what is drawn styles decide."""
 
+import jax
 import jax.numpy as jnp
 
 from uit_jax.types import Array
@@ -31,3 +32,10 @@ def mode_seeking(images: Array, others: Array, styles: Array, other_styles: Arra
     """
     apart = jnp.abs(images - others).mean((1, 2, 3)) / jnp.abs(styles - other_styles).mean(-1)
     return (1 / (apart + epsilon)).mean()
+
+
+def channel_entropy(maps: Array) -> Array:
+    """Return the entropy of which channel is large at a place of maps [B, H, W, C]: the mean of -p log p, p the softmax
+    over the channels (SEMIT's published code)."""
+    logs = jax.nn.log_softmax(maps)
+    return -(jnp.exp(logs) * logs).mean()

@@ -15,6 +15,7 @@ from uit_jax.methods.embedding import EmbeddingTranslator
 from uit_jax.methods.funit import FUNIT
 from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
+from uit_jax.methods.semit import SEMIT
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.starganv2 import StarGANv2
 from uit_jax.methods.tunit import TUNIT
@@ -33,6 +34,7 @@ METHODS: dict[str, type[Method]] = {
     "munit": MUNIT,
     "drit": DRIT,
     "funit": FUNIT,
+    "semit": SEMIT,
     "starganv2": StarGANv2,
 }
 

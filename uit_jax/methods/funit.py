@@ -8,7 +8,7 @@ is the mean of theirs. `update` is the paper's iteration.
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -75,28 +75,38 @@ class FUNIT(Labelled):
         """Yield what of the settings does not go together."""
         if 0 < self.load_size < self.image_size:
             yield "load_size", f"must be 0 or at least the crop's data.image_size={self.image_size}"
-        shape = self.generator
-        smallest = max(munit.smallest(shape.downs, shape.style_downs), funit.smallest(self.discriminator.stages))
+        smallest = max(self.smallest, funit.smallest(self.discriminator.stages))
         if self.image_size < smallest:
             yield "image_size", f"is below the {smallest} px of the halvings of method.generator and discriminator"
         if self.image_size % self.multiple:
             yield "image_size", f"must be a multiple of {self.multiple}"
+
+    @property
+    def smallest(self) -> int:
+        """The smallest side of an image that the generator reads both codes of."""
+        return munit.smallest(self.generator.downs, self.generator.style_downs)
 
     def phase(self, step: int) -> Phase:
         return Phase("train", Stream("labelled", 1.0), load_size=self.load_size)
 
     # --- the networks, and as functions of their weights ---
 
+    @property
+    def auto_encoder(self) -> tuple[Any, tuple[Any, ...]]:
+        """The generator, and examples of what it is called with."""
+        shape = vars(self.generator)
+        generator = munit.AutoEncoder(self.channels, self.style_dim, **shape, norm="instance", dtype=self.dtype)
+        return generator, (self.example(),)
+
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
-        own, judges, image = vars(self.generator), vars(self.discriminator), self.example()
-        generator = munit.AutoEncoder(self.channels, self.style_dim, **own, norm="instance", dtype=self.dtype)
-        discriminator = funit.PatchDiscriminator(self.domains, **judges, dtype=self.dtype)
+        generator, inputs = self.auto_encoder
+        discriminator = funit.PatchDiscriminator(self.domains, **vars(self.discriminator), dtype=self.dtype)
         rates = {"generator": self.rmsprop.learning_rate, "discriminator": self.discriminator_rate}
         moved = {n: optimizers.rmsprop(**{**vars(self.rmsprop), "learning_rate": rate}) for n, rate in rates.items()}
         return {
-            "generator": Network(generator, moved["generator"], (image,), averaged=True),
-            "discriminator": Network(discriminator, moved["discriminator"], (image,)),
+            "generator": Network(generator, moved["generator"], inputs, averaged=True),
+            "discriminator": Network(discriminator, moved["discriminator"], (self.example(),)),
         }
 
     def generate(self, params: PyTree, *inputs: Array, part: str) -> Array:
@@ -131,13 +141,13 @@ class FUNIT(Labelled):
         return state.replace(step=state.step + 1), collectives.mean(terms, axis_name)
 
     def make(self, views: Batch, params: PyTree):
-        """Redraw each image as one of its reference's class, and as what it is: float32 [2 B, S, S, C]."""
+        """Redraw each image as one of its reference's class, and as what it is: "images", float32 [2 B, S, S, C]."""
         params, x = params["generator"], views["x"]
         content = self.generate(params, x, part="read_content")
         codes = self.generate(params, jnp.concatenate([views["reference"], x]), part="read_style")
-        return self.generate(params, jnp.concatenate([content, content]), codes, part="decode"), {}
+        return {"images": self.generate(params, jnp.concatenate([content, content]), codes, part="decode")}, {}
 
-    def oppose(self, views: Batch, axis_name: str | None, params: PyTree, made: Array):
+    def oppose(self, views: Batch, axis_name: str | None, params: PyTree, made: Batch):
         """Tell references from translations, each within the reference's class, by the hinge loss."""
         images, terms = views["reference"], {}
 
@@ -152,20 +162,20 @@ class FUNIT(Labelled):
         else:
             real = logits(images)
         terms["real"] = adversarial.hinge_real(real)
-        terms["fake"] = adversarial.hinge_fake(logits(made[: len(images)]))
+        terms["fake"] = adversarial.hinge_fake(logits(made["images"][: len(images)]))
         loss = self.adversarial_weight * (terms["real"] + terms["fake"])
         return loss + self.r1_weight * terms.get("r1", 0.0), (terms, {})
 
-    def deceive(self, views: Batch, params: PyTree, made: Array, opponents: Learners):
+    def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, come back to the image, and have the features of reference and image."""
         judge = functools.partial(self.discriminate, opponents["discriminator"].params)
         labels = jnp.concatenate([views["reference_label"], views["label"]])
-        logits, features = judge(made, labels)
+        logits, features = judge(made["images"], labels)
         _, wanted = judge(jnp.concatenate([views["reference"], views["x"]]), labels)
         (class_seen, seen), (class_wanted, own) = jnp.split(features, 2), jnp.split(wanted, 2)
         terms = {
             "adversarial": adversarial.hinge_generator(logits),
-            "reconstruction": reconstruction.l1(made[len(views["x"]) :], views["x"]),
+            "reconstruction": reconstruction.l1(made["images"][len(views["x"]) :], views["x"]),
             "class_features": reconstruction.l1(class_seen, class_wanted),
             "own_features": reconstruction.l1(seen, own),
         }

@@ -148,15 +148,16 @@ class RepeatedConv(nn.Module):
     """
 
     features: int
+    use_bias: bool = True
     kernel_init: Callable = kaiming_fan_in
     dtype: Any = jnp.float32
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
-        kernel, bias = _KernelAndBias(self.features, 3, self.kernel_init, name="conv")(x.shape[-1])
+        kernel, bias = _KernelAndBias(self.features, 3, self.kernel_init, self.use_bias, name="conv")(x.shape[-1])
         # Between two coarse pixels lie the odd fine one of the first and the even one of the second.
         y = sub_pixel(bordered(x.astype(self.dtype)), kernel, _REPEATED_3)[:, 1:-1, 1:-1]
-        return y + per_channel(bias).astype(self.dtype)
+        return y if bias is None else y + per_channel(bias).astype(self.dtype)
 
 
 # The two fine pixels of a coarse one, by the coarse pixel and the next: coarse pixel i adds tap k to the fine pixel

@@ -100,7 +100,7 @@ class _Decoder(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array, parameters: Array) -> Array:
-        styles = self._split(parameters)
+        styles = split(parameters, self.norm_widths())
         for index in range(self.blocks):
             x = _ResidualBlock(self.dtype, self.scale, name=f"block_{index}")(x, styles)
         for index in range(self.downs):
@@ -116,21 +116,23 @@ class _Decoder(nn.Module):
         x = Conv(self.channels, 7, pad=3, pad_mode="reflect", dtype=self.dtype, name="image")(x)
         return jnp.tanh(norms.widened(x))
 
-    def _split(self, parameters: Array):
-        """Yield (bias, weight) [B, C] of each norm: its first C numbers are the bias, the next C the weight."""
-        start = 0
-        for width in self.norm_widths():
-            yield parameters[:, start : start + width], parameters[:, start + width : start + 2 * width]
-            start += 2 * width
+
+def split(parameters: Array, widths: list[int]):
+    """Yield (bias, weight) [B, C] of each norm of so many channels C: its first C numbers are the bias, the next C the
+    weight."""
+    start = 0
+    for width in widths:
+        yield parameters[:, start : start + width], parameters[:, start + width : start + 2 * width]
+        start += 2 * width
 
 
-def _mlp(width: int, decoder: _Decoder, layers: int = 3) -> list[nn.Dense]:
-    """Return the layers that read the parameters of a decoder's adaptive norms off a style."""
-    widths = [width] * (layers - 1) + [2 * sum(decoder.norm_widths())]
+def perceptron(width: int, norm_widths: list[int], layers: int = 3) -> list[nn.Dense]:
+    """Return the layers that read the parameters of a decoder's adaptive norms, of so many channels, off a style."""
+    widths = [width] * (layers - 1) + [2 * sum(norm_widths)]
     return [nn.Dense(features, kernel_init=convs.kaiming_fan_in) for features in widths]
 
 
-def _parameters(mlp: list[nn.Dense], style: Array) -> Array:
+def parameters_of(mlp: list[nn.Dense], style: Array) -> Array:
     """Return the parameters [B, P] that these layers read off style codes [B, D]."""
     *hidden, last = mlp
     for layer in hidden:
@@ -164,7 +166,7 @@ class AutoEncoder(nn.Module):
         self.style = _StyleEncoder(self.style_dim, self.width, self.dtype, self.style_downs)
         self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype)
         self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, norm=self.norm)
-        self.mlp = _mlp(self.mlp_width, self.decoder, self.mlp_layers)
+        self.mlp = perceptron(self.mlp_width, self.decoder.norm_widths(), self.mlp_layers)
 
     def encode(self, images: Array) -> tuple[Array, Array]:
         """Return codes of content [B, H / multiple, W / multiple, width * multiple] and of style [B, D]."""
@@ -178,7 +180,7 @@ class AutoEncoder(nn.Module):
 
     def decode(self, content: Array, style: Array) -> Array:
         """Generate images in [-1, 1] from both codes."""
-        return self.decoder(content.astype(self.dtype), _parameters(self.mlp, style))
+        return self.decoder(content.astype(self.dtype), parameters_of(self.mlp, style))
 
     def __call__(self, images: Array) -> Array:
         return self.decode(*self.encode(images))
@@ -210,7 +212,7 @@ class Generator(nn.Module):
     def setup(self):
         self.encoder = _ContentEncoder(self.width, self.downs, self.blocks, self.dtype, scale=0.1)
         self.decoder = _Decoder(self.channels, self.width, self.downs, self.blocks, self.dtype, scale=0.1)
-        self.mlp = _mlp(self.mlp_width, self.decoder)
+        self.mlp = perceptron(self.mlp_width, self.decoder.norm_widths())
 
     def encode(self, images: Array) -> Array:
         """Return content codes [B, H / multiple, W / multiple, width * multiple] of images [B, H, W, C]."""
@@ -218,7 +220,7 @@ class Generator(nn.Module):
 
     def decode(self, content: Array, style: Array) -> Array:
         """Generate images in [-1, 1] from content codes and style codes [B, D]."""
-        return self.decoder(content, _parameters(self.mlp, style))
+        return self.decoder(content, parameters_of(self.mlp, style))
 
     def __call__(self, images: Array, style: Array) -> Array:
         return self.decode(self.encode(images), style)

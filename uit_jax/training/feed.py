@@ -14,7 +14,7 @@ from uit_jax import data
 from uit_jax.data import Sources
 from uit_jax.data.order import stream_members
 from uit_jax.errors import UserError
-from uit_jax.method import Method, Phase, Stream, load_size, phase_key, phase_size
+from uit_jax.method import Method, Phase, Stream, beside, load_size, phase_key, phase_size
 from uit_jax.training import devices, several
 from uit_jax.training.devices import Lifted
 from uit_jax.training.kept import Kept
@@ -91,7 +91,7 @@ class Streams:
         sources, size = self._of_size(kind.size), kind.batch_size
         data.check_enough(_name(self._config), sources, size, kind.stream, key=key)
         batch = {name: jax.ShapeDtypeStruct((size, *each.shape), each.dtype) for name, each in sources.items()}
-        batch["label"] = jax.ShapeDtypeStruct((size,), np.int32)
+        batch |= dict.fromkeys(("label", "number"), jax.ShapeDtypeStruct((size,), np.int32))
         jax.eval_shape(self._method.views, jax.random.PRNGKey(0), batch)
 
     def _loader(self, phase: Phase) -> data.SideBatches:
@@ -113,7 +113,7 @@ class Streams:
         config, method = self._config, self._method
         return data.side_batches(
             self._of_size(kind.size),
-            labelled=tuple(side.name for side in method.sides if side.labelled),
+            beside={side.name: beside(side) for side in method.sides},
             stream=kind.stream,
             batch_size=kind.batch_size,
             seed=config.seed,

@@ -151,7 +151,8 @@ def _random_batch(config: ConfigDict, method: Method, phase: Phase, seed: int) -
     draw, batch = np.random.default_rng(seed), {}
     for name, like in batch_shapes(method, phase, config.batch_size, depth=config.data.depth).items():
         shape = (like.shape[0] // jax.process_count(), *like.shape[1:])
-        limit = method.classes if name == "label" else np.iinfo(like.dtype).max + 1
+        below = {"label": method.classes, "number": config.batch_size}
+        limit = below.get(name, np.iinfo(like.dtype).max + 1)
         batch[name] = draw.integers(0, limit, shape, like.dtype)
     return batch
 
