@@ -26,7 +26,7 @@ def parted(maps: Pair, alpha: Array) -> Pair:
     """Keep the first channels of the high maps and the others of the low ones: their shares are 1 - alpha and alpha."""
     high, low = maps
     channels = high.shape[-1]
-    is_high = jnp.arange(channels) < jnp.floor(channels * (1 - alpha))[:, None]
+    is_high = jnp.arange(channels)[None] < jnp.floor(channels * (1 - alpha))[:, None]
     is_high = is_high[:, None, None, :]
     return jnp.where(is_high, high, 0), jnp.where(is_high, 0, low)
 
