@@ -36,6 +36,7 @@ SMALL = {
     "method.generator.blocks": 2,
     "method.generator.mlp_width": 128,
     "method.r1_of_mean": False,
+    "method.labels.batch_size": 64,
     "method.labels.max_width": 128,
 }
 
@@ -80,7 +81,7 @@ PRESETS = {
         "method.average": 0.995,
         "method.rmsprop.learning_rate": 5e-4,
         "method.discriminator_rate": 5e-4,
-        "method.labels.steps": 300,
+        "method.labels.steps": 200,
         "method.labels.naming_steps": 200,
         "method.labels.images": 4_000,
         "method.labels.width": 16,

@@ -65,7 +65,8 @@ class SEMIT(FUNIT):
             return super().phase(step)
         stage = self.labels.stage(step)
         stream = Stream("labelled" if stage == "classify" else "partly_labelled", self.labels.share)
-        return Phase(stage, stream, load_size=self.load_size, translates=stage == "train")
+        translates, how = stage == "train", dict(load_size=self.load_size, batch_key="method.labels.batch_size")
+        return Phase(stage, stream, 0 if translates else self.labels.batch_size, translates=translates, **how)
 
     # --- the networks, and as functions of their weights ---
 
