@@ -95,6 +95,15 @@ TINY = {
         generator=dict(width=4, downs=1, blocks=1, style_downs=2, mlp_width=8),
         discriminator=dict(width=4, stages=2),
     ),
+    "semit": dict(
+        image_size=16,
+        load_size=20,
+        domains=3,
+        style_dim=4,
+        generator=dict(width=2, blocks=1, mlp_width=8),
+        discriminator=dict(width=4, stages=2),
+        labels=dict(share=0.5, steps=0, naming_steps=1, batch_size=0, images=40, width=4, max_width=8),
+    ),
     "starganv2": dict(
         image_size=8,
         domains=3,
@@ -227,6 +236,11 @@ CONFIGURATIONS = {
             {"discriminator": dict(in_place=False), "r1_weight": 0.0, "precision": "bf16"}, TRANSLATOR
         ),
     },
+    "semit": {
+        "named": Configuration({}, TRANSLATOR, others=("classifier",)),
+        "classified": Configuration({"labels": dict(steps=1)}, TRANSLATOR, others=("classifier",)),
+        "given": Configuration({"labels": dict(share=1.0), "precision": "bf16"}, TRANSLATOR, others=()),
+    },
     "starganv2": {
         "penalised": Configuration({}, DOMAINED),
         "unpenalised": Configuration({"r1": dict(weight=0.0), "precision": "bf16"}, DOMAINED),
@@ -244,6 +258,7 @@ SHARING = {
     "gcgan": "shared",
     "distancegan": "both_ways",
     "selfdistance": "both_ways",
+    "semit": "named",
 }
 CASES = [(name, configuration) for name in CONFIGURATIONS for configuration in CONFIGURATIONS[name]]
 
@@ -317,8 +332,8 @@ def batch_of(method: Method, size: int = 8, phase: Phase | None = None) -> dict:
     phase, rng, found = phase or method.phase(0), np.random.default_rng(0), {}
     own = {"a": (24, 40), "b": (36, 20)}
     for name, like in batch_shapes(method, phase, size).items():
-        if name == "label":
-            found[name] = (np.arange(like.shape[0]) % 3).astype(np.int32)
+        if len(like.shape) == 1:
+            found[name] = (np.arange(like.shape[0]) % (3 if name == "label" else size)).astype(np.int32)
             continue
         sides = like.shape[1:3] if load_size(method, phase) else own[name]
         found[name] = rng.integers(0, 256, (like.shape[0], *sides, like.shape[3])).astype(like.dtype)

@@ -11,7 +11,7 @@ from tests import method_table as table
 from tests.methods.by_hand import assert_close, assert_terms, random_state, stepped
 from uit_jax import methods
 from uit_jax.errors import UserError
-from uit_jax.methods.funit import exchanged
+from uit_jax.methods.fewshot import exchanged
 
 SIZE = 16
 LABEL, REFERENCE_LABEL = np.array([2, 0], np.int32), np.array([1, 2], np.int32)

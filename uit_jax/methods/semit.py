@@ -16,7 +16,7 @@ from uit_jax import collectives, optimizers
 from uit_jax.losses import clustering, latent, reconstruction
 from uit_jax.method import Method, Network, Phase, Side, Stream, require
 from uit_jax.methods import naming
-from uit_jax.methods.funit import FUNIT, DiscriminatorShape, exchanged
+from uit_jax.methods.fewshot import DiscriminatorShape, FewShot, exchanged
 from uit_jax.methods.naming import Labels
 from uit_jax.nn import octave, resampling
 from uit_jax.nn.starganv2 import Encoder
@@ -36,14 +36,14 @@ class GeneratorShape:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class SEMIT(FUNIT):
+class SEMIT(FewShot):
     """SEMIT's hyper-parameters; the defaults are the published code's, but for the labels'."""
 
     image_size: int = changed(Method, "image_size", 128, low=16, power_of_two=True)
-    load_size: int = changed(FUNIT, "load_size", 130)
+    load_size: int = changed(FewShot, "load_size", 130)
     generator: GeneratorShape = GeneratorShape()
     discriminator: DiscriminatorShape = DiscriminatorShape(in_place=False)
-    feature_weight: float = changed(FUNIT, "feature_weight", 0.1)
+    feature_weight: float = changed(FewShot, "feature_weight", 0.1)
     cycle_weight: float = setting(0.1, "of the translation coming back to the image with the image's class code", low=0)
     content_weight: float = setting(0.01, "of the entropy of contents over their channels", low=0)
     alpha: float = setting(0.5, "share of low channels in translating; in training it is drawn", low=0, high=1)
