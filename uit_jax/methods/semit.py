@@ -15,9 +15,8 @@ import jax.numpy as jnp
 from uit_jax import collectives, optimizers
 from uit_jax.losses import clustering, latent, reconstruction
 from uit_jax.method import Method, Network, Phase, Side, Stream, require
-from uit_jax.methods import naming
 from uit_jax.methods.fewshot import DiscriminatorShape, FewShot, exchanged
-from uit_jax.methods.naming import Labels
+from uit_jax.methods.naming import Labels, begin, remember
 from uit_jax.nn import octave, resampling
 from uit_jax.nn.starganv2 import Encoder
 from uit_jax.settings import changed, setting
@@ -83,7 +82,7 @@ class SEMIT(FewShot):
         return super().networks | ({"classifier": sorts} if self.labels.some else {})
 
     def memory(self, key: Array, batch_size: int) -> PyTree:
-        return naming.begin(self.labels.images, self.domains) if self.labels.some else ()
+        return begin(self.labels.images, self.domains) if self.labels.some else ()
 
     def generate(self, params: PyTree, *inputs: PyTree, part: str, alpha: Array | None = None) -> PyTree:
         """Apply a part of the generator as FUNIT's, whose contents are pairs; alpha: float32 [B], by default one."""
@@ -129,7 +128,7 @@ class SEMIT(FewShot):
         learners, (terms, found) = descend(learners, self.optimizers, loss_fn, axis_name=axis_name)
         state = state.with_learners(learners).replace(step=state.step + 1)
         if found is not None:
-            state = state.replace(memory=naming.remember(state.memory, views, *found, axis_name))
+            state = state.replace(memory=remember(state.memory, views, *found, axis_name))
         return state, collectives.mean(named("classifier", terms), axis_name)
 
     def make(self, views: Batch, params: PyTree):
