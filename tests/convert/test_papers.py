@@ -17,6 +17,7 @@ FILES = {
     "munit": {"gen_00007000.pt", "dis_00007000.pt"},
     "drit": {"last.pth"},
     "funit": {"gen_00007000.pt", "dis_00007000.pt"},
+    "semit": {"gen_00007000.pt", "dis_00007000.pt"},
     "starganv2": {"007000_nets.ckpt", "007000_nets_ema.ckpt"},
 }
 

@@ -51,3 +51,9 @@ def test_mode_seeking_of_one_and_the_same_image_is_finite():
     value, gradient = jax.value_and_grad(latent.mode_seeking)(image, image, *styles)
     np.testing.assert_allclose(value, 1e5, rtol=1e-5)
     assert np.isfinite(gradient).all()
+
+
+def test_channel_entropy_is_a_mean_over_places_and_channels():
+    maps = drawn(0, 2, 3, 4, 5)
+    p = np.exp(maps) / np.exp(maps).sum(-1, keepdims=True)
+    np.testing.assert_allclose(latent.channel_entropy(maps), -(p * np.log(p)).mean(), rtol=1e-5)
