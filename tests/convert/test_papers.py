@@ -57,7 +57,11 @@ def test_published_files_of_every_kind_go_out_and_come_in(tmp_path, name):
     assert not paper.missing(gathered, state)
     paper.settings(gathered)
     loaded = paper.import_state(gathered, methods.build(name, TINY[name]), other)
-    assert_equal(weights(loaded), weights(state))
+    # What the published code has not, SEMIT's classifier, stays as it was.
+    published = set(paper.learners.values())
+    expected = {learner: own for learner, own in weights(other).items() if learner not in published}
+    expected |= {learner: own for learner, own in weights(state).items() if learner in published}
+    assert_equal(weights(loaded), expected)
 
 
 def test_what_an_average_translates_by_is_what_goes_out(tmp_path):
