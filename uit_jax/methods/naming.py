@@ -22,8 +22,12 @@ class Labels:
     """Which images have labels, and how the others are named; where all have, nothing of this happens."""
 
     share: float = setting(1.0, "of each class, the share of images with labels; 1: all", above=0, high=1)
-    steps: int = setting(20_000, "first iterations, in which a classifier learns of labelled images alone", low=0)
-    naming_steps: int = setting(10_000, "those after, in which it names the others and rights the names", low=0)
+    steps: int = setting(
+        20_000, "first iterations, in which a classifier learns of labelled images alone", low=0, follows="steps"
+    )
+    naming_steps: int = setting(
+        10_000, "those after, in which it names the others and rights the names", low=0, follows="steps"
+    )
     batch_size: int = setting(128, "global batch of both, which are cheap; 0 for the run's own", low=0)
     images: int = setting(100_000, "images whose names are remembered: the training set has no more", low=1)
     certainty: float = setting(10.0, "by which the first name of an image is ahead of other classes", low=0)
