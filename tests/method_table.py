@@ -238,7 +238,7 @@ CONFIGURATIONS = {
     },
     "semit": {
         "named": Configuration({}, TRANSLATOR, others=("classifier",)),
-        "classified": Configuration({"labels": dict(steps=1)}, TRANSLATOR, others=("classifier",)),
+        "classified": Configuration({"labels": dict(steps=20)}, TRANSLATOR, others=("classifier",)),
         "given": Configuration({"labels": dict(share=1.0), "precision": "bf16"}, TRANSLATOR, others=()),
     },
     "starganv2": {
