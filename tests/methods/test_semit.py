@@ -70,9 +70,11 @@ def test_beliefs_go_down_each_images_own_loss():
 def test_naming_moves_the_classifier_and_remembers_and_training_reads_it(monkeypatch):
     method = table.build("semit")
     state = random_state(method, naming.begin(40, 3))
+    namer = state.learners["classifier"].params
+    state = state.replace(memory={**state.memory, "namer": namer})
     draw = np.random.default_rng(0)
     views = {"x": draw.uniform(-1, 1, (4, 16, 16, 3)).astype(np.float32), "label": LABEL, "number": NUMBER}
-    said = np.asarray(method.classify(state.learners["classifier"].params, views["x"])).argmax(-1)
+    said = np.asarray(method.classify(namer, views["x"])).argmax(-1)
     step = jax.jit(method.update, static_argnames="phase")
     after, metrics = step(state, views, phase=method.phase(0))
     assert set(metrics) == {f"classifier/{name}" for name in ("agreement", "anchor", "entropy")}
@@ -86,7 +88,7 @@ def test_naming_moves_the_classifier_and_remembers_and_training_reads_it(monkeyp
 
     seen = {}
     monkeypatch.setattr(FewShot, "update", lambda self, state, views, **_: seen.update(views))
-    memory = {"name": after.memory["name"].at[3].set(0), "change": after.memory["change"].at[1].set(0)}
+    memory = {**after.memory, "name": after.memory["name"].at[3].set(0), "change": after.memory["change"].at[1].set(0)}
     memory["change"] = memory["change"].at[3].set(jnp.array([0.0, 11.0, 0.0]))
     method.update(after.replace(memory=memory), views, phase=method.phase(1))
     assert seen["label"].tolist() == [2, 1, said[2], 1] and seen["reference_label"].tolist() == [1, 2, 1, said[2]]

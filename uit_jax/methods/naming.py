@@ -1,9 +1,9 @@
 """Names for the images without labels, where some have labels: SEMIT's first part (arXiv:2003.13853, Section 3.2).
 
-A classifier learns of the labelled images. It then names the others, and each name becomes a belief, which is righted
-as PENCIL does (arXiv:1903.07788): belief and classifier come nearer to each other. The memory holds, by the number of
-an image, the name that it was given first and by how much its beliefs have changed since. All of it is ours where the
-paper leaves it open; `semit.py` has the rest.
+A classifier learns of the labelled images. As it then is it names the others, and each name becomes a belief, which is
+righted as PENCIL does (arXiv:1903.07788): belief and classifier come nearer to each other. The memory holds, by the
+number of an image, the name that it was given first and by how much its beliefs have changed since. All of it is ours
+where the paper leaves it open; `semit.py` has the rest.
 """
 
 import dataclasses
@@ -80,4 +80,5 @@ def remember(memory: PyTree, views: Batch, first: Array, change: Array, axis_nam
     first, change = jnp.where(unlabelled, first, -1), jnp.where(unlabelled[:, None], change, 0)
     number, first, change = (collectives.gather(each, axis_name) for each in (views["number"], first, change))
     # An image may be in a batch twice: what is put in must not depend on the order.
-    return {"name": memory["name"].at[number].max(first), "change": memory["change"].at[number].add(change)}
+    name, change = memory["name"].at[number].max(first), memory["change"].at[number].add(change)
+    return {**memory, "name": name, "change": change}

@@ -84,6 +84,13 @@ class SEMIT(FewShot):
     def memory(self, key: Array, batch_size: int) -> PyTree:
         return begin(self.labels.images, self.domains) if self.labels.some else ()
 
+    def init(self, key: Array, batch_size: int) -> TrainState:
+        state = super().init(key, batch_size)
+        if self.labels.some:
+            namer = jax.tree.map(jnp.copy, state.learners["classifier"].params)
+            state = state.replace(memory={**state.memory, "namer": namer})
+        return state
+
     def generate(self, params: PyTree, *inputs: PyTree, part: str, alpha: Array | None = None) -> PyTree:
         """Apply a part of the generator as FUNIT's, whose contents are pairs; alpha: float32 [B], by default one."""
         size = len(jax.tree.leaves(inputs[0])[0])
@@ -106,29 +113,34 @@ class SEMIT(FewShot):
         if not phase.translates:
             return self.sort(state, views, phase, axis_name)
         if self.labels.some:
-            logits = self.classify(state.learners["classifier"].params, views["x"])
-            label = self.labels.names(state.memory, views, logits)[1].argmax(-1)
+            label = self.names(state.memory, views)[1].argmax(-1)
             views = {**views, "label": label, "reference_label": exchanged(label)}
         return super().update(state, views, phase=phase, axis_name=axis_name)
 
+    def names(self, memory: PyTree, views: Batch) -> tuple[Array, Array]:
+        """Return the first names of images and beliefs, as `Labels.names`, by the classifier that knew labels alone."""
+        return self.labels.names(memory, views, self.classify(memory["namer"], views["x"]))
+
     def sort(self, state: TrainState, views: Batch, phase: Phase, axis_name: str | None) -> tuple[TrainState, Metrics]:
         """Let the classifier learn of labels; or name images, and let it and the beliefs about their names agree."""
-        names = functools.partial(self.labels.names, state.memory, views)
 
         def loss_fn(params):
             logits = self.classify(params["classifier"], views["x"])
             if phase.name == "classify":
                 loss = clustering.cross_entropy(logits, views["label"])
                 return loss, (({"labels": loss}, None), {})
-            first, beliefs = jax.lax.stop_gradient(names(logits))
+            first, beliefs = self.names(state.memory, views)
             loss, terms = self.labels.disagreement(logits, beliefs, first)
             return loss, ((terms, (first, self.labels.righted(logits, beliefs, first))), {})
 
         learners = {"classifier": state.learners["classifier"]}
         learners, (terms, found) = descend(learners, self.optimizers, loss_fn, axis_name=axis_name)
         state = state.with_learners(learners).replace(step=state.step + 1)
-        if found is not None:
-            state = state.replace(memory=remember(state.memory, views, *found, axis_name))
+        if found is None:
+            memory = {**state.memory, "namer": state.learners["classifier"].params}
+        else:
+            memory = remember(state.memory, views, *found, axis_name)
+        state = state.replace(memory=memory)
         return state, collectives.mean(named("classifier", terms), axis_name)
 
     def make(self, views: Batch, params: PyTree):
