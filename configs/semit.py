@@ -61,7 +61,7 @@ PRESETS = {
         "method.labels.naming_steps": 1_000,
         "method.labels.images": 10_000,
         "method.labels.width": 32,
-        "method.labels.righting": 30.0,
+        "method.labels.righting": 20.0,
     },
     "world": {
         **SMALL,
@@ -90,7 +90,7 @@ PRESETS = {
         "method.labels.width": 16,
         "method.labels.max_width": 64,
         "method.labels.adam.learning_rate": 1e-3,
-        "method.labels.righting": 60.0,
+        "method.labels.righting": 20.0,
     },
 }
 
