@@ -9,6 +9,7 @@ import numpy as np
 
 from tests import golden_tunit
 from tests.golden_recipe import images, weight
+from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import funit as convert
 from uit_jax.convert.tensors import flatten
@@ -73,10 +74,7 @@ class Runner:
 
     @functools.cached_property
     def start(self):
-        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
-        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.manifest["batch"]))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return convert.import_state(flatten(self.state_dicts), state)
+        return convert.import_state(flatten(self.state_dicts), blank(self.method, self.manifest["batch"]))
 
     @property
     def params(self):
@@ -136,7 +134,6 @@ class Runner:
         """Return both losses and their gradients before any step."""
         method, views, state = self.method, self.views(), self.start
 
-        @jax.jit
         def run(params):
             made, _ = method.make(views, params)
 
@@ -152,7 +149,8 @@ class Runner:
             against = jax.value_and_grad(oppose, has_aux=True)(judge)
             return against, penalty, jax.value_and_grad(deceive, has_aux=True)({"generator": params["generator"]})
 
-        ((against, against_terms), judge), penalty, ((loss, terms), own) = jax.device_get(run(self.params))
+        found = jax.device_get(piecewise(method, run)(self.params))
+        ((against, against_terms), judge), penalty, ((loss, terms), own) = found
         return {
             "loss.d": self.row("loss.d.columns", {**against_terms, "total": against}),
             "loss.r1": against_terms["r1"],
@@ -171,7 +169,7 @@ class Runner:
         """Run the method's own update on views made here."""
         method, state, losses, found = self.method, jax.device_get(self.start), [], {}
         start = state
-        update = jax.jit(functools.partial(method.update, phase=method.phase(0)))
+        update = piecewise(method, functools.partial(method.update, phase=method.phase(0)))
         for step in range(self.iterations):
             before = state
             state, metrics = jax.device_get(update(state, self.views(step)))
