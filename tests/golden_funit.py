@@ -182,9 +182,9 @@ class Runner:
         moved = jax.tree.map(np.subtract, average, start.learners["generator"].ema)
         return found | {
             "steps.losses": losses,
-            "steps.params.l2": [length(state.learners[name].params) for name in names],
-            "steps.params.delta_l2": [length(change(start, state)[name]) for name in names],
-            "steps.ema.l2": [length(average), length(moved)],
+            "steps.params.l2": [golden_tunit.length(state.learners[name].params) for name in names],
+            "steps.params.delta_l2": [golden_tunit.length(change(start, state)[name]) for name in names],
+            "steps.ema.l2": [golden_tunit.length(average), golden_tunit.length(moved)],
         }
 
     def columns(self, metrics) -> list[float]:
@@ -211,7 +211,3 @@ def change(before, after) -> dict:
         name: jax.tree.map(np.subtract, learner.params, before.learners[name].params)
         for name, learner in after.learners.items()
     }
-
-
-def length(tree) -> float:
-    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))

@@ -162,10 +162,10 @@ class Runner:
         averaged = [LEARNERS[network] for network in self.manifest["steps.ema.order"]]
         return found | {
             "steps.losses": losses,
-            "steps.params.l2": [length(state.learners[name].params) for name in order],
-            "steps.params.delta_l2": [length(change(start, state, name)) for name in order],
-            "steps.ema.l2": [length(state.learners[name].ema) for name in averaged],
-            "steps.ema.delta_l2": [length(change(start, state, name, "ema")) for name in averaged],
+            "steps.params.l2": [golden_tunit.length(state.learners[name].params) for name in order],
+            "steps.params.delta_l2": [golden_tunit.length(change(start, state, name)) for name in order],
+            "steps.ema.l2": [golden_tunit.length(state.learners[name].ema) for name in averaged],
+            "steps.ema.delta_l2": [golden_tunit.length(change(start, state, name, "ema")) for name in averaged],
         }
 
     def terms(self, metrics, step: int) -> list[float]:
@@ -232,7 +232,3 @@ def judged_terms(terms) -> list:
 
 def change(before, after, learner: str, weights: str = "params"):
     return jax.tree.map(np.subtract, *(getattr(state.learners[learner], weights) for state in (after, before)))
-
-
-def length(tree) -> float:
-    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))

@@ -187,7 +187,7 @@ class Runner:
                     change = jax.tree.map(jnp.subtract, state.learners[name].params, before.learners[name].params)
                     found[f"step0.delta_l2.{network}"] = self.norms(network, state, change)
         ends = [state.learners[convert.LEARNERS[network]].params for network in "GDC"] + [state.learners["guide"].ema]
-        norms = [np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(end))) for end in ends]
+        norms = [length(end) for end in ends]
         tail = state.memory["queue"].keys[-self.batch :]
         return found | {"steps.losses": losses, "steps.params.l2": norms, "steps.queue_tail": tail}
 
@@ -197,3 +197,8 @@ class Runner:
         variables = {"params": params, **stats}
         exported = convert.export_network(network, variables, stages=self.stages)
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+def length(tree) -> float:
+    """Return the norm of all numbers of a tree together."""
+    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))
