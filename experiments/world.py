@@ -7,6 +7,8 @@ from experiments.rows import DataSet, Metric, Paper, Row, Table
 TUNIT = "configs/demo.py"
 CLUIT = "configs/cluit.py:world"
 EMBEDDING = "configs/embedding.py:world"
+FUNIT = "configs/funit.py:world"
+STARGAN = "configs/starganv2.py:world"
 WORLD = DataSet(
     "the procedural world",
     classes=6,
@@ -31,7 +33,7 @@ _SUPERVISED = (
     "as many iterations of the generator as the other shares have, 850; there are no others where all labels are"
     " given, so that the guiding network too has 850 and not 1,600"
 )
-
+_GIVEN = "learns from all labels"
 
 _MEASURED = "behind 100 iterations that measure the distances in both domains, in which nothing learns"
 _STYLES = "styles are those of images of the second species"
@@ -47,6 +49,8 @@ def _methods() -> tuple[Row, ...]:
         Row("cluit", WORLD, {}, CLUIT, seeds=seeds),
         Row("cluit-full", WORLD, {}, CLUIT, {"method.patches": 0}, seeds=seeds, notes=(_FULL,)),
         Row("embedding", WORLD, {}, EMBEDDING, seeds=seeds),
+        Row("funit", WORLD, {}, FUNIT, seeds=seeds, notes=(_GIVEN,)),
+        Row("starganv2", WORLD, {}, STARGAN, seeds=seeds, notes=(_GIVEN,)),
     )
 
 
