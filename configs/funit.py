@@ -55,7 +55,7 @@ PRESETS = {
     "world": {
         **SMALL,
         "steps": 1_600,
-        "batch_size": 16,
+        "batch_size": 8,
         "log_every": 25,
         "image_every": 400,
         "checkpoint_every": 400,
@@ -69,8 +69,8 @@ PRESETS = {
         "method.discriminator.width": 16,
         "method.discriminator.max_width": 128,
         "method.discriminator.stages": 3,
-        "method.rmsprop.learning_rate": 1e-3,
-        "method.discriminator_rate": 1e-3,
+        "method.rmsprop.learning_rate": 5e-4,
+        "method.discriminator_rate": 5e-4,
         "method.average": 0.995,
     },
 }

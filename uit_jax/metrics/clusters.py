@@ -1,5 +1,6 @@
 """How well pseudo domains agree with true classes, and the baseline that needs no learning."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +67,18 @@ class KMeans(NamedTuple):
     inertia: float
 
 
-def kmeans(points: np.ndarray, clusters: int, *, seed: int = 0, restarts: int = 5, iterations: int = 100) -> KMeans:
+def kmeans(
+    points: np.ndarray,
+    clusters: int,
+    *,
+    seed: int = 0,
+    restarts: int = 5,
+    iterations: int = 100,
+    progress: Callable[[range], Iterable[int]] = iter,
+) -> KMeans:
     """Cluster points [n, D] by Lloyd's algorithm from k-means++ starts; the best of `restarts` counts.
+
+    `progress` wraps these, as tqdm does.
 
     Raises:
       ValueError: there are fewer points than clusters.
@@ -76,7 +87,7 @@ def kmeans(points: np.ndarray, clusters: int, *, seed: int = 0, restarts: int = 
     if len(points) < clusters:
         raise ValueError(f"{len(points)} points cannot form {clusters} clusters")
     rng = np.random.default_rng(seed)
-    runs = (_lloyd(points, _spread(points, clusters, rng), iterations) for _ in range(restarts))
+    runs = (_lloyd(points, _spread(points, clusters, rng), iterations) for _ in progress(range(restarts)))
     return min(runs, key=lambda run: run.inertia)
 
 
