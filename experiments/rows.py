@@ -38,6 +38,21 @@ class DataSet:
 
 
 @dataclasses.dataclass(frozen=True)
+class Relabel:
+    """That k-means finds as many labels as the row's method has domains, in the place of the images' own.
+
+    Attributes:
+      by: "kmeans-pixels" or "kmeans-features", as `uit data label` has them.
+      side: of images whose pixels are compared.
+      run: "TABLE/ROW" whose run of the same seed has the features, its style codes; "" where they are to be named.
+    """
+
+    by: str
+    side: int = 32
+    run: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One row of one table on one data set.
 
@@ -50,6 +65,7 @@ class Row:
       seeds: what a full result takes.
       notes: what a reader of the numbers has to know.
       absent: why the row cannot be run here; "" where it can.
+      relabel: how the labels that it learns from are found; None for the images' own.
       same_as: "TABLE/ROW" whose runs, those of these seeds, are this row's too; "" where it has its own.
     """
 
@@ -62,6 +78,7 @@ class Row:
     notes: tuple[str, ...] = ()
     absent: str = ""
     same_as: str = ""
+    relabel: Relabel | None = None
 
     def config(self):
         """Return the row's resolved config; its data source is still to be named."""

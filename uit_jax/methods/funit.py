@@ -52,6 +52,7 @@ class FUNIT(Method):
     batch_multiple: ClassVar[int] = 2
 
     domains: int = setting(119, "classes of the training images", low=1, high=100_000)
+    labelled_share: float = setting(1.0, "of each class, the share of images that are learnt from", above=0, high=1)
     load_size: int = setting(140, "side of images before they are cropped; 0: their own", low=0, high=LARGEST_SIDE)
     flip: float = setting(0.5, "probability of mirroring", low=0, high=1)
     style_dim: int = setting(64, "entries of a class code", low=1)
@@ -94,7 +95,7 @@ class FUNIT(Method):
         require(len(classes) <= self.domains, f"{name} has {len(classes)} classes: set method.domains to as many")
 
     def phase(self, step: int) -> Phase:
-        return Phase("train", Stream("labelled", 1.0), load_size=self.load_size)
+        return Phase("train", Stream("labelled", self.labelled_share), load_size=self.load_size)
 
     # --- the networks, and as functions of their weights ---
 
