@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uit_jax import config as config_module
+from uit_jax.evaluation import Evaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,13 +104,13 @@ class Table:
     """Rows under one title.
 
     Attributes:
-      kmeans: whether the baseline on pixels stands beside them.
+      evaluators: what its runs are scored by beside the usual ones, as far as they can be.
       timed: whether the cost of their steps is measured, where a column is for that.
     """
 
     title: str
     rows: tuple[Row, ...]
-    kmeans: bool = False
+    evaluators: tuple[Evaluator, ...] = ()
     timed: bool = True
 
 

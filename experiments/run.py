@@ -15,7 +15,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ from experiments.tables import TABLES
 from uit_jax import config as config_module
 from uit_jax import data, evaluation, files, runs
 from uit_jax.errors import UserError
-from uit_jax.evaluation import manifest, networks
+from uit_jax.evaluation import Evaluator, manifest, networks
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.training import loop, measure
@@ -167,7 +167,7 @@ def run(
     if not row.data.classes:
         # Such images have nothing to be scored by.
         wanted &= {"cost"}
-    result = score(trained, wanted, kmeans=TABLES[table].kmeans)
+    result = score(trained, wanted, also=TABLES[table].evaluators)
     for part, found in labels.items():
         result[part] |= found
     return {
@@ -183,12 +183,11 @@ def run(
     }
 
 
-def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) -> dict[str, Any]:
+def score(trained: Trained, wanted: Collection[str], *, also: Sequence[Evaluator] = ()) -> dict[str, Any]:
     """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
     config = trained.config
     if set(wanted) - {"cost"}:
-        asked = ["kmeans"] if kmeans else []
-        measured = evaluation.evaluate(trained, asked, usual=evaluation.USUAL, seed=config.seed)
+        measured = evaluation.evaluate(trained, usual=(*evaluation.USUAL, *also), seed=config.seed)
         del measured["run"]  # where it lies on the machine that made it is nothing to others
     else:
         measured = {

@@ -3,6 +3,7 @@
 import dataclasses
 
 from experiments.rows import DataSet, Metric, Paper, Relabel, Row, Table
+from uit_jax.evaluation import Shots
 
 TUNIT = "configs/demo.py"
 CLUIT = "configs/cluit.py:world"
@@ -14,6 +15,14 @@ WORLD = DataSet(
     classes=6,
     source="procedural",
     note="the library draws it: 6 species at 32 px, 4,000 training and 600 test images, for each seed its own",
+)
+
+FIVE = dataclasses.replace(
+    WORLD,
+    title="five species of the procedural world",
+    classes=5,
+    source="procedural:species=5",
+    note="4,000 training images of all its species but the cross; the 600 test images are of all six",
 )
 
 DISKS = DataSet(
@@ -34,6 +43,8 @@ _SUPERVISED = (
     " given, so that the guiding network too has 850 and not 1,600"
 )
 _LABELLED = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
+_ALONE_LABELLED = "learns from the labelled images alone"
+_UNSEEN = "learns from five species, and draws the sixth by references alone"
 _GIVEN = "learns from all labels"
 _PIXELS = "C of TUNIT's Table 1: learns from the labels of k-means on pixels"
 _CODES = (
@@ -102,6 +113,18 @@ def _labels() -> tuple[Row, ...]:
         _again("embedding", "embedding-0pct"),
         Row("embedding-10pct", WORLD, {}, EMBEDDING, {"method.labelled_share": 0.1}),
         Row("embedding-100pct", WORLD, {}, EMBEDDING, {"method.labelled_share": 1.0}),
+        Row("funit-10pct", WORLD, {}, FUNIT, {"method.labelled_share": 0.1}, notes=(_ALONE_LABELLED,)),
+        _again("funit", "funit-100pct"),
+    )
+
+
+def _unseen() -> tuple[Row, ...]:
+    """Crosses drawn by references: by what has seen none, and by what has learnt from some."""
+    seeds, held_out = (0, 1, 2), {"data.test_source": "procedural"}
+    return (
+        Row("funit", FIVE, {}, FUNIT, {**held_out, "method.domains": 5}, seeds, (_UNSEEN, _GIVEN)),
+        Row("cluit", FIVE, {}, CLUIT, held_out, seeds, (_UNSEEN,)),
+        Row("funit-seen", WORLD, {}, FUNIT, seeds=seeds, notes=(_GIVEN,)),
     )
 
 
@@ -127,6 +150,9 @@ PAPER = Paper(
         "methods": Table("Methods", _methods()),
         "pairs": Table("From one species to another", _pairs()),
         "labels": Table("Shares of labels", _labels(), timed=False),
+        "unseen": Table(
+            "A species that training saw nothing of", _unseen(), timed=False, evaluators=(Shots(of="cross"),)
+        ),
         "conditioning": Table(
             "How the discriminator knows the reference's embedding", _conditioning(), timed=False
         ),
@@ -140,6 +166,12 @@ PAPER = Paper(
         ),
         "labels": Metric("clusters' accuracy", 3, score="cluster_accuracy", protocol="clusters"),
         "retrieval": Metric("style retrieval", 3, score="style_retrieval", protocol="style_retrieval"),
+        "one": Metric("crosses, 1 reference", 3, score="one_reference_species", protocol="shots"),
+        "one_pose": Metric("pose error, 1", 3, score="one_reference_position", protocol="shots"),
+        "one_style": Metric("style error, 1", 3, score="one_reference_color", protocol="shots"),
+        "several": Metric("crosses, 5 references", 3, score="several_references_species", protocol="shots"),
+        "several_pose": Metric("pose error, 5", 3, score="several_references_position", protocol="shots"),
+        "several_style": Metric("style error, 5", 3, score="several_references_color", protocol="shots"),
         "parameters": Metric("million parameters", 3, score="million_parameters", protocol="cost"),
         "seconds": Metric("s/it", 3, score="seconds_per_iteration", protocol="cost"),
     },

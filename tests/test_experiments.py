@@ -563,10 +563,10 @@ def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, 
 def scored(trained, monkeypatch):
     """Pretend to measure too: accuracies are 0.5 and a tenth of the seed."""
 
-    def score(trained, wanted, *, kmeans):
+    def score(trained, wanted, *, also):
         # A command measures the cost of a step for the first of its seeds.
         timed = {"cost"} if trained.config.seed < 2 else set()
-        assert wanted == {"translations", "style_retrieval", *timed} and not kmeans
+        assert wanted == {"translations", "clusters", "style_retrieval", "shots", *timed} and not also
         scores = dict.fromkeys(WORLD_SCORES, 0.25) | {"translation_species": 0.5 + 0.1 * trained.config.seed}
         if not timed:
             del scores["seconds_per_iteration"], scores["million_parameters"]

@@ -11,6 +11,7 @@ from uit_jax.evaluation.likeness import Likeness
 from uit_jax.evaluation.oracle import Oracle
 from uit_jax.evaluation.report import EVALUATORS, USUAL, choose, evaluate, followed, table
 from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.evaluation.shots import Shots
 from uit_jax.evaluation.variance import Variance
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "Oracle",
     "Retrieval",
     "Scores",
+    "Shots",
     "TunitClasses",
     "Variance",
     "choose",
