@@ -62,9 +62,9 @@ def test_a_packed_set_goes_by_the_names_that_it_keeps(tmp_path, class_folders):
 @pytest.mark.parametrize(
     ("lines", "told"),
     [
-        ("image,label 0,a 1,b", "says no label of 2; add a line of each, or write it for this source: `uit data label "),
+        ("image,label 0,a 1,b", "says no label of 2; add a line of each, or write it for this source: `uit data"),
         ("image,label 1,b", "says no label of 0 and of 1 more; add"),
-        ("image,label 0,a 1,b 2,b 3,c 9,c", "names 3 and 1 more, not in procedural:count=3; remove the lines, or write"),
+        ("image,label 0,a 1,b 2,b 3,c 9,c", "names 3 and 1 more, not in procedural:count=3; remove the lines, or"),
         ("image,label 0,a 1,b 0,b 2,a", "lines 2 and 4 both name 0; remove one of them"),
         ("image,label 0,a 1 2,a", "line 3 is not IMAGE,LABEL; give each image one label"),
         ("image,label 0,a 1, 2,a", "line 3 is not IMAGE,LABEL"),

@@ -38,7 +38,8 @@ def test_the_verb_writes_a_file_that_the_source_reads(images, tmp_path, toy_run,
     command = ["data", "label", str(images), str(out), "--by=kmeans-features", "--features=style:x", "--domains=3"]
     assert main(command) == 0
     told = capsys.readouterr().out
-    assert "images of each label: 30 30 30" in told and "style codes, scaled to length 1, of a Toy run at step 7" in told
+    assert "images of each label: 30 30 30" in told
+    assert "sorted by style codes, scaled to length 1, of a Toy run at step 7" in told
     for kind in ("these", "held-out"):
         assert f"agreement with the classes of {kind} images: accuracy 1.0000, NMI 1.0000" in told
     found = relabelled(open_source(str(images), size=16), out)

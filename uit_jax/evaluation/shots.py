@@ -48,9 +48,8 @@ class Shots(Evaluator):
         found = self._species(context)
         if len(found) != 1:
             return f"one species is wanted, and there are {len(found)} of which training saw nothing: name it by `of`"
-        return "" if self.shots <= (context.source.labels == context.source.classes.index(found[0])).sum() else (
-            f"{self.shots} references are more than there are"
-        )
+        count = int((context.source.labels == context.source.classes.index(found[0])).sum())
+        return "" if 0 < self.shots <= count else f"{self.shots} references are more than there are, {count}"
 
     def run(self, context: Context) -> Scores:
         trained, source = context.trained, context.source
