@@ -5,6 +5,7 @@ from uit_jax.evaluation.clusters import Clusters
 from uit_jax.evaluation.comparison import compare
 from uit_jax.evaluation.context import Context, Evaluator, Scores
 from uit_jax.evaluation.diversity import Diversity
+from uit_jax.evaluation.guided import Guided
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
 from uit_jax.evaluation.likeness import Likeness
@@ -22,6 +23,7 @@ __all__ = [
     "Context",
     "Diversity",
     "Evaluator",
+    "Guided",
     "Judge",
     "KMeans",
     "Likeness",
