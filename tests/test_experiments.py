@@ -25,7 +25,7 @@ OURS = [(name, row) for name, row in ROWS if not row.absent]
 
 @pytest.mark.parametrize("name, row", OURS, ids=[name for name, _ in OURS])
 def test_every_row_resolves_and_builds(name, row):
-    config = run.build_config(row, source="procedural", seed=1)
+    config = run.build_config(row, source=row.data.source or "procedural", seed=1)
     config_module.method_of(config)
     shape = config.data.image_size, config.batch_size, config.steps
     if name.startswith("world/"):
