@@ -58,8 +58,8 @@ def test_contents_are_of_other_species_and_come_back_by_an_idle_translator(reade
 def test_a_species_may_be_named(reader):
     record = evaluate(run(WORLD), [Shots(of="disk", count=6, shots=2)])
     assert "disk, a species of its training" in record["protocol"]["shots"]
-    for name in ("", "cross"):
-        with pytest.raises(UserError, match="there are 0 of which training saw nothing: name it by `of`"):
+    for name, told in (("", "of which training saw nothing; name one by `of`"), ("cross", "called 'cross'")):
+        with pytest.raises(UserError, match=f"one species is wanted, and there are 0 {told}"):
             evaluate(run(WORLD), [Shots(of=name)])
     with pytest.raises(UserError, match="61 references are more than there are"):
         evaluate(run(), [Shots(shots=61)])

@@ -47,14 +47,15 @@ class Shots(Evaluator):
             return "what translations should be is known of the procedural world's images in RGB alone"
         found = self._species(context)
         if len(found) != 1:
-            return f"one species is wanted, and there are {len(found)} of which training saw nothing: name it by `of`"
-        count = int((context.source.labels == context.source.classes.index(found[0])).sum())
+            which = f"called {self.of!r}" if self.of else "of which training saw nothing; name one by `of`"
+            return f"one species is wanted, and there are {len(found)} {which}"
+        count = int((context.source.scenes.species == context.source.world.classes.index(found[0])).sum())
         return "" if 0 < self.shots <= count else f"{self.shots} references are more than there are, {count}"
 
     def run(self, context: Context) -> Scores:
         trained, source = context.trained, context.source
         (name,) = self._species(context)
-        wanted = source.scenes.species == source.classes.index(name)
+        wanted = source.scenes.species == source.world.classes.index(name)
         rng = np.random.default_rng(context.seed)
         contents = rng.permutation(np.resize(np.flatnonzero(~wanted), self.count))
         members = np.flatnonzero(wanted)
