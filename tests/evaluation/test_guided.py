@@ -14,9 +14,15 @@ from uit_jax.runs import Trained
 
 
 @pytest.fixture(autouse=True)
-def no_weights(monkeypatch):
+def plain_features(monkeypatch):
+    """Let mean colours be what images are compared in."""
     for name in (networks.VARIABLE, perceptual.VARIABLE):
         monkeypatch.delenv(name, raising=False)
+    about = dict(kind="plain", name="mean colours", weights="", sha256="0" * 64, side=SIZE, channels=3)
+    plain = networks.FeatureNetwork(
+        **about, resize="pillow_bilinear", function=lambda _, images: images.mean((1, 2)), variables=()
+    )
+    monkeypatch.setattr(networks, "random_network", lambda seed, channels: plain)
 
 
 def sampled(variables, keys, domains):
