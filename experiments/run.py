@@ -2,7 +2,6 @@
 
     python -m experiments.run --list
     python -m experiments.run tunit/table1 animalfaces10-g --data=PATH
-    python -m experiments.run cut/table1 horse2zebra-cut --data=PATH
     python -m experiments.run cut/table1 horse2zebra-cut --substitute=PATH --config.steps=1000
     python -m experiments.run world/methods cluit
 
@@ -63,8 +62,8 @@ def main(argv: list[str]) -> int:
             check_data(row, config)
         variant = variant_name(row, args.substitute, changes)
         workdir = as_path(args.workdir) / table / variant / f"seed{seed}"
-        how = dict(table=table, changes=changes, substitute=bool(args.substitute), timed=seed == seeds[0])
-        result = run(row, config, workdir, features=args.features, **how)
+        how = dict(table=table, changes=changes, features=args.features, substitute=bool(args.substitute))
+        result = run(row, config, workdir, **how, timed=seed == seeds[0])
         path = as_path(args.results) / table / variant / f"seed{seed}.json"
         files.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
@@ -142,14 +141,13 @@ def run(
     *,
     table: str,
     changes: dict[str, str],
+    features: str | None,
     substitute: bool,
     timed: bool,
-    features: str | None = None,
 ) -> dict[str, Any]:
     """Train (or continue) one run, measure it, and return its record.
 
-    What a step costs does not depend on the seed: of several it is `timed` for one. `features` are those that a row's
-    labels are to be found by, where it leaves them open.
+    What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s.
     """
     code, continued, labels = commit(), (workdir / "config.json").exists(), {}
     if row.relabel:

@@ -211,9 +211,8 @@ class FUNIT(Method):
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Redraw inputs["content"] as of the class of inputs["reference"], or of inputs["style"] [B, D]."""
         style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
-        params = variables["generator"]["params"]
-        content = self.generate(params, inputs["content"], part="read_content")
-        return self.generate(params, content, style, part="decode")
+        draw = functools.partial(self.generate, variables["generator"]["params"])
+        return draw(draw(inputs["content"], part="read_content"), style, part="decode")
 
 
 def exchanged(rows: Array) -> Array:
