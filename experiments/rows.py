@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from uit_jax import config as config_module
+from uit_jax.evaluation import Evaluator
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,6 +39,21 @@ class DataSet:
 
 
 @dataclasses.dataclass(frozen=True)
+class Relabel:
+    """That k-means finds as many labels as the row's method has domains, in the place of the images' own.
+
+    Attributes:
+      by: "kmeans-pixels" or "kmeans-features", as `uit data label` has them.
+      side: of images whose pixels are compared.
+      run: "TABLE/ROW" whose run of the same seed has the features, its style codes; "" where they are to be named.
+    """
+
+    by: str
+    side: int = 32
+    run: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One row of one table on one data set.
 
@@ -50,6 +66,7 @@ class Row:
       seeds: what a full result takes.
       notes: what a reader of the numbers has to know.
       absent: why the row cannot be run here; "" where it can.
+      relabel: how the labels that it learns from are found; None for the images' own.
       same_as: "TABLE/ROW" whose runs, those of these seeds, are this row's too; "" where it has its own.
     """
 
@@ -62,6 +79,7 @@ class Row:
     notes: tuple[str, ...] = ()
     absent: str = ""
     same_as: str = ""
+    relabel: Relabel | None = None
 
     def config(self):
         """Return the row's resolved config; its data source is still to be named."""
@@ -86,13 +104,13 @@ class Table:
     """Rows under one title.
 
     Attributes:
-      kmeans: whether the baseline on pixels stands beside them.
+      evaluators: what its runs are scored by beside the usual ones, as far as they can be.
       timed: whether the cost of their steps is measured, where a column is for that.
     """
 
     title: str
     rows: tuple[Row, ...]
-    kmeans: bool = False
+    evaluators: tuple[Evaluator, ...] = ()
     timed: bool = True
 
 

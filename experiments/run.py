@@ -2,7 +2,6 @@
 
     python -m experiments.run --list
     python -m experiments.run tunit/table1 animalfaces10-g --data=PATH
-    python -m experiments.run cut/table1 horse2zebra-cut --data=PATH
     python -m experiments.run cut/table1 horse2zebra-cut --substitute=PATH --config.steps=1000
     python -m experiments.run world/methods cluit
 
@@ -15,19 +14,19 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments import tables
+from experiments import relabel, tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
 from uit_jax import config as config_module
 from uit_jax import data, evaluation, files, runs
 from uit_jax.errors import UserError
-from uit_jax.evaluation import manifest
+from uit_jax.evaluation import Evaluator, manifest, networks
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.training import loop, measure
@@ -63,8 +62,8 @@ def main(argv: list[str]) -> int:
             check_data(row, config)
         variant = variant_name(row, args.substitute, changes)
         workdir = as_path(args.workdir) / table / variant / f"seed{seed}"
-        how = dict(table=table, changes=changes, substitute=bool(args.substitute), timed=seed == seeds[0])
-        result = run(row, config, workdir, **how)
+        how = dict(table=table, changes=changes, features=args.features, substitute=bool(args.substitute))
+        result = run(row, config, workdir, **how, timed=seed == seeds[0])
         path = as_path(args.results) / table / variant / f"seed{seed}.json"
         files.write_json(path, result)
         print(f"{row.name}, seed {seed}: {result['scores']}, written to {path}")
@@ -136,13 +135,25 @@ def check_data(row: Row, config) -> None:
 
 
 def run(
-    row: Row, config, workdir: Path, *, table: str, changes: dict[str, str], substitute: bool, timed: bool
+    row: Row,
+    config,
+    workdir: Path,
+    *,
+    table: str,
+    changes: dict[str, str],
+    features: str | None,
+    substitute: bool,
+    timed: bool,
 ) -> dict[str, Any]:
     """Train (or continue) one run, measure it, and return its record.
 
-    What a step costs does not depend on the seed: of several it is `timed` for one.
+    What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s.
     """
-    code, began, continued = commit(), time.monotonic(), (workdir / "config.json").exists()
+    code, continued, labels = commit(), (workdir / "config.json").exists(), {}
+    if row.relabel:
+        labels = relabel.relabel(row, config, workdir, features)
+        config.data.labels = str(relabel.place(workdir))
+    began = time.monotonic()
     loop.train(config, workdir)
     seconds = None if continued else round(time.monotonic() - began, 1)
     trained = runs.load(workdir)
@@ -154,7 +165,9 @@ def run(
     if not row.data.classes:
         # Such images have nothing to be scored by.
         wanted &= {"cost"}
-    result = score(trained, wanted, kmeans=TABLES[table].kmeans)
+    result = score(trained, wanted, also=TABLES[table].evaluators)
+    for part, found in labels.items():
+        result[part] |= found
     return {
         "table": table,
         "row": row.name,
@@ -168,12 +181,11 @@ def run(
     }
 
 
-def score(trained: Trained, wanted: Collection[str], *, kmeans: bool = False) -> dict[str, Any]:
+def score(trained: Trained, wanted: Collection[str], *, also: Sequence[Evaluator] = ()) -> dict[str, Any]:
     """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
     config = trained.config
     if set(wanted) - {"cost"}:
-        asked = ["kmeans"] if kmeans else []
-        measured = evaluation.evaluate(trained, asked, usual=evaluation.USUAL, seed=config.seed)
+        measured = evaluation.evaluate(trained, usual=(*evaluation.USUAL, *also), seed=config.seed)
         del measured["run"]  # where it lies on the machine that made it is nothing to others
     else:
         measured = {
@@ -237,6 +249,8 @@ def _told(row: Row, paper: Paper) -> str:
         metrics = {paper.metrics[name]: value for name, value in row.paper.items()}
         numbers = (f"{metric.head} {value:.{metric.digits}f}" for metric, value in metrics.items())
         told = ", ".join(numbers) or "no number in the paper"
+    if row.relabel:
+        told += f", labels by {row.relabel.by}"
     same = f"  (the runs of {row.same_as})" if row.same_as else ""
     return told + same + (f"  (not here: {row.absent})" if row.absent else "")
 
@@ -267,6 +281,11 @@ def _parser() -> argparse.ArgumentParser:
         "--data", help="the row's own data set: classes in train and test, or trainA, trainB, testA, testB"
     )
     images.add_argument("--substitute", help="any other source of images; the result is marked as such")
+    parser.add_argument(
+        "--features",
+        metavar="FILE|style:WORKDIR",
+        help=f"of a row that learns from labels found by features: which ones (default: ${networks.VARIABLE})",
+    )
     parser.add_argument("--seeds", type=_seeds, metavar="A,B", help="instead of the row's own seeds")
     parser.add_argument("--workdir", default="runs/experiments", help="where the runs go (default: runs/experiments)")
     parser.add_argument("--results", default=str(RESULTS), help="where the results go (default: experiments/results)")

@@ -1,6 +1,6 @@
 """The tables, one module a paper and one for our own, and how they are named: "cut/table1" is Table 1 of CUT."""
 
-from experiments import cluit, cut, tunit, world
+from experiments import cluit, cut, starganv2, tunit, world
 from experiments.rows import Paper, Row, Table
 from uit_jax import settings
 from uit_jax.errors import UserError
@@ -9,6 +9,7 @@ PAPERS: dict[str, Paper] = {
     "tunit": tunit.PAPER,
     "cut": cut.PAPER,
     "cluit": cluit.PAPER,
+    "starganv2": starganv2.PAPER,
     "world": world.PAPER,
 }
 TABLES: dict[str, Table] = {

@@ -2,16 +2,27 @@
 
 import dataclasses
 
-from experiments.rows import DataSet, Metric, Paper, Row, Table
+from experiments.rows import DataSet, Metric, Paper, Relabel, Row, Table
+from uit_jax.evaluation import Shots
 
 TUNIT = "configs/demo.py"
 CLUIT = "configs/cluit.py:world"
 EMBEDDING = "configs/embedding.py:world"
+FUNIT = "configs/funit.py:world"
+STARGAN = "configs/starganv2.py:world"
 WORLD = DataSet(
     "the procedural world",
     classes=6,
     source="procedural",
     note="the library draws it: 6 species at 32 px, 4,000 training and 600 test images, for each seed its own",
+)
+
+FIVE = dataclasses.replace(
+    WORLD,
+    title="five species of the procedural world",
+    classes=5,
+    source="procedural:species=5",
+    note="4,000 training images of all its species but the cross; the 600 test images are of all six",
 )
 
 DISKS = DataSet(
@@ -31,7 +42,15 @@ _SUPERVISED = (
     "as many iterations of the generator as the other shares have, 850; there are no others where all labels are"
     " given, so that the guiding network too has 850 and not 1,600"
 )
-
+_LABELLED = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
+_ALONE_LABELLED = "learns from the labelled images alone"
+_UNSEEN = "learns from five species, and draws the sixth by references alone"
+_GIVEN = "learns from all labels"
+_PIXELS = "C of TUNIT's Table 1: learns from the labels of k-means on pixels"
+_CODES = (
+    "D of TUNIT's Table 1: learns from the labels of k-means on features, here the style codes of CLUIT's run of the"
+    " same seed, which learnt them by contrast, without labels"
+)
 
 _MEASURED = "behind 100 iterations that measure the distances in both domains, in which nothing learns"
 _STYLES = "styles are those of images of the second species"
@@ -42,11 +61,16 @@ _SWAPPED = (
 
 def _methods() -> tuple[Row, ...]:
     seeds = (0, 1, 2)
+    pixels, codes = Relabel("kmeans-pixels"), Relabel("kmeans-features", run="world/methods/cluit")
     return (
         Row("tunit", WORLD, {}, TUNIT, seeds=seeds),
         Row("cluit", WORLD, {}, CLUIT, seeds=seeds),
         Row("cluit-full", WORLD, {}, CLUIT, {"method.patches": 0}, seeds=seeds, notes=(_FULL,)),
         Row("embedding", WORLD, {}, EMBEDDING, seeds=seeds),
+        Row("tunit-c", WORLD, {}, TUNIT, _LABELLED, seeds, (_PIXELS, _SUPERVISED), relabel=pixels),
+        Row("tunit-d", WORLD, {}, TUNIT, _LABELLED, seeds, (_CODES, _SUPERVISED), relabel=codes),
+        Row("funit", WORLD, {}, FUNIT, seeds=seeds, notes=(_GIVEN,)),
+        Row("starganv2", WORLD, {}, STARGAN, seeds=seeds, notes=(_GIVEN,)),
     )
 
 
@@ -82,14 +106,25 @@ def _pairs() -> tuple[Row, ...]:
 def _labels() -> tuple[Row, ...]:
     """How much a share of the labels, in per cent, is worth."""
     semi = {"method.labels.share": 0.1, "method.labels.steps": 430, "method.labels.cycle_steps": 20}
-    supervised = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
     return (
         _again("tunit", "tunit-0pct"),
         Row("tunit-10pct", WORLD, {}, TUNIT, semi, notes=(_SEMI,)),
-        Row("tunit-100pct", WORLD, {}, TUNIT, supervised, notes=(_SUPERVISED,)),
+        Row("tunit-100pct", WORLD, {}, TUNIT, _LABELLED, notes=(_SUPERVISED,)),
         _again("embedding", "embedding-0pct"),
         Row("embedding-10pct", WORLD, {}, EMBEDDING, {"method.labelled_share": 0.1}),
         Row("embedding-100pct", WORLD, {}, EMBEDDING, {"method.labelled_share": 1.0}),
+        Row("funit-10pct", WORLD, {}, FUNIT, {"method.labelled_share": 0.1}, notes=(_ALONE_LABELLED,)),
+        _again("funit", "funit-100pct"),
+    )
+
+
+def _unseen() -> tuple[Row, ...]:
+    """Crosses drawn by references: by what has seen none, and by what has learnt from some."""
+    seeds, held_out = (0, 1, 2), {"data.test_source": "procedural"}
+    return (
+        Row("funit", FIVE, {}, FUNIT, {**held_out, "method.domains": 5}, seeds, (_UNSEEN, _GIVEN)),
+        Row("cluit", FIVE, {}, CLUIT, held_out, seeds, (_UNSEEN,)),
+        Row("funit-seen", WORLD, {}, FUNIT, seeds=seeds, notes=(_GIVEN,)),
     )
 
 
@@ -115,6 +150,9 @@ PAPER = Paper(
         "methods": Table("Methods", _methods()),
         "pairs": Table("From one species to another", _pairs()),
         "labels": Table("Shares of labels", _labels(), timed=False),
+        "unseen": Table(
+            "A species that training saw nothing of", _unseen(), timed=False, evaluators=(Shots(of="cross"),)
+        ),
         "conditioning": Table(
             "How the discriminator knows the reference's embedding", _conditioning(), timed=False
         ),
@@ -126,7 +164,14 @@ PAPER = Paper(
         "ground": Metric(
             "ground follows", 3, score="translation_ground_follows_reference", protocol="translations"
         ),
+        "labels": Metric("clusters' accuracy", 3, score="cluster_accuracy", protocol="clusters"),
         "retrieval": Metric("style retrieval", 3, score="style_retrieval", protocol="style_retrieval"),
+        "one": Metric("crosses, 1 reference", 3, score="one_reference_species", protocol="shots"),
+        "one_pose": Metric("pose error, 1", 3, score="one_reference_position", protocol="shots"),
+        "one_style": Metric("style error, 1", 3, score="one_reference_color", protocol="shots"),
+        "several": Metric("crosses, 5 references", 3, score="several_references_species", protocol="shots"),
+        "several_pose": Metric("pose error, 5", 3, score="several_references_position", protocol="shots"),
+        "several_style": Metric("style error, 5", 3, score="several_references_color", protocol="shots"),
         "parameters": Metric("million parameters", 3, score="million_parameters", protocol="cost"),
         "seconds": Metric("s/it", 3, score="seconds_per_iteration", protocol="cost"),
     },
@@ -134,7 +179,8 @@ PAPER = Paper(
         "Nobody has published these numbers: all are ours. Translation accuracy: share of the translations that show"
         " the reference's species. Style error: distance of their colours from the right ones (RGB, 0 to 1.73). Pose"
         " error: distance of the object from where it should be, in those of random pairs. Ground follows: share of"
-        " the translations whose ground has a colour nearer to the reference's than to the content's. Style retrieval:"
+        " the translations whose ground has a colour nearer to the reference's than to the content's. Clusters'"
+        " accuracy: of pseudo domains, or of the labels that k-means found, on test images. Style retrieval:"
         " share of the test images whose nearest other one, by style code, shows the same species."
     ),
     published=False,

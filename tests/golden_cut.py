@@ -9,6 +9,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, patch_ids, weight
+from tests.pieces import blank
 from uit_jax import methods
 from uit_jax.convert import cut as convert
 from uit_jax.convert.tensors import flatten
@@ -116,8 +117,7 @@ class Runner:
         """Run the method's own update on views made here."""
         method = self.method
         weights = dict.fromkeys(("nce_x", "nce_y"), method.nce_weight)
-        state = jax.jit(lambda key: method.init(key, self.batch))(jax.random.key(0))
-        state = convert.import_state(flatten(self.state_dicts), state, antialias=self.antialias)
+        state = convert.import_state(flatten(self.state_dicts), blank(method, self.batch), antialias=self.antialias)
         update = jax.jit(update_and_gradients(method, method.phase(0)))
         losses, found = [], {}
         for step in range(self.iterations):

@@ -9,6 +9,7 @@ import optax
 
 from tests import golden_tunit
 from tests.golden_recipe import images, normal, weight
+from tests.pieces import blank, piecewise
 from uit_jax import methods, optimizers
 from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.convert.tensors import flatten
@@ -93,8 +94,7 @@ class Runner:
 
     @functools.cached_property
     def start(self):
-        state = jax.jit(self.method.init, static_argnums=1)(jax.random.key(0), self.batch)
-        return self.published.import_state(flatten(self.state_dicts), state)
+        return self.published.import_state(flatten(self.state_dicts), blank(self.method, self.batch))
 
     def networks(self):
         """Return the networks' outputs and, of G_A, what its layers give, under the published modules' numbers."""
@@ -145,13 +145,13 @@ class Runner:
     def steps(self, prefix: str = "steps"):
         """Run the method's own update on views made here."""
         m, state, losses, found = self.manifest, self.start, [], {}
-        update = jax.jit(functools.partial(self.method.update, phase=self.phase))
+        update = piecewise(self.method, self.method.update)
         none = image_pool.Tosses(np.zeros(self.batch, np.float32), np.zeros(self.batch, np.int32))
         tosses = {f"tosses_{name}": none for name in self.method.judged}
         for step in range(self.iterations):
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}"), **tosses}
             before = state
-            state, metrics = update(state, views)
+            state, metrics = update(state, views, phase=self.phase)
             terms = (self.columns[key] for key in m[f"{prefix}.losses.columns"])
             losses.append([self.weights.get(term.split("/")[1].split("_")[0], 1) * metrics[term] for term in terms])
             if step == 0 and prefix == "steps":

@@ -12,6 +12,7 @@ import pytest
 from tests import golden_cyclegan, golden_wide
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, weight
+from tests.pieces import blank
 from uit_jax import optimizers, settings
 from uit_jax import state as game
 from uit_jax.convert import drit as convert
@@ -87,10 +88,7 @@ class Runner:
 
     @functools.cached_property
     def start(self):
-        # Every weight is the file's, so that none has to be drawn.
-        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.batch))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return convert.import_state(flatten(self.state_dicts), state)
+        return convert.import_state(flatten(self.state_dicts), blank(self.method, self.batch))
 
     def networks(self):
         """Return the networks' outputs; the generator draws the other domain's content."""

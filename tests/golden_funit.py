@@ -10,6 +10,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, weight
+from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import funit as convert
 from uit_jax.convert.tensors import flatten
@@ -81,10 +82,8 @@ class Runner:
 
     @functools.cached_property
     def start(self):
-        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
-        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.manifest["batch"]))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return self.published.import_state(flatten(self.state_dicts), state)
+        blank_state = blank(self.method, self.manifest["batch"])
+        return self.published.import_state(flatten(self.state_dicts), blank_state)
 
     @property
     def params(self):
@@ -143,7 +142,7 @@ class Runner:
     @functools.cached_property
     def iterate(self):
         """An iteration that tells its gradients; its last argument is 0 for one in which no weight moves."""
-        return jax.jit(update_and_all_gradients(self.method, self.method.phase(0)))
+        return piecewise(self.method, update_and_all_gradients(self.method, self.method.phase(0)))
 
     def losses(self):
         """Return both losses and their gradients before any step."""
@@ -186,9 +185,9 @@ class Runner:
         moved = jax.tree.map(np.subtract, average, start.learners["generator"].ema)
         return found | {
             "steps.losses": losses,
-            "steps.params.l2": [length(state.learners[name].params) for name in names],
-            "steps.params.delta_l2": [length(change(start, state)[name]) for name in names],
-            "steps.ema.l2": [length(average), length(moved)],
+            "steps.params.l2": [golden_tunit.length(state.learners[name].params) for name in names],
+            "steps.params.delta_l2": [golden_tunit.length(change(start, state)[name]) for name in names],
+            "steps.ema.l2": [golden_tunit.length(average), golden_tunit.length(moved)],
         }
 
     def columns(self, metrics) -> list[float]:
@@ -220,7 +219,3 @@ def change(before, after) -> dict:
         name: jax.tree.map(np.subtract, learner.params, before.learners[name].params)
         for name, learner in after.learners.items()
     }
-
-
-def length(tree) -> float:
-    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))

@@ -11,6 +11,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, normal, weight
+from tests.pieces import blank, piecewise
 from uit_jax import methods, optimizers
 from uit_jax.convert import munit as convert
 from uit_jax.convert.tensors import flatten, write
@@ -93,10 +94,7 @@ class Runner:
         for name, value in read.items():
             ours = getattr(self.method, name)
             assert (vars(ours) if isinstance(value, dict) else ours) == value, f"{name} contradicts the weights' shapes"
-        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
-        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.batch))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return convert.import_state(flatten(found), state)
+        return convert.import_state(flatten(found), blank(self.method, self.batch))
 
     @property
     def params(self):
@@ -155,14 +153,14 @@ class Runner:
             write(f"{folder}/vgg.npz", self.state_dicts["vgg"])
             weights = vgg.load(f"{folder}/vgg.npz")
         a, b = self.images("A"), self.images("B")
-        see = jax.jit(lambda a, b: (jnp.abs(vgg.features(weights, a)).mean((1, 2)), vgg.distance(weights, a, b)))
-        return dict(zip(("vgg.feat.absmean_c", "loss.vgg"), see(a, b), strict=True))
+        see = jax.jit(lambda w, a, b: (jnp.abs(vgg.features(w, a)).mean((1, 2)), vgg.distance(w, a, b)))
+        return dict(zip(("vgg.feat.absmean_c", "loss.vgg"), see(weights, a, b), strict=True))
 
     def steps(self):
         """Run the method's own update on views made here."""
         state = start = jax.device_get(self.start)
         losses, found = [], {}
-        update = jax.jit(update_and_gradients(self.method, self.method.phase(0)))
+        update = piecewise(self.method, update_and_gradients(self.method, self.method.phase(0)))
         for step in range(self.iterations):
             views = {side: self.images(f"{side.upper()}{step}") for side in "ab"}
             views |= {f"shown_{side}": self.styles(f"d.s_{side}{step}") for side in "ab"}

@@ -9,6 +9,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, stream, weight
+from tests.pieces import blank
 from uit_jax import methods
 from uit_jax.convert import starganv2 as convert
 from uit_jax.losses import adversarial
@@ -71,10 +72,7 @@ class Runner:
                    for name, value in self.drawn(network).items()}  # fmt: skip
         tensors |= {f"{NAMES[network]}_EMA.{name}": value for network in "GFE"
                     for name, value in self.drawn(network, f"{network}_ema").items()}  # fmt: skip
-        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
-        shapes = jax.eval_shape(lambda: self.method.init(jax.random.PRNGKey(0), self.batch))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-        return convert.import_state(tensors, state)
+        return convert.import_state(tensors, blank(self.method, self.batch))
 
     @property
     def params(self):
@@ -164,10 +162,10 @@ class Runner:
         averaged = [LEARNERS[network] for network in self.manifest["steps.ema.order"]]
         return found | {
             "steps.losses": losses,
-            "steps.params.l2": [length(state.learners[name].params) for name in order],
-            "steps.params.delta_l2": [length(change(start, state, name)) for name in order],
-            "steps.ema.l2": [length(state.learners[name].ema) for name in averaged],
-            "steps.ema.delta_l2": [length(change(start, state, name, "ema")) for name in averaged],
+            "steps.params.l2": [golden_tunit.length(state.learners[name].params) for name in order],
+            "steps.params.delta_l2": [golden_tunit.length(change(start, state, name)) for name in order],
+            "steps.ema.l2": [golden_tunit.length(state.learners[name].ema) for name in averaged],
+            "steps.ema.delta_l2": [golden_tunit.length(change(start, state, name, "ema")) for name in averaged],
         }
 
     def terms(self, metrics, step: int) -> list[float]:
@@ -234,7 +232,3 @@ def judged_terms(terms) -> list:
 
 def change(before, after, learner: str, weights: str = "params"):
     return jax.tree.map(np.subtract, *(getattr(state.learners[learner], weights) for state in (after, before)))
-
-
-def length(tree) -> float:
-    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))

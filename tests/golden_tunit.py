@@ -9,6 +9,7 @@ import numpy as np
 
 from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, normal, weight
+from tests.pieces import blank
 from uit_jax import methods
 from uit_jax.convert import tunit as convert
 from uit_jax.losses import adversarial, clustering, contrastive
@@ -110,16 +111,17 @@ class Runner:
 
     @functools.cached_property
     def judge(self):
-        """The discriminator as a function of images: logits [B, K]."""
+        """The discriminator, (variables, images) -> logits [B, K], and its variables."""
         module, variables = self.load("D", self.images("x_org"))
-        return lambda x: module.apply(variables, x)
+        return module.apply, variables
 
     @property
     def domains(self) -> np.ndarray:
         return np.arange(self.batch) % self.method.domains
 
     def discriminator(self):
-        logits = jax.jit(self.judge)(self.images("x_org"))
+        judge, variables = self.judge
+        logits = jax.jit(judge)(variables, self.images("x_org"))
         return {"D.all": logits, "D.logit": adversarial.select(logits, self.domains)}
 
     # --- losses and steps ---
@@ -134,11 +136,16 @@ class Runner:
             for name, count in (("q", self.batch), ("k", self.batch), ("queue", self.queue_size))
         )
         first, second = (jax.nn.softmax(drawn(name, self.batch, domains)) for name in ("p1", "p2"))
-        penalty = jax.jit(lambda x: adversarial.r1(lambda x: adversarial.select(self.judge(x), self.domains), x)[0])
+        judge, variables = self.judge
+
+        @jax.jit
+        def penalty(variables, x):
+            return adversarial.r1(lambda x: adversarial.select(judge(variables, x), self.domains), x)[0]
+
         return {
             "loss.contrastive": contrastive.info_nce(query, key, queue, self.temperature),
             "loss.iic": clustering.iic(first, second),
-            "loss.r1": penalty(self.images("x_org")),
+            "loss.r1": penalty(variables, self.images("x_org")),
         }
 
     def steps(self):
@@ -152,9 +159,7 @@ class Runner:
             joint_guide_rate=rate,
             adam=dataclasses.replace(self.method.adam, learning_rate=rate),
         )
-        # All weights come from the file, and optimisers begin at 0: nothing need be sampled.
-        shapes = jax.eval_shape(lambda: method.init(jax.random.PRNGKey(0), self.batch))
-        state = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+        state = blank(method, self.batch)
         tensors = {f"{network}.{name}": v for network, names in self.state_dicts.items() for name, v in names.items()}
         state = convert.import_state(tensors, state, stages=self.stages)
         queue = 0.06 * normal(self.salt + "queue", (self.queue_size, self.method.style_dim))
@@ -182,7 +187,7 @@ class Runner:
                     change = jax.tree.map(jnp.subtract, state.learners[name].params, before.learners[name].params)
                     found[f"step0.delta_l2.{network}"] = self.norms(network, state, change)
         ends = [state.learners[convert.LEARNERS[network]].params for network in "GDC"] + [state.learners["guide"].ema]
-        norms = [np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(end))) for end in ends]
+        norms = [length(end) for end in ends]
         tail = state.memory["queue"].keys[-self.batch :]
         return found | {"steps.losses": losses, "steps.params.l2": norms, "steps.queue_tail": tail}
 
@@ -192,3 +197,8 @@ class Runner:
         variables = {"params": params, **stats}
         exported = convert.export_network(network, variables, stages=self.stages)
         return [np.linalg.norm(exported[name]) for name in self.manifest["names"][network]]
+
+
+def length(tree) -> float:
+    """Return the norm of all numbers of a tree together."""
+    return np.sqrt(sum(np.square(leaf, dtype=np.float64).sum() for leaf in jax.tree.leaves(tree)))

@@ -4,6 +4,7 @@ To add a method: its smallest hyper-parameters in `TINY`, and its configurations
 its phases train.
 """
 
+import collections
 import dataclasses
 import functools
 from collections.abc import Mapping
@@ -370,24 +371,32 @@ class Run(NamedTuple):
     lifted: devices.Lifted
     states: list
     metrics: list
-    traces: dict
+    traces: Mapping[Phase, int]
 
     def again(self, state, phase: Phase):
         """Do one more step from a snapshot and return the new state's snapshot."""
         return snapshot(self.lifted.step(self.lifted.put_state(state), self.views, phase=phase)[0])
 
 
-@functools.cache
-def run(name: str, configuration: str, phases: tuple[Phase, ...]) -> Run:
-    """Train a tiny method for one step of each of `phases`, on the same views each time."""
-    method = build_with_sgd(name, configuration)
-    traces = dict.fromkeys(phases, 0)
+def lift(method: Method) -> tuple[devices.Lifted, Mapping[Phase, int]]:
+    """Return a method's update on one device, given its views, and how often it was traced for a phase.
+
+    Whoever updates by it has the program that others compiled.
+    """
+    traces = collections.Counter()
 
     def update(state, views, *, phase, axis_name):
         traces[phase] += 1
         return method.update(state, views, phase=phase, axis_name=axis_name)
 
-    lifted = devices.lift(update, "jit", devices.devices_for(1))
+    return devices.lift(update, "jit", devices.devices_for(1)), traces
+
+
+@functools.cache
+def run(name: str, configuration: str, phases: tuple[Phase, ...]) -> Run:
+    """Train a tiny method for one step of each of `phases`, on the same views each time."""
+    method = build_with_sgd(name, configuration)
+    lifted, traces = lift(method)
     views = jax.jit(method.views)(jax.random.key(1), batch_of(method))
     state = lifted.put_state(start(method))
     states, metrics = [snapshot(state)], []

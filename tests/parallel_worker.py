@@ -29,7 +29,20 @@ def one_step(
     rows = np.split(np.arange(BATCH), jax.process_count())[jax.process_index()]
     batch = {side: values[rows] for side, values in table.batch_of(method, BATCH, phase).items()}
     state = lifted.put_state(decided(table.start(method)))
-    state, metrics = lifted.step(state, lifted.put_batch(batch), phase=phase)
+    return numbers(*lifted.step(state, lifted.put_batch(batch), phase=phase))
+
+
+def alone(name: str = "tunit", configuration: str = "") -> dict[str, np.ndarray]:
+    """Return the same of one device, views and update one after the other: programs that other tests compile too."""
+    method = table.build_with_sgd(name, configuration)
+    phase, state, (lifted, _) = table.phases(method)[-1], decided(table.start(method)), table.lift(method)
+    key = jax.random.wrap_key_data(jax.random.fold_in(state.key, state.step))
+    views = jax.jit(method.views)(key, table.batch_of(method, BATCH, phase))
+    return numbers(*lifted.step(lifted.put_state(state), views, phase=phase))
+
+
+def numbers(state, metrics) -> dict[str, np.ndarray]:
+    """Return the numbers of a step by their paths."""
     learners = {learner: (each.params, each.stats) for learner, each in state.learners.items()}
     leaves = jax.tree_util.tree_leaves_with_path((metrics, learners, state.memory))
     return {jax.tree_util.keystr(path): np.array(leaf) for path, leaf in leaves}

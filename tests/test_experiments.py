@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cluit, cut, report, run, tables, tunit, world
+from experiments import cluit, cut, relabel, report, run, starganv2, tables, tunit, world
 from experiments.tables import TABLES
 from tests import toy
 from uit_jax import config as config_module
 from uit_jax import evaluation, runs
 from uit_jax.errors import UserError
-from uit_jax.evaluation import oracle
-from uit_jax.training import loop, measure
+from uit_jax.evaluation import networks, oracle
+from uit_jax.training import feed, loop, measure
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
 OURS = [(name, row) for name, row in ROWS if not row.absent]
@@ -25,13 +25,18 @@ OURS = [(name, row) for name, row in ROWS if not row.absent]
 
 @pytest.mark.parametrize("name, row", OURS, ids=[name for name, _ in OURS])
 def test_every_row_resolves_and_builds(name, row):
-    config = run.build_config(row, source="procedural", seed=1)
+    config = run.build_config(row, source=row.data.source or "procedural", seed=1)
     config_module.method_of(config)
     shape = config.data.image_size, config.batch_size, config.steps
     if name.startswith("world/"):
         assert config.data.image_size == 32 and config.data.source == row.data.source
     elif config.method.name == "tunit":
         assert shape == (128, 32, 200_000)
+    elif config.method.name == "funit":
+        assert shape == (128, 64, 100_000) and config.method.domains == row.data.classes
+    elif name.startswith("starganv2/"):
+        assert shape == (256, 8, 100_000) and config.method.domains == row.data.classes
+        assert (config.method.high_pass > 0) == name.endswith("celebahq")
     elif name.endswith("stargan-v2"):
         assert shape == (128, 8, 100_000) and config.method.domains == 3 and config.method.diversity_weight == 2
     elif config.method.name == "cluit":
@@ -96,6 +101,13 @@ def check_sizes(name, config, state):
         learner: sum(leaf.size for leaf in jax.tree.leaves(state.learners[learner].params))
         for learner in state.learners
     }
+    if config.method.name == "funit":
+        heads = 1_025 * (config.method.domains - 119)
+        assert counts == {"generator": 29_866_435, "discriminator": 54_252_599 + heads}
+        return
+    if name.startswith("starganv2/"):
+        assert 20_000_000 < counts["discriminator"] < counts["generator"]
+        return
     if name.endswith("stargan-v2"):
         expected = {"generator": 33_632_003, "mapping": 3_259_072, "encoder": 20_832_576, "discriminator": 20_735_619}
         assert counts == expected
@@ -152,7 +164,8 @@ def check_sizes(name, config, state):
 def test_names_are_unique_and_data_sets_known():
     for table in TABLES.values():
         assert len({row.name for row in table.rows}) == len(table.rows)
-    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values(), world.WORLD, world.DISKS]
+    known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values()]
+    known += [*starganv2.DATA_SETS.values(), world.WORLD, world.DISKS, world.FIVE]
     assert all(row.data in known for _, row in ROWS)
     # What is named has a number in the paper, or says that there is none; of our own nothing is published.
     for name, row in ROWS:
@@ -170,6 +183,12 @@ def test_rows_set_what_their_names_say():
     assert tables.find_row("tunit/table1", "food10-e").config().method.joint_training == "frozen_domains"
     assert tables.find_row("tunit/table1", "food10-f").config().method.joint_training == "frozen"
     assert tables.find_row("tunit/table2", "food10-1000").config().method.domains == 1000
+    few = tables.find_row("tunit/table3", "animalfaces149-funit-8pct").config().method
+    assert (few.labelled_share, few.domains) == (0.08, 149)
+    for letter, by in (("b", None), ("c", ("kmeans-pixels", 128, "")), ("d", ("kmeans-features", 32, ""))):
+        row = tables.find_row("tunit/table1", f"food10-{letter}")
+        assert row.config().method.labels.share == 1
+        assert (row.relabel and dataclasses.astuple(row.relabel)) == by
     semi = tables.find_row("tunit/table3", "animalfaces149-tunit-8pct").config().method
     assert (semi.labels.share, semi.domains) == (0.08, 149)
 
@@ -226,6 +245,11 @@ def test_rows_of_the_world_set_what_their_names_say():
     assert tables.find_row("world/methods", "cluit-full").config().method.patches == 0
     assert tables.find_row("world/labels", "embedding-10pct").config().method.labelled_share == 0.1
     assert tables.find_row("world/labels", "embedding-100pct").config().method.labelled_share == 1
+    assert tables.find_row("world/labels", "funit-10pct").config().method.labelled_share == 0.1
+    for name in ("funit", "cluit"):
+        row = tables.find_row("world/unseen", name)
+        config = run.build_config(row, source=row.data.source, seed=0)
+        assert (config.data.source, config.data.test_source) == ("procedural:species=5", "procedural")
     for name in ("projection", "logit"):
         assert tables.find_row("world/conditioning", name).config().method.conditioning == name
 
@@ -249,11 +273,12 @@ def test_shares_of_labels_train_the_generator_equally_long(share, guide, joint):
 
 def test_a_row_with_anothers_runs_has_its_settings():
     shared = [(name.split()[0], row) for name, row in ROWS if row.same_as]
-    assert len(shared) == 5
+    assert len(shared) == 10
     for table, row in shared:
         home, origin = tables.home(table, row)
         assert not origin.same_as and origin in TABLES[home].rows and set(row.seeds) <= set(origin.seeds)
-        assert origin.data == row.data and origin.config().to_dict() == row.config().to_dict()
+        assert (origin.data, origin.relabel) == (row.data, row.relabel)
+        assert origin.config().to_dict() == row.config().to_dict()
 
 
 def test_the_papers_numbers_are_where_they_belong():
@@ -264,6 +289,13 @@ def test_the_papers_numbers_are_where_they_belong():
         ("tunit/table2", "animalfaces10-10"): dict(mfid=47.7, density=1.039, coverage=0.805),
         ("tunit/table2", "food10-500"): dict(mfid=63.2, density=0.986, coverage=0.826),
         ("tunit/table3", "food101-tunit-60pct"): dict(mfid=68.2),
+        ("tunit/table3", "animalfaces10-funit-1pct"): dict(mfid=179.8),
+        ("tunit/table1", "food10-a"): dict(mfid=68.4, density=0.989, coverage=0.782),
+        ("tunit/table1", "food10-d"): dict(mfid=64.6, density=0.968, coverage=0.808, accuracy=0.331),
+        ("tunit/ioi", "food10-iic-contrast"): dict(ioi=2.50, accuracy=0.860),
+        ("starganv2/synthesis", "afhq"): dict(
+            latent_fid=16.18, latent_lpips=0.4501, reference_fid=19.78, reference_lpips=0.4315
+        ),
         ("tunit/table3", "animalfaces149-semit-4pct"): dict(mfid=134.0),
         ("cut/table1", "horse2zebra-cut"): dict(fid=45.5, seconds=0.24, gigabytes=3.33),
         ("cut/table1", "horse2zebra-gcgan"): dict(fid=86.7, seconds=0.26, gigabytes=2.67),
@@ -296,7 +328,9 @@ def test_what_depends_on_published_weights_is_never_ours():
         if paper.published
     }
     cost = {"seconds", "gigabytes"}
-    assert ours == {"tunit": {"accuracy"}, "cut": cost, "cluit": {"retrieval"} | cost}
+    perceptual = {"latent_lpips", "reference_lpips"}  # by weights that are given
+    own = {"tunit": {"accuracy", "ioi"}, "cut": cost, "cluit": {"retrieval"} | cost, "starganv2": perceptual}
+    assert ours == own
     # CLUIT's paper has no such numbers.
     assert not any(ours["cluit"] & row.paper.keys() for name, row in ROWS if name.startswith("cluit/"))
 
@@ -352,7 +386,7 @@ def test_a_row_is_run_for_each_seed_and_reported_beside_the_paper(tmp_path, trai
     line = next(line for line in text.splitlines() if line.startswith("| animalfaces10-g "))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:5] == ["47.7 / not run", "1.039 / not run", "0.805 / not run", "0.841 / 1.000 (1.000 to 1.000)"]
-    assert cells[5:9] == ["0,2", "5", "12", result["commit"]]
+    assert cells[5].startswith("- / ") and cells[6:10] == ["0,2", "5", "12", result["commit"]]
     for note in ("other data, so no reproduction", "changed: steps=5", "not run: seed 1", "Hungarian"):
         assert note in text
 
@@ -406,7 +440,7 @@ def test_a_damaged_result_is_named(tmp_path):
     [
         (["table9", "x"], "no table 'table9'"),
         (["tunit/table1", "animalfaces10-h"], "did you mean animalfaces10-"),
-        (["tunit/table1", "animalfaces10-a", "--data=x"], "FUNIT is another method"),
+        (["tunit/table3", "food10-semit-1pct", "--data=x"], "SEMIT is another method"),
         (["cluit/3", "patch-mean-2"], "did you mean patch-mean-"),
         (["cluit/1", "celeba-cluit"], "a folder with train and test of CelebA"),
         (["cluit/1", "afhq-swapae"], "the swapping autoencoder is another method"),
@@ -523,6 +557,52 @@ def table_of(text, title):
     return {row[0]: dict(zip(heads, row, strict=True)) for row in rows}
 
 
+@pytest.mark.parametrize(("name", "by"), [("tunit-c", "pixels"), ("tunit-d", "style codes")])
+def test_a_row_learns_from_labels_that_are_found_before(tmp_path, trained, timed, monkeypatch, name, by):
+    monkeypatch.setitem(vars(world.WORLD), "source", "procedural:count=40,test_count=24")
+    monkeypatch.setattr(evaluation, "USUAL", (evaluation.Retrieval(),))
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}"]
+    assert run.main(["world/methods", name, "--seeds=2", *where, "--config.steps=5"]) == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    record = json.loads(path.read_text())
+    assert 1 / 6 < record["scores"]["cluster_accuracy"] <= 1 and "style_retrieval" in record["scores"]
+    assert record["protocol"]["clusters"].startswith("labels by k-means") and by in record["protocol"]["clusters"]
+    assert str(tmp_path) not in path.read_text()
+    workdir = next(iter((tmp_path / "runs" / "world" / "methods").glob(f"{name}-*/seed2")))
+    config = trained[str(workdir)]
+    assert config.data.labels == str(workdir / "labels.csv") and config.method.labels.share == 1
+    sources, _ = feed.open_sources(config, config_module.method_of(config))
+    assert sources["image"].classes == tuple("012345") and len(sources["image"]) == 40
+    # The run that gives the style codes is CLUIT's own, of this seed and at its full length.
+    other = trained.get(str(tmp_path / "runs" / "world" / "methods" / "cluit" / "seed2"))
+    assert (other is not None) == (name == "tunit-d") and (other is None or (other.seed, other.steps) == (2, 1_600))
+    # Once written, they stay.
+    (workdir / "labels.csv").write_text("kept")
+    assert relabel.relabel(tables.find_row("world/methods", name), config, workdir, None)["scores"].items() <= {
+        *record["scores"].items()
+    }
+    assert (workdir / "labels.csv").read_text() == "kept"
+    with pytest.raises(UserError, match="--features=x: leave it out"):
+        run.main(["world/methods", name, "--seeds=2", "--features=x", *where])
+
+
+def test_features_that_a_row_leaves_open_are_to_be_named(tmp_path, trained, monkeypatch):
+    monkeypatch.delenv(networks.VARIABLE, raising=False)
+    source = write_set(tmp_path / "set", ["a", "b", "c"])
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path}", "--seeds=0", "--config.method.domains=3"]
+    row = ["tunit/1", "food10-d", f"--substitute={source}", *where]
+    with pytest.raises(UserError, match="food10-d: name features by --features=FILE or style:WORKDIR"):
+        run.main(row)
+    method, config = toy.method(image_size=16), toy.config(16)
+    made = runs.Trained("x", config, method, toy.variables(), 7)
+    monkeypatch.setattr(runs, "load", lambda path, load=runs.load: made if path == "x" else load(path))
+    assert run.main([*row, "--features=style:x"]) == 0
+    (path,) = (tmp_path / "tunit").rglob("*.json")
+    assert json.loads(path.read_text())["scores"]["cluster_accuracy"] == 1
+    with pytest.raises(UserError, match="are by style:x; give another --workdir"):
+        run.main([*row, "--features=style:y"])
+
+
 WORLD_SCORES = (
     "translation_species translation_color translation_position translation_ground_follows_reference style_retrieval"
     " million_parameters seconds_per_iteration"
@@ -563,10 +643,10 @@ def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, 
 def scored(trained, monkeypatch):
     """Pretend to measure too: accuracies are 0.5 and a tenth of the seed."""
 
-    def score(trained, wanted, *, kmeans):
+    def score(trained, wanted, *, also):
         # A command measures the cost of a step for the first of its seeds.
         timed = {"cost"} if trained.config.seed < 2 else set()
-        assert wanted == {"translations", "style_retrieval", *timed} and not kmeans
+        assert wanted == {"translations", "clusters", "style_retrieval", "shots", *timed} and not also
         scores = dict.fromkeys(WORLD_SCORES, 0.25) | {"translation_species": 0.5 + 0.1 * trained.config.seed}
         if not timed:
             del scores["seconds_per_iteration"], scores["million_parameters"]

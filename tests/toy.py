@@ -75,5 +75,5 @@ def variables() -> dict:
 
 def config(size: int, **data: Any) -> ConfigDict:
     """Return what inference asks of a run's config."""
-    known = dict(source="", test_source="", depth=8, resample="bilinear", max_pixels=10**8) | data
+    known = dict(source="", test_source="", labels="", depth=8, resample="bilinear", max_pixels=10**8) | data
     return ConfigDict({"seed": 0, "data": {"image_size": size, **known}})

@@ -39,6 +39,7 @@ class Data:
     direction: str = setting("AtoB", "of a pair: which domain is translated into which", choices=DIRECTIONS)
     test_source: str = setting("", "where held-out images are, if not beside the source")
     test_target: str = setting("", "of a pair: where held-out images of B are, if not beside A's")
+    labels: str = setting("", "a file of the training images' labels (`uit data label`), instead of the source's own")
     image_size: int = changed(Method, "image_size", 128, owner=None)
     channels: int = changed(Method, "channels", 3, owner=None)
     target_channels: int = setting(0, "channels of domain B's images; 0: as many as A's", low=0)
@@ -92,7 +93,7 @@ class Explained(NamedTuple):
 FREE = frozenset(
     "steps hours log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric"
     " tensorboard devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
-    " data.test_target data.max_unreadable_share data.max_pixels data.on_device".split()
+    " data.test_target data.labels data.max_unreadable_share data.max_pixels data.on_device".split()
 )
 
 

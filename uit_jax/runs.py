@@ -170,13 +170,18 @@ class Trained(Model):
         Raises:
           UserError: the source cannot be read, or has no such class.
         """
+        labels = ""
         if references is None:
             references = self.config.data.source if len(self.method.sides) == 1 else ""
             if not references:
                 raise UserError(f"--class={name}: this run has no classes of its own; name a source by --references")
             data.check_there("data.source", references, "--references")
+            labels = self.config.data.labels
         how = dict(split="train", size=self.image_size, seed=self.config.seed, **self.form)
-        source = data.open_source(f"{references}#{name}", **how)
+        if labels:
+            source = data.relabelled(data.open_source(references, **how), labels).of_class(name)
+        else:
+            source = data.open_source(f"{references}#{name}", **how)
         gallery = search.encode(self.method, self.variables, source, pick_evenly(len(source), limit))
         rows = range(min(4, len(gallery.codes)))
         told = f"class {source.classes[0]}, mean style of {len(gallery.codes)} images"

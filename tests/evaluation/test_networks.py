@@ -1,12 +1,15 @@
 """Feature networks: what tells one from another, and which one is chosen."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
 from tests.evaluation.sets import SIZE
+from uit_jax.convert import tensors
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier, networks
 
@@ -60,6 +63,23 @@ def test_one_network_is_chosen(judge, monkeypatch, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             networks.choose(**asked)
+
+
+def test_what_lpips_sees_is_averaged_over_the_image(tmp_path):
+    """Of one colour every pixel is the same, but at the edges; of twice the file there are two hashes."""
+    rng = np.random.default_rng(0)
+    specs = json.loads((Path(__file__).parents[1] / "goldens" / "perceptual.json").read_text())["weights"]["alex"]
+    given = {name: rng.standard_normal(spec["shape"]).astype(np.float32) for name, spec in specs.items()}
+    for name, part in (("alexnet", "net"), ("alex", "lin")):
+        tensors.write(tmp_path / f"{name}.npz", {key: value for key, value in given.items() if part in key})
+    network = networks.lpips_network("alex", tmp_path / "alexnet.npz", tmp_path / "alex.npz")
+    assert (network.kind, network.side, network.entries) == ("lpips", 224, 64 + 192 + 384 + 256 + 256)
+    assert len(network.sha256) == 2 * 64 + 1 and not network.defines_fid
+    found = network.read([np.full((size, size, 3), 90, np.uint8) for size in (32, 224)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-5)
+    # Every pixel of a map has length 1: so has no mean more.
+    ends = np.cumsum([0, 64, 192, 384, 256, 256])
+    assert all(np.linalg.norm(found[0, a:b]) <= 1 + 1e-5 for a, b in zip(ends, ends[1:], strict=False))
 
 
 def test_inception_is_named_by_its_file(tmp_path, monkeypatch):

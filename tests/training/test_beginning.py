@@ -22,7 +22,7 @@ from uit_jax.convert import tensors
 from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
-from uit_jax.training import devices, loop, origin
+from uit_jax.training import beginning, devices, loop, origin
 from uit_jax.training.progress import Progress
 
 
@@ -47,6 +47,15 @@ def refused(recipe, workdir, *overrides) -> str:
         run(recipe, workdir, *overrides)
     assert not Path(workdir).exists()
     return str(caught.value)
+
+
+def test_labels_are_read_from_any_folder_and_before_anything_is_made(recipe, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = beginning.rooted(resolved(recipe, "data.labels=labels.csv"))
+    assert config.data.labels == str(tmp_path / "labels.csv")
+    assert beginning.rooted(resolved(recipe)).data.labels == ""
+    told = refused(recipe, tmp_path / "run", "data.labels=labels.csv")
+    assert told.startswith(f"data.labels={tmp_path / 'labels.csv'}: cannot be read (")
 
 
 def records(workdir):

@@ -34,7 +34,7 @@ def assert_same(ours: dict, alone: dict):
 
 @pytest.fixture(scope="module")
 def alone():
-    return parallel_worker.one_step("jit", 1)
+    return parallel_worker.alone()
 
 
 @pytest.mark.slow
@@ -47,7 +47,7 @@ def test_tunit_gives_the_same_numbers_on_any_number_of_devices(alone, how, count
 @functools.cache
 def on_one(name: str, configuration: str) -> dict:
     """Return the numbers of a step on one device, computed once."""
-    return parallel_worker.one_step("jit", 1, name, configuration)
+    return parallel_worker.alone(name, configuration)
 
 
 # Between them all that a device may have to learn from the others, and all that is drawn at random; in one of two ways,

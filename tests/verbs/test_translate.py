@@ -192,6 +192,14 @@ def test_a_class_gives_the_mean_style_of_its_images(tmp_path, run, capsys):
         assert uit(tmp_path, content, out, *arguments) == 2
         told = capsys.readouterr().err
         assert line in told and told.count("\n") == 1 and not (tmp_path / "out").exists()
+    names = [*(f"blue/{i}.png" for i in range(3)), *(f"red/{i}.png" for i in range(5))]
+    lines = ["image,label", *(f"{name},{'odd' if name[-5] in '13' else 'even'}" for name in names)]
+    (tmp_path / "labels.csv").write_text("\n".join(lines))
+    run.config.data.labels = str(tmp_path / "labels.csv")
+    assert run.look(of_class="odd").title == "class odd, mean style of 3 images"
+    with pytest.raises(UserError, match="no such class"):
+        run.look(of_class="red")
+    assert run.look(of_class="red", references=str(tmp_path / "train")).labels == ["red"]
     run.config.data.source = ""
     assert uit(tmp_path, content, out, "--class=red") == 2
     line = "uit: --class=red: this run has no classes of its own; name a source by --references\n"

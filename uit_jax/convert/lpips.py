@@ -1,6 +1,7 @@
 """LPIPS, in: torchvision's file of the network and lpips' own of its weights, or one file of both."""
 
 import re
+from collections.abc import Iterable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,13 @@ _NAMES = (
 )
 # Classes that are not asked for, and constants.
 _LEFT_OUT = re.compile(r"classifier\..*|scaling_layer\..*")
+
+
+def kind_of(names: Iterable[str]) -> str | None:
+    """Return which network, "alex" or "vgg", the tensors of these names are of; None for any other."""
+    found = {_renamed(name.removeprefix("module.")) for name in names}
+    last = {kind: f"features.{slices[-1].layers[-1].number}.weight" for kind, slices in SLICES.items()}
+    return next((kind for kind in ("vgg", "alex") if last[kind] in found), None)
 
 
 def read(kind: str, *paths: PathLike) -> PyTree:

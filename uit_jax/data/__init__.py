@@ -1,6 +1,7 @@
 """Sources of images and the batches drawn from them; TensorFlow is imported only where files are decoded with it."""
 
 from uit_jax.data.batches import Batches, batches
+from uit_jax.data.labels import of_training, relabelled
 from uit_jax.data.opening import check_there, open_source, open_test, rooted, splits, stored_form
 from uit_jax.data.reading import examples
 from uit_jax.data.side_batches import SideBatches, side_batches
@@ -35,11 +36,13 @@ __all__ = [
     "describe",
     "examples",
     "fingerprint",
+    "of_training",
     "open_last_side",
     "open_sides",
     "open_source",
     "open_test",
     "open_test_sides",
+    "relabelled",
     "repeated",
     "rooted",
     "side_batches",

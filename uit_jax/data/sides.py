@@ -102,7 +102,10 @@ def fingerprint(sources: Sources) -> dict[str, Any]:
     """Return what tells the images of a run from others: how many there are, and what the labels of one side mean."""
     counts = {f"{'target_' * place}images": len(source) for place, source in enumerate(sources.values())}
     first = next(iter(sources.values()))
-    return counts if len(sources) > 1 else {**counts, "classes": list(first.classes)}
+    if len(sources) > 1:
+        return counts
+    own = {} if first.relabelling is None else {"labels": first.relabelling}
+    return {**counts, "classes": list(first.classes), **own}
 
 
 def check_same(record: Mapping[str, Any], sources: Sources) -> None:

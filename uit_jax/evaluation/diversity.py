@@ -68,7 +68,7 @@ class Diversity(Featured):
             name, distance, about = "lpips_diversity", f"LPIPS v0.1 ({lpips.kind})", {"lpips": lpips.record()}
         for part in drawn:
             found = part if lpips else network.read(part)
-            among = lpips.among if lpips else _apart
+            among = lpips.among if lpips else apart
             means += [among(each).mean() for each in found.reshape(-1, outputs, *found.shape[1:])]
         protocol = PROTOCOL.format(
             images=len(contents), outputs=outputs, styles=told, distance=distance, size=trained.image_size
@@ -100,7 +100,7 @@ def _of_one_class(labels: np.ndarray, among: np.ndarray, count: int, seed: int) 
     return np.stack([rng.choice(members[label], count, replace=False) for label in drawn])
 
 
-def _apart(features: np.ndarray) -> np.ndarray:
+def apart(features: np.ndarray) -> np.ndarray:
     """Return the Euclidean distances of all pairs of features [n, D]."""
     first, second = np.triu_indices(len(features), 1)
     return np.linalg.norm(features[first] - features[second], axis=1)

@@ -52,10 +52,10 @@ class KMeans(Evaluator):
         return Scores(agreement("kmeans", clusters.nearest(points, centres), context.labels), {"kmeans": protocol})
 
 
-def pixels(images: np.ndarray) -> np.ndarray:
-    """Flatten images uint8 [n, S, S, C] to float32 in [-1, 1], averaged over blocks to 32 px at most."""
-    n, size, _, channels = images.shape
-    block = max(1, size // _SIDE)
-    side = size // block
-    images = images[:, : side * block, : side * block].reshape(n, side, block, side, block, channels)
+def pixels(images: np.ndarray, side: int = _SIDE) -> np.ndarray:
+    """Flatten images uint8 [n, H, W, C] to float32 in [-1, 1], averaged over blocks to about `side` px or less."""
+    n, height, width, channels = images.shape
+    block = max(1, min(height, width) // side)
+    rows, columns = height // block, width // block
+    images = images[:, : rows * block, : columns * block].reshape(n, rows, block, columns, block, channels)
     return (images.mean((2, 4), dtype=np.float32) / 127.5 - 1).reshape(n, -1)

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.convert import inception as weights_file
+from uit_jax.convert import lpips as lpips_file
 from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
 from uit_jax.images.decode import to_channels, to_depth
@@ -25,6 +27,7 @@ from uit_jax.images.resize import MODES, centred, resize
 from uit_jax.inference import batched
 from uit_jax.nn import random_features
 from uit_jax.nn.inception import Inception
+from uit_jax.nn.lpips import LPIPS
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import nearest
 from uit_jax.types import Array, PyTree
@@ -35,7 +38,7 @@ VARIABLE = "UIT_INCEPTION"
 BATCH = 16
 """Images a device: of more Inception's activations take gigabytes, and no time is won."""
 
-_RANDOM_SIDE = 64
+_RANDOM_SIDE, _LPIPS_SIDE = 64, 224
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -43,7 +46,7 @@ class FeatureNetwork:
     """A network with its weights, and how images are brought to what it reads.
 
     Attributes:
-      kind: "random", "judge" or "inception".
+      kind: "random", "judge", "inception" or "lpips".
       name: of its features, in words: "random features, seed 0".
       weights: the file that they are from, or how they were drawn.
       sha256: of that file's bytes, or of the numbers drawn.
@@ -164,6 +167,29 @@ def inception_network(path: PathLike, resize: str = "pytorch_fid") -> FeatureNet
         function=_pooled,
         variables=batched.everywhere(variables),
     )
+
+
+def lpips_network(kind: str, *paths: PathLike) -> FeatureNetwork:
+    """Return what LPIPS looks with, AlexNet ("alex") or VGG-16 ("vgg"), its weights read from files.
+
+    Features are the means over the image of the maps that LPIPS compares, side by side. Raises UserError.
+    """
+    return FeatureNetwork(
+        kind="lpips",
+        name=f"LPIPS' features ({kind})",
+        weights=", ".join(map(str, paths)),
+        sha256=" ".join(map(sha256, paths)),
+        side=_LPIPS_SIDE,
+        channels=3,
+        resize="pillow_bilinear",
+        function=functools.partial(_seen, kind),
+        variables=batched.everywhere(lpips_file.read(kind, *paths)),
+    )
+
+
+def _seen(kind: str, variables: PyTree, images: Array) -> Array:
+    maps = LPIPS(kind).apply(variables, images, method="features")
+    return jnp.concatenate([each.mean((1, 2)) for each in maps], axis=-1)
 
 
 def _pooled(variables: PyTree, images: Array) -> Array:

@@ -11,16 +11,21 @@ from uit_jax.evaluation.classwise import CluitClasses, TunitClasses
 from uit_jax.evaluation.clusters import Clusters
 from uit_jax.evaluation.context import Context, Evaluator, open_context
 from uit_jax.evaluation.diversity import Diversity
+from uit_jax.evaluation.guided import Guided
 from uit_jax.evaluation.judge import Judge
 from uit_jax.evaluation.kmeans import KMeans
 from uit_jax.evaluation.likeness import Likeness
 from uit_jax.evaluation.oracle import Oracle
 from uit_jax.evaluation.retrieval import Retrieval
+from uit_jax.evaluation.shots import Shots
 from uit_jax.evaluation.variance import Variance
 from uit_jax.paths import PathLike
 from uit_jax.runs import Trained
 
-_KINDS = (Clusters, Retrieval, Variance, KMeans, Oracle, Judge, Likeness, TunitClasses, CluitClasses, Diversity)
+_KINDS = (
+    *(Clusters, Retrieval, Variance, KMeans, Oracle, Shots, Judge),
+    *(Likeness, TunitClasses, CluitClasses, Diversity, Guided),
+)
 EVALUATORS: dict[str, type[Evaluator]] = {kind.name: kind for kind in _KINDS}
 """By name, in the order of a record."""
 

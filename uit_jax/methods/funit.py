@@ -6,6 +6,7 @@ Its generator is MUNIT's of all classes in one. `fewshot.py` has the rest, the p
 import dataclasses
 from typing import Any
 
+from uit_jax.method import Phase, Stream
 from uit_jax.methods.fewshot import FewShot
 from uit_jax.nn import munit
 from uit_jax.settings import setting
@@ -27,7 +28,11 @@ class GeneratorShape:
 class FUNIT(FewShot):
     """FUNIT's hyper-parameters; the defaults are the published code's, those of its Animal Faces."""
 
+    labelled_share: float = setting(1.0, "of each class, the share of images that are learnt from", above=0, high=1)
     generator: GeneratorShape = GeneratorShape()
+
+    def phase(self, step: int) -> Phase:
+        return Phase("train", Stream("labelled", self.labelled_share), load_size=self.load_size)
 
     @property
     def smallest(self) -> int:

@@ -1,5 +1,6 @@
 """How well pseudo domains agree with true classes, and the baseline that needs no learning."""
 
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +67,18 @@ class KMeans(NamedTuple):
     inertia: float
 
 
-def kmeans(points: np.ndarray, clusters: int, *, seed: int = 0, restarts: int = 5, iterations: int = 100) -> KMeans:
+def kmeans(
+    points: np.ndarray,
+    clusters: int,
+    *,
+    seed: int = 0,
+    restarts: int = 5,
+    iterations: int = 100,
+    progress: Callable[[range], Iterable[int]] = iter,
+) -> KMeans:
     """Cluster points [n, D] by Lloyd's algorithm from k-means++ starts; the best of `restarts` counts.
+
+    `progress` wraps these, as tqdm does.
 
     Raises:
       ValueError: there are fewer points than clusters.
@@ -75,14 +86,16 @@ def kmeans(points: np.ndarray, clusters: int, *, seed: int = 0, restarts: int = 
     points = np.asarray(points, np.float32)
     if len(points) < clusters:
         raise ValueError(f"{len(points)} points cannot form {clusters} clusters")
-    rng = np.random.default_rng(seed)
-    runs = (_lloyd(points, _spread(points, clusters, rng), iterations) for _ in range(restarts))
+    rng, squares = np.random.default_rng(seed), _squares(points)
+    starts = (_spread(points, squares, clusters, rng) for _ in progress(range(restarts)))
+    runs = (_lloyd(points, squares, centres, iterations) for centres in starts)
     return min(runs, key=lambda run: run.inertia)
 
 
 def nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
     """Return the index of each point's nearest centre: int64 [n]."""
-    return _squared_distances(np.asarray(points, np.float32), centres).argmin(1)
+    points = np.asarray(points, np.float32)
+    return _squared_distances(points, _squares(points), centres).argmin(1)
 
 
 def inter_over_intra(codes: np.ndarray, labels: np.ndarray) -> float | None:
@@ -111,28 +124,32 @@ def _entropy(probabilities: np.ndarray) -> float:
     return float(-(positive * np.log(positive)).sum())
 
 
-def _squared_distances(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
-    squares = (points**2).sum(1)[:, None] + (centres**2).sum(1) - 2 * points @ centres.T
-    return np.maximum(squares, 0)
+def _squares(points: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,nd->n", points, points)
 
 
-def _spread(points: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
+def _squared_distances(points: np.ndarray, squares: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Return those of points [n, D], whose own squares [n] are known, from centres [K, D]: float32 [n, K]."""
+    return np.maximum(squares[:, None] + _squares(centres) - 2 * (points @ centres.T), 0)
+
+
+def _spread(points: np.ndarray, squares: np.ndarray, clusters: int, rng: np.random.Generator) -> np.ndarray:
     """Draw centres among the points, each with a chance that grows with its squared distance to the former ones."""
     chosen = [int(rng.integers(len(points)))]
-    distances = _squared_distances(points, points[chosen])[:, 0]
+    distances = _squared_distances(points, squares, points[chosen])[:, 0]
     while len(chosen) < clusters:
         total = distances.sum(dtype=np.float64)
         # All remaining points coincide with a centre: any of them will do.
         chances = distances.astype(np.float64) / total if total > 0 else None
         chosen.append(int(rng.choice(len(points), p=chances)))
-        distances = np.minimum(distances, _squared_distances(points, points[chosen[-1:]])[:, 0])
+        distances = np.minimum(distances, _squared_distances(points, squares, points[chosen[-1:]])[:, 0])
     return points[chosen]
 
 
-def _lloyd(points: np.ndarray, centres: np.ndarray, iterations: int) -> KMeans:
+def _lloyd(points: np.ndarray, squares: np.ndarray, centres: np.ndarray, iterations: int) -> KMeans:
     assignment = np.full(len(points), -1)
     for _ in range(iterations):
-        previous, distances = assignment, _squared_distances(points, centres)
+        previous, distances = assignment, _squared_distances(points, squares, centres)
         assignment = distances.argmin(1)
         if np.array_equal(assignment, previous):
             break
@@ -140,6 +157,6 @@ def _lloyd(points: np.ndarray, centres: np.ndarray, iterations: int) -> KMeans:
         counts = members.sum(0)
         # A centre that lost all its points stays where it is.
         centres = np.where(counts[:, None] > 0, members.T @ points / np.maximum(counts, 1)[:, None], centres)
-    distances = _squared_distances(points, centres)
+    distances = _squared_distances(points, squares, centres)
     assignment = distances.argmin(1)
     return KMeans(centres, assignment, float(distances.min(1).mean()))

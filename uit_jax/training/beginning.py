@@ -26,6 +26,7 @@ def rooted(config: ConfigDict) -> ConfigDict:
     config.init_from = config.init_from and str(as_path(config.init_from).absolute())
     for key in ("source", "target", "test_source", "test_target"):
         config.data[key] = data.rooted(config.data[key])
+    config.data.labels = config.data.labels and str(as_path(config.data.labels).absolute())
     return config
 
 

@@ -224,7 +224,8 @@ def _name(config: ConfigDict) -> str:
 
 
 def _open_train(config: ConfigDict, method: Method, size: int) -> Sources:
-    return data.open_sides(method.sides, config.data, split="train", size=size, seed=config.seed)
+    sources = data.open_sides(method.sides, config.data, split="train", size=size, seed=config.seed)
+    return data.of_training(sources, config.data.labels)
 
 
 def _open_test(config: ConfigDict, method: Method) -> Sources:

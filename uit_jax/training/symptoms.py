@@ -25,14 +25,14 @@ class Drawn(NamedTuple):
       contents: [m, H, W, C].
       translations: with styles [m, n, H, W, C'], of which the first are in those of the references; else [m, H, W, C'].
       references: [r, H, W, C'], r <= n; None where there are no styles.
-      domains: int [k], pseudo domains of images, and how many domains there are; None where there are none.
+      pseudo_domains: int [k], those of some images, and how many domains there are; None where there are none.
     """
 
     pictures: Mapping[str, np.ndarray]
     contents: np.ndarray
     translations: np.ndarray
     references: np.ndarray | None = None
-    domains: tuple[np.ndarray, int] | None = None
+    pseudo_domains: tuple[np.ndarray, int] | None = None
 
 
 class Symptom(NamedTuple):
@@ -97,8 +97,8 @@ def signs(drawn: Drawn) -> dict[str, float]:
       beside how much images differ. All begin with "signs/".
     """
     found = {}
-    if drawn.domains is not None and drawn.domains[1] > 1:
-        counts = Counter(drawn.domains[0].tolist())
+    if drawn.pseudo_domains is not None and drawn.pseudo_domains[1] > 1:
+        counts = Counter(drawn.pseudo_domains[0].tolist())
         found["signs/free_domains"] = 1 - max(counts.values()) / counts.total()
     contents, translations = _coarse(drawn.contents), _coarse(drawn.translations)
     if (apart := _spread(contents, 0)) > _FAINT:

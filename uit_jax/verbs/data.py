@@ -1,4 +1,4 @@
-"""`uit data check SRC` and `uit data pack SRC OUT --size S`."""
+"""`uit data check SRC`, `uit data pack SRC OUT --size S` and `uit data label SRC OUT.csv --by WAY --domains K`."""
 
 import argparse
 import sys
@@ -7,12 +7,16 @@ from typing import Any
 
 from tqdm import tqdm
 
+from uit_jax.data import labels
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
-from uit_jax.errors import shown
+from uit_jax.errors import UserError, shown
+from uit_jax.evaluation.labelling import SIDE, WAYS, label, points_of
+from uit_jax.files import check_places
 from uit_jax.images.decode import FILTERS
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.verbs.arguments import add_limit, share
+from uit_jax.metrics.clusters import sizes
+from uit_jax.verbs.arguments import add_limit, add_overwrite, natural, positive, share, suffixed_path
 
 _SOURCE = (
     "a folder of images, of classes, or of trainA and trainB; an image file; tfds:NAME[:split];"
@@ -21,12 +25,14 @@ _SOURCE = (
 
 
 def main(argv: list[str]) -> int:
-    """Run one of the two; return 0, or 1 for a source that `check` finds unusable. Raises UserError."""
-    parser = argparse.ArgumentParser(prog="uit data", description="Check a source of images, or pack it into arrays.")
+    """Run one of the three; return 0, or 1 for a source that `check` finds unusable. Raises UserError."""
+    told = "Check a source of images, pack it into arrays, or find labels for it."
+    parser = argparse.ArgumentParser(prog="uit data", description=told)
     verbs = parser.add_subparsers(required=True)
     looking = verbs.add_parser("check", help="report counts, sizes, modes, classes, unreadable files and duplicates")
     packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
-    for verb, run in ((looking, _check), (packing, _pack)):
+    labelling = verbs.add_parser("label", help="sort training images into clusters, and write these as their labels")
+    for verb, run in ((looking, _check), (packing, _pack), (labelling, _label)):
         verb.add_argument("source", metavar="SRC", help=_SOURCE)
         verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
         add_limit(verb, MAX_PIXELS, str(MAX_PIXELS))
@@ -37,6 +43,19 @@ def main(argv: list[str]) -> int:
     packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
     packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
     packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
+    labelling.add_argument("out", metavar="OUT", help="the .csv file to write, which data.labels then names")
+    labelling.add_argument("--by", choices=WAYS, default=WAYS[0], help="what is compared (default: %(default)s)")
+    labelling.add_argument(
+        "--features",
+        metavar="FILE|style:WORKDIR",
+        default="",
+        help="the weights of the FID's Inception-v3, or those of AlexNet or VGG-16 and lpips' own as FILE,FILE; or a"
+        " trained run, for its style codes",
+    )
+    labelling.add_argument("--side", type=positive, default=SIDE, help="pixels: of images (default: %(default)s)")
+    labelling.add_argument("--domains", dest="count", type=positive, required=True, help="how many labels to find")
+    labelling.add_argument("--seed", type=natural, default=0, help="of k-means and the procedural world (default: 0)")
+    add_overwrite(labelling)
     options = vars(parser.parse_args(argv))
     options["max_pixels"] = options.pop("data_max_pixels")
     return options.pop("run")(**options)
@@ -51,6 +70,26 @@ def _check(source: str, **options: Any) -> int:
 def _pack(source: str, out: str, **options: Any) -> int:
     skipped = pack(source, out, progress=_progress, **options)
     print(f"packed {shown(source)} into {shown(out)}, {len(skipped)} unreadable images left out")
+    return 0
+
+
+def _label(
+    source: str, out: str, *, by: str, features: str, side: int, count: int, seed: int, overwrite: bool, **limits: Any
+) -> int:
+    path = suffixed_path("OUT", out, ".csv")
+    check_places({"OUT": path}, overwrite=overwrite)
+    if features and by == WAYS[0]:
+        raise UserError(f"--features={features}: is for --by={WAYS[1]}; leave one of the two out")
+    points = points_of(source, by, side=side, features=features)
+    found = label(source, points, count, seed=seed, **limits)
+    labels.write(path, found.source, found.labels)
+    print(f"{found.source.describe()}; sorted by {points.told}")
+    print(f"images of each label: {' '.join(map(str, sizes(found.labels, count)))}")
+    for told, scores in (("these", found.training), ("held-out", found.held_out)):
+        if scores:
+            accuracy, nmi = scores["cluster_accuracy"], scores["cluster_nmi"]
+            print(f"agreement with the classes of {told} images: accuracy {accuracy:.4f}, NMI {nmi:.4f}")
+    print(f"written to {shown(path)}; train on it by --config.data.labels={shown(path)}")
     return 0
 
 

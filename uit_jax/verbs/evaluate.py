@@ -13,6 +13,7 @@ from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import (
     Clusters,
     Diversity,
+    Guided,
     Judge,
     KMeans,
     Likeness,
@@ -136,7 +137,7 @@ def _configured(evaluator: evaluation.Evaluator, args: argparse.Namespace) -> ev
     named = dict(inception=args.inception, random=args.random_features, resize=args.resize)
     if alone and args.judge is not None:
         named["judge_file"] = args.judge
-    if isinstance(evaluator, Diversity) and args.lpips is not None:
+    if isinstance(evaluator, Diversity | Guided) and args.lpips is not None:
         named |= dict(lpips=tuple(args.lpips.split(",")), lpips_network=args.lpips_network)
     if isinstance(evaluator, Likeness):
         named["split"] = args.true

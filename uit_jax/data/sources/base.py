@@ -4,6 +4,7 @@ import contextlib
 import copy
 import logging
 import threading
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
@@ -68,7 +69,10 @@ class Source:
       names: n texts that tell a person which image it is.
       unreadable: reasons by index, of the images found unreadable so far.
       passed: how many files beside the images there are, by ending.
+      relabelling: a checksum of labels that took the place of its own; None where these are its own.
     """
+
+    relabelling: int | None = None
 
     def __init__(self, spec: str, form: Form, *, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
         form.check()
@@ -95,6 +99,16 @@ class Source:
     @property
     def channels(self) -> int:
         return self.shape[-1]
+
+    def key(self, index: int) -> str:
+        """Return how labels files call an image, the same wherever the source lies."""
+        return self.names[index]
+
+    def relabelled(self, labels: np.ndarray, classes: tuple[str, ...]) -> "Source":
+        """Return the same images with other labels int32 [n], indices into `classes`."""
+        other = copy.copy(self)
+        other.labels, other.classes, other.relabelling = labels, classes, zlib.crc32(labels.astype("<i4").tobytes())
+        return other
 
     def describe(self) -> str:
         """Say in one line what this source holds."""
@@ -233,6 +247,13 @@ class EncodedSource(Source):
 class FileSource(EncodedSource):
     """Image files; a name is its path. Where a bucket cannot be reached, reading raises UserError."""
 
+    def __init__(self, spec: str, form: Form, **images):
+        super().__init__(spec, form, **images)
+        self._folder = f"{spec}/"
+
+    def key(self, index: int) -> str:
+        return self.names[index].removeprefix(self._folder)
+
     def encoded(self, index: int) -> bytes:
         path = exact(self.names[index])
         try:
@@ -245,7 +266,11 @@ class FileSource(EncodedSource):
 
 
 class Numbered(Sequence):
-    """The names "PREFIX#0", "PREFIX#1", ... without storing them."""
+    """The names "PREFIX#0", "PREFIX#1", ... without storing them; `number` is what follows the last "#"."""
+
+    @staticmethod
+    def number(name: str) -> str:
+        return name.rpartition("#")[2]
 
     def __init__(self, prefix: str, count: int):
         self._prefix, self._range = prefix, range(count)

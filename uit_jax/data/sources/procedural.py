@@ -35,6 +35,9 @@ class ProceduralSource(Source):
         self.shape = (world.size, world.size, form.channels)
         self._forget()
 
+    def key(self, index: int) -> str:
+        return Numbered.number(self.names[index])
+
     def images(self, indices: Sequence[int]) -> np.ndarray:
         indices = np.asarray(indices, np.int64)
         if self._images is None:

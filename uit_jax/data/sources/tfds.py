@@ -54,6 +54,9 @@ class TFDSSource(EncodedSource):
             classes=classes,
         )
 
+    def key(self, index: int) -> str:
+        return Numbered.number(self.names[index])
+
     def _choose(self, indices: np.ndarray) -> None:
         self._files = [self._files[i] for i in indices]
         self._places = [self._places[i] for i in indices]

@@ -1,0 +1,52 @@
+"""StarGAN v2 (arXiv:1912.01865): its two protocols, with the numbers that the authors give with their code."""
+
+from experiments import cluit
+from experiments.rows import DataSet, Metric, Paper, Row, Table
+from uit_jax.evaluation import Guided
+
+CONFIG = "configs/starganv2.py"
+
+DATA_SETS = {
+    "celebahq": DataSet(
+        "CelebA-HQ",
+        2,
+        ("female", "male"),
+        note="30,000 faces by gender; the authors' val images are the test split",
+    ),
+    "afhq": cluit.DATA_SETS["afhq"],
+}
+
+_FACES = "takes --config.method.landmarks=FILE, the weights of the network that finds the parts of a face"
+
+
+def _synthesis() -> tuple[Row, ...]:
+    names = ("latent_fid", "latent_lpips", "reference_fid", "reference_lpips")
+    rows = {
+        "celebahq": ("celeba", (13.73, 0.4515, 23.84, 0.3880), (_FACES,)),
+        "afhq": ("afhq", (16.18, 0.4501, 19.78, 0.4315), ()),
+    }
+    return tuple(
+        Row(data, DATA_SETS[data], dict(zip(names, numbers, strict=True)), f"{CONFIG}:{preset}", notes=notes)
+        for data, (preset, numbers, notes) in rows.items()
+    )
+
+
+PAPER = Paper(
+    title="StarGAN v2 (Choi et al., CVPR 2020, arXiv:1912.01865)",
+    tables={
+        "synthesis": Table(
+            "By sampled styles, and by those of references", _synthesis(), timed=False, evaluators=(Guided(),)
+        ),
+    },
+    metrics={
+        "latent_fid": Metric("FID, latent", 2),
+        "latent_lpips": Metric("LPIPS, latent", 4, score="latent_lpips", protocol="latent_lpips"),
+        "reference_fid": Metric("FID, reference", 2),
+        "reference_lpips": Metric("LPIPS, reference", 4, score="reference_lpips", protocol="reference_lpips"),
+    },
+    remark=(
+        "The authors' numbers are those of their page, means over ten seeds of the evaluation. Their FID normalises"
+        " images as no other does, and is not computed here: `uit evaluate --evaluators=guided --inception=FILE` gives"
+        " the usual one by their protocol. LPIPS needs published weights ($UIT_LPIPS), which were not at hand."
+    ),
+)
