@@ -69,8 +69,9 @@ PRESETS = {
         "method.discriminator.width": 16,
         "method.discriminator.max_width": 128,
         "method.discriminator.stages": 3,
-        "method.rmsprop.learning_rate": 5e-4,
-        "method.discriminator_rate": 5e-4,
+        "method.reconstruction_weight": 10.0,
+        "method.rmsprop.learning_rate": 1e-3,
+        "method.discriminator_rate": 1e-3,
         "method.average": 0.995,
     },
 }
