@@ -46,7 +46,7 @@ def test_blur_is_a_convolution_among_zeros(pad, stride, gain):
 
 def test_weights_are_standard_normal_and_scaled_in_use():
     """So that Adam's steps, of one size for all weights, are in proportion to every layer's own scale."""
-    layer, x = stylegan2._Layer(50, 3), normal(1, 5, 6, 40)
+    layer, x = stylegan2.Layer(50, 3), normal(1, 5, 6, 40)
     params = layer.init(jax.random.key(0), x)["params"]
     assert 0.97 < params["kernel"].std() < 1.03 and (params["bias"] == 0).all()
     params = {"kernel": np.asarray(params["kernel"]), "bias": normal(50)}
@@ -54,7 +54,7 @@ def test_weights_are_standard_normal_and_scaled_in_use():
     shifts = [(i, j, x[:, i : i + 3, j : j + 4]) for i in range(3) for j in range(3)]
     inner = leaky(sum(maps @ weight[i, j] for i, j, maps in shifts) + params["bias"])
     np.testing.assert_allclose(layer.apply({"params": params}, x)[:, 1:-1, 1:-1], inner, rtol=1e-3, atol=1e-4)
-    linear = stylegan2._Linear(7)
+    linear = stylegan2.Linear(7)
     params = {"kernel": normal(20, 7), "bias": normal(7)}
     ours = linear.apply({"params": params}, x.reshape(-1, 20))
     np.testing.assert_allclose(
@@ -64,7 +64,7 @@ def test_weights_are_standard_normal_and_scaled_in_use():
 
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_layers_that_halve_blur_and_then_stride(kernel):
-    layer, x = stylegan2._Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
+    layer, x = stylegan2.Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
     weights = normal(kernel, kernel, 3, 4, seed=1)
     blurred = np.asarray(stylegan2.blur(jnp.asarray(x), 1 + kernel // 2))
     expected = np.empty((2, 3, 4, 4))
@@ -94,13 +94,13 @@ def test_up_layer_is_demodulated_spread_blurred_and_noisy():
 
 def test_residual_block_keeps_the_size_of_its_maps():
     x = normal(1, 16, 16, 32)
-    block = stylegan2._ResidualBlock(48, True, jnp.float32)
+    block = stylegan2.ResidualBlock(48, True, jnp.float32)
     params = jax.jit(block.init)(jax.random.key(0), x)
     out = block.apply(params, x)
     # The blur takes some of the variance of noise.
     assert out.shape == (1, 8, 8, 48) and 0.3 < out.std() < 1.5
     assert set(params["params"]) == {"layer_0", "layer_1", "shortcut"}
-    assert set(shapes_of(stylegan2._ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
+    assert set(shapes_of(stylegan2.ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
 
 
 # --- noise ---
@@ -144,7 +144,7 @@ def test_taps_are_the_values_between_the_layers():
     )
     close(found[1], stem)
     for tap, module in ((2, "down"), (3, "block_0"), (4, "block_1"), (5, "block_2")):
-        block = stylegan2._ResidualBlock(16, module == "down", jnp.float32)
+        block = stylegan2.ResidualBlock(16, module == "down", jnp.float32)
         close(found[tap], block.apply({"params": params[module]}, found[tap - 1]))
     features = generator.apply({"params": {n: params[n] for n in ("stem", "down")}}, images, (0, 2), method="features")
     assert tuple(features) == (0, 2)

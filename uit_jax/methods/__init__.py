@@ -17,6 +17,7 @@ from uit_jax.methods.gcgan import GcGAN
 from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.starganv2 import StarGANv2
+from uit_jax.methods.swapping_autoencoder import SwappingAutoencoder
 from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
     "drit": DRIT,
     "funit": FUNIT,
     "starganv2": StarGANv2,
+    "swapping_autoencoder": SwappingAutoencoder,
 }
 
 
