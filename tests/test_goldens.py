@@ -22,6 +22,7 @@ from tests import (
     golden_perceptual,
     golden_sincut,
     golden_starganv2,
+    golden_swapping_autoencoder,
     golden_tunit,
     golden_views,
 )
@@ -38,6 +39,7 @@ RUNNERS = {
     "drit": golden_drit.Runner,
     "funit": golden_funit.Runner,
     "starganv2": golden_starganv2.Runner,
+    "swapping_autoencoder": golden_swapping_autoencoder.Runner,
     "starganv2_fan": golden_starganv2.FanRunner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,

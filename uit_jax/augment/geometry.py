@@ -183,4 +183,5 @@ def stretched_crops(images: Array, chances: Array, sides: tuple[float, float], s
 def _between(places: Array, length: int) -> Array:
     """Return the weights [..., length] of pixels at places along an axis whose ends are -1 and 1."""
     places = ((places + 1) * length - 1) / 2
-    return jax.nn.relu(1 - jnp.abs(places[..., None] - jnp.arange(length, dtype=places.dtype)))
+    pixels = jnp.arange(length, dtype=places.dtype).reshape(*[1] * places.ndim, length)
+    return jax.nn.relu(1 - jnp.abs(places[..., None] - pixels))

@@ -64,7 +64,7 @@ class Encoder(nn.Module):
 
     def width(self, halvings: int) -> int:
         """Return the channels behind so many halvings."""
-        return min(self.texture_dim, round(32 * 2**halvings * self.scale))
+        return max(1, min(self.texture_dim, round(32 * 2**halvings * self.scale)))
 
     @nn.compact
     def __call__(self, images: Array) -> tuple[Array, Array]:
@@ -151,7 +151,7 @@ class Generator(nn.Module):
 
     def width(self, doublings: int) -> int:
         """Return the channels behind so many doublings."""
-        return int(min(512, 128 * 2 ** (self.ups - doublings)) * self.scale)
+        return max(1, int(min(512, 128 * 2 ** (self.ups - doublings)) * self.scale))
 
     def noise_sides(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
         """Return height and width of each of the maps that noise is added to, for a structure of this size."""
