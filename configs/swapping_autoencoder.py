@@ -8,12 +8,11 @@ batch 32, 25 million images, of which every second batch teaches either side.
 
 Presets, several joined by commas:
 
-    church, bedroom   LSUN at 256 px, in batches of 32
+    church, bedroom   LSUN at 256 px, in batches of 32; bedrooms compare each crop with one other, not with a mean
     afhq              all three species together, 256 px, in batches of 32
     mountain          512 px, in batches of 16, with ten times the penalty on crops
     ffhq512           512 px, in batches of 16
     ffhq1024          crops of 768 of 1024 px, in batches of 16, narrower networks, a smaller structure
-    single            batches of 16, and each crop compared with one other, as the published church_default has it
     paper             what the paper says where the published code differs
     bf16              activations in bfloat16
     photos            64 px, narrow networks, 6,000 steps: for a processor without accelerator
@@ -70,7 +69,6 @@ PRESETS = {
         "method.generator.scale": 0.8,
         "method.patches.size": 256,
     },
-    "single": {**of_batch(16), "method.patches.pooled": False},
     "paper": {"method.mix_weight": 0.5, "method.generator.head_blocks": 4, "method.patches.size": 64},
     "bf16": recipes.BF16,
     "photos": {
