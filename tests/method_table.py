@@ -123,8 +123,9 @@ TINY = {
         adversarial_weight=0.7,
         mix_weight=0.8,
         patch_weight=1.3,
-        r1=dict(weight=0.4, every=2),
+        r1=dict(weight=0.4, every=1),
         patch_r1_weight=0.6,
+        average=0.9,
     ),
 }
 
@@ -251,7 +252,14 @@ CONFIGURATIONS = {
     "swapping_autoencoder": {
         "pooled": Configuration({}, *SWAPPED),
         "single": Configuration(
-            {"patches": dict(pooled=False), "average": 0.9, "load_size": 10, "precision": "bf16"}, *SWAPPED
+            {
+                "patches": dict(pooled=False),
+                "average": 0.0,
+                "r1": dict(weight=0.0),
+                "load_size": 10,
+                "precision": "bf16",
+            },
+            *SWAPPED,
         ),
     },
 }

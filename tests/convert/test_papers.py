@@ -18,7 +18,6 @@ FILES = {
     "drit": {"last.pth"},
     "funit": {"gen_00007000.pt", "dis_00007000.pt"},
     "starganv2": {"007000_nets.ckpt", "007000_nets_ema.ckpt"},
-    "swapping_autoencoder": {"latest_checkpoint.pth"},
 }
 
 

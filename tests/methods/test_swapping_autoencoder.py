@@ -82,17 +82,16 @@ def test_crops_are_compared_with_the_mean_of_the_reference_s_or_with_one():
 
 
 def test_averages_follow_encoder_and_generator_in_their_turns_and_are_what_translates():
-    method = table.build("swapping_autoencoder", "single", precision="float32")
-    state = random_state(method, ())
-    views = jax.eval_shape(method.views, jax.random.key(0), table.batch_of(method))
-    views = jax.tree.map(lambda like: drawn(0, *like.shape).clip(-1, 1), views)
-    update = jax.jit(method.update, static_argnames="phase")
-    after, _ = update(state, views, phase=TRANSLATE)
-    for name in ("encoder", "generator"):
-        before, learner = state.learners[name], after.learners[name]
-        moved = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, before.ema, learner.params)
-        jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5), learner.ema, moved)
-        assert method.variables(after)[name]["params"] is learner.ema
+    method = table.build("swapping_autoencoder")
+    schedule = tuple(phase for phase in table.phases(method) for _ in range(2))
+    states = table.run("swapping_autoencoder", "pooled", schedule).states
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    for phase, before, after in zip(schedule, states[:-1], states[1:], strict=True):
+        for name in method.kept:
+            old, new = before.learners[name].ema, after.learners[name]
+            moved = jax.tree.map(lambda a, p: 0.9 * a + 0.1 * p, old, new.params) if phase.translates else old
+            jax.tree.map(close, new.ema, moved)
+            assert method.variables(after)[name]["params"] is new.ema
 
 
 def test_a_translation_has_the_structure_of_its_content_and_the_texture_of_its_reference():

@@ -16,6 +16,7 @@ from uit_jax.convert.state_dicts import CONV, LINEAR, PER_MAP, SAME, Entry, Name
 from uit_jax.convert.stylegan2 import MODULATED
 from uit_jax.errors import UserError
 from uit_jax.nn import swapping_autoencoder as nn
+from uit_jax.settings import LARGEST
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
 
@@ -53,11 +54,12 @@ def _encoder(tensors: Tensors) -> dict:
     stem = tensors["FromRGB.Conv.weight"]
     names = [f"DownToSpatialCode.ResBlockDownBy{2**times}.conv2.Conv.weight" for times in range(downs)]
     names += [f"DownToGlobalCode.ConvLayerDownBy{2 ** (downs + times)}.Conv.weight" for times in range(further)]
-    scale = _scale(
-        "E",
-        [len(stem), *(len(tensors[name]) for name in names)],
-        lambda scale: map(nn.Encoder(texture_dim=texture_dim, scale=scale).width, range(len(names) + 1)),
-    )
+    widths = [len(stem), *(len(tensors[name]) for name in names)]
+
+    def widths_at(scale: float, most: int) -> Iterable[int]:
+        return map(nn.Encoder(texture_dim=most, scale=scale).width, range(len(widths)))
+
+    scale = _scale("E", widths, texture_dim, widths_at)
     shape = {"scale": scale, "downs": downs, "texture_downs": further}
     return {"channels": stem.shape[1], "structure_dim": structure_dim, "texture_dim": texture_dim, "encoder": shape}
 
@@ -67,7 +69,7 @@ def _generator(tensors: Tensors) -> dict:
     heads, ups = (_count(tensors, rf"{kind}Block(\d+)\..+") for kind in ("HeadResnet", "UpsamplingRes"))
     names = [f"HeadResnetBlock{heads - 1}", *(f"UpsamplingResBlock{16 * 2**index}" for index in range(ups))]
     widths = [tensors[f"{name}.conv2.conv.weight"].shape[1] for name in names]
-    scale = _scale("G", widths, lambda scale: map(nn.Generator(scale=scale, ups=ups).width, range(ups + 1)))
+    scale = _scale("G", widths, 0, lambda scale, most: map(nn.Generator(scale=scale, ups=ups).width, range(ups + 1)))
     found = {"channels": tensors["ToRGB.conv.weight"].shape[1], "structure_dim": structure_dim}
     shape = {"scale": scale, "head_blocks": heads}
     return {**found, "texture_dim": texture_dim, "generator": shape, "encoder": {"downs": ups}}
@@ -78,7 +80,7 @@ def _discriminator(tensors: Tensors) -> dict:
     names = [f"stylegan2_D.convs.{name}.conv2.Conv.weight" for name in _places(count, 9)]
     widths = [len(stem), *(len(tensors[name]) for name in names)]
     size = math.isqrt(tensors["stylegan2_D.final_linear.0.weight"].shape[1] // widths[-1]) * 2**count
-    scale = _scale("D", widths, lambda scale: nn.Discriminator(size, scale, widths[-1]).widths)
+    scale = _scale("D", widths, widths[-1], lambda scale, most: nn.Discriminator(size, scale, most).widths)
     shape = {"scale": scale, "max_width": widths[-1]}
     return {"channels": stem.shape[1], "image_size": size, "discriminator": shape}
 
@@ -88,9 +90,13 @@ def _patch_discriminator(tensors: Tensors) -> dict:
     count, stem = _count(tensors, r"convs\.(\w+)\.skip\..+") - 1, tensors["convs.0.Conv.weight"]
     names = [f"convs.{name}.conv2.Conv.weight" for name in _places(count, 7)]
     widths, sides = [len(stem), *(len(tensors[name]) for name in names)], [4 << times for times in range(count, -1, -1)]
-    most = len(tensors["convs.6.Conv.weight"])
-    scale = _scale("Dpatch", widths, lambda scale: map(nn.PatchDiscriminator(sides[0], scale, most).width, sides))
-    shape = {"scale": scale, "max_width": most, "pair_width": len(tensors["pairlinear.0.weight"])}
+    widest = len(tensors["convs.6.Conv.weight"])
+
+    def widths_at(scale: float, most: int) -> Iterable[int]:
+        return map(nn.PatchDiscriminator(sides[0], scale, most).width, sides)
+
+    scale = _scale("Dpatch", widths, widest, widths_at)
+    shape = {"scale": scale, "max_width": widest, "pair_width": len(tensors["pairlinear.0.weight"])}
     return {"channels": stem.shape[1], "patches": {"size": sides[0]}, "patch_discriminator": shape}
 
 
@@ -102,12 +108,16 @@ def _count(tensors: Tensors, pattern: str) -> int:
     return len({match[1] for name in tensors if (match := re.fullmatch(pattern, name))})
 
 
-def _scale(network: str, widths: list[int], widths_at: Callable[[float], Iterable[int]]) -> float:
-    """Return the roundest scale at which a network has these widths. Raises UserError where there is none."""
-    ratios = [width / max(1, one) for width, one in zip(widths, widths_at(1.0), strict=True)]
+def _scale(network: str, widths: list[int], most: int, widths_at: Callable[[float, int], Iterable[int]]) -> float:
+    """Return the roundest scale at which a network has these widths, given the largest there may be.
+
+    Raises:
+      UserError: there is none.
+    """
+    ratios = [width / one for width, one in zip(widths, widths_at(1.0, LARGEST), strict=True)]
     for digits in range(17):
         for scale in (round(ratio, digits) for ratio in ratios):
-            if scale > 0 and list(widths_at(scale)) == widths:
+            if scale > 0 and list(widths_at(scale, most)) == widths:
                 return float(scale)
     raise UserError(f"the checkpoint's {network} has widths {widths}, which no scale of the published ones gives")
 
