@@ -88,7 +88,9 @@ class Swapped(Method):
     patch_discriminator: PatchDiscriminator = PatchDiscriminator()
     patches: Patches = Patches()
     r1: R1 = R1(weight=10.0, every=16)
-    average: float = setting(0.0, "decay of averages of encoder and generator, which then translate", low=0, below=1)
+    average: float = setting(
+        0.0, "decay of averages of encoder and generator, which then translate", low=0, below=1, follows="average"
+    )
     adam: Adam = Adam(2e-3, b1=0.0, b2=0.99)
 
     def rules(self):
