@@ -23,6 +23,7 @@ RECIPES = {
     "sincut": "configs/sincut.py",
     "funit": "configs/funit.py",
     "starganv2": "configs/starganv2.py:afhq",
+    "swapping_autoencoder": "configs/swapping_autoencoder.py",
 }
 """The papers' settings, a method each."""
 

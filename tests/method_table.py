@@ -120,6 +120,23 @@ TINY = {
         diversity_steps=4,
         cycle_weight=5.0,
     ),
+    "swapping_autoencoder": dict(
+        image_size=8,
+        structure_dim=2,
+        texture_dim=4,
+        encoder=dict(scale=0.125, downs=1, texture_downs=1),
+        generator=dict(scale=0.03125, head_blocks=1),
+        discriminator=dict(max_width=4),
+        patch_discriminator=dict(scale=0.0625, max_width=4, pair_width=4),
+        patches=dict(size=4, count=2, sides=(0.3, 0.9)),
+        l1_weight=2.0,
+        adversarial_weight=0.7,
+        mix_weight=0.8,
+        patch_weight=1.3,
+        r1=dict(weight=0.4, every=1),
+        patch_r1_weight=0.6,
+        average=0.9,
+    ),
 }
 
 
@@ -140,6 +157,7 @@ BOTH_WAYS = ("generator_ab", "generator_ba", "discriminator_a", "discriminator_b
 TURNED = ("generator", "discriminator_b", "discriminator_turned")
 TWO_DOMAINS = ("generator_a", "generator_b", "discriminator_a", "discriminator_b")
 DOMAINED = (*TRANSLATOR, "mapping", "encoder")
+SWAPPED = ("generator", "encoder"), ("discriminator", "patch_discriminator")
 DISENTANGLED = (*TRANSLATOR, "content_encoder", "style_encoder", "random_discriminator", "content_discriminator")
 EXTERNAL = dict(negatives=dict(kind="external"))
 LAST = dict(layers=(12,), count=0)
@@ -245,6 +263,19 @@ CONFIGURATIONS = {
     "starganv2": {
         "penalised": Configuration({}, DOMAINED),
         "unpenalised": Configuration({"r1": dict(weight=0.0), "precision": "bf16"}, DOMAINED),
+    },
+    "swapping_autoencoder": {
+        "pooled": Configuration({}, *SWAPPED),
+        "single": Configuration(
+            {
+                "patches": dict(pooled=False),
+                "average": 0.0,
+                "r1": dict(weight=0.0),
+                "load_size": 10,
+                "precision": "bf16",
+            },
+            *SWAPPED,
+        ),
     },
 }
 # Of the methods with a memory, which all devices share, the configurations that gather what the others have.

@@ -413,3 +413,29 @@ def test_a_resized_view_is_the_whole_image_or_a_crop_of_it():
     apart = {share: np.abs(view - whole).max((1, 2, 3)) > 1e-3 for share, view in views.items()}
     assert apart[1.0].all() and 8 < apart[0.5].sum() < 32
     assert max(float(np.abs(view).max()) for view in views.values()) <= 1
+
+
+def test_stretched_crops_are_samples_between_pixels_and_zeros_outside():
+    """By brute force: every sample is bilinear between four pixels, those outside the image being 0."""
+    images, size = np.stack([picture(9, 12, seed=seed) for seed in (0, 1)]), 5
+    chances = np.random.default_rng(0).uniform(size=(2, 3, 5)).astype(np.float32)
+    # The last crop touches two borders.
+    chances[1, 2] = (0.2, 0.5, 0.5, 0.0, 1.0)
+    ours = jax.jit(lambda images: augment.stretched_crops(images, chances, (0.3, 0.8), size))(images)
+    expected = np.zeros((2, 3, size, size, 3))
+    for image, crop, i, j in itertools.product(range(2), range(3), range(size), range(size)):
+        mirrored, *share, x, y = chances[image, crop]
+        width, height = (0.3 + 0.5 * each for each in share)
+        x, y = (2 * x - 1) * (1 - width), (2 * y - 1) * (1 - height)
+        x += (1 if mirrored > 0.5 else -1) * width * (2 * j / (size - 1) - 1)
+        y += height * (2 * i / (size - 1) - 1)
+        column, row = ((x + 1) * 12 - 1) / 2, ((y + 1) * 9 - 1) / 2
+        for r, c in itertools.product((np.floor(row), np.floor(row) + 1), (np.floor(column), np.floor(column) + 1)):
+            if 0 <= r < 9 and 0 <= c < 12:
+                weight = (1 - abs(row - r)) * (1 - abs(column - c))
+                expected[image, crop, i, j] += weight * images[image, int(r), int(c)]
+    np.testing.assert_allclose(ours, expected, atol=1e-5)
+    # Half of what is sampled on a border lies outside.
+    assert (np.abs(ours[1, 2, -1]) < 0.6).all()
+    slope = jax.grad(lambda images: augment.stretched_crops(images, chances, (0.3, 0.8), size).sum())(images)
+    assert np.isfinite(slope).all() and (slope != 0).any()

@@ -23,6 +23,7 @@ from tests import (
     golden_semit,
     golden_sincut,
     golden_starganv2,
+    golden_swapping_autoencoder,
     golden_tunit,
     golden_views,
 )
@@ -40,6 +41,7 @@ RUNNERS = {
     "funit": golden_funit.Runner,
     "semit": golden_semit.Runner,
     "starganv2": golden_starganv2.Runner,
+    "swapping_autoencoder": golden_swapping_autoencoder.Runner,
     "starganv2_fan": golden_starganv2.FanRunner,
     "image_pool": golden_cyclegan.PoolRunner,
     "views": golden_views.Runner,

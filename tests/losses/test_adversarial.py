@@ -57,6 +57,13 @@ def test_r1_of_a_square_is_four_times_it():
     np.testing.assert_allclose(penalty, 4 * np.square(images()).sum() / 3, rtol=1e-5)
 
 
+def test_r1_of_several_inputs_is_the_sum_of_theirs():
+    penalty, logits = adversarial.r1(lambda x: (x[0] + 2 * x[1]).sum((1, 2, 3)), (images(), images() + 1))
+    # Of each of 32 numbers the slope is 1 in one input and 2 in the other.
+    np.testing.assert_allclose(penalty, 32 * (1 + 4), rtol=1e-5)
+    assert logits.shape == (3,)
+
+
 def test_r1_has_a_gradient_with_respect_to_weights():
     def penalty(scale):
         return adversarial.r1(lambda x: scale * x.sum((1, 2, 3)), images())[0]

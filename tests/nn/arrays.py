@@ -21,6 +21,11 @@ def shapes_of(module, *inputs, **options):
     return jax.eval_shape(functools.partial(module.init, **options), jax.random.key(0), *(inputs or (image(32),)))
 
 
+def leaky(x):
+    """Rectify as StyleGAN2 does, in numpy."""
+    return np.where(x > 0, x, 0.2 * x) * math.sqrt(2)
+
+
 def random_like(tree, scale=0.3):
     rng = np.random.default_rng(0)
     return jax.tree.map(lambda leaf: jnp.array(scale * rng.normal(size=leaf.shape), jnp.float32), tree)

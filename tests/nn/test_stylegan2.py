@@ -1,4 +1,4 @@
-"""StyleGAN2's parts and SinCUT's networks against numpy; features, noise, reach, second derivatives."""
+"""SinCUT's networks of StyleGAN2's parts against numpy; features, noise, reach, second derivatives."""
 
 import functools
 import math
@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests.nn.arrays import count, image, normal, shapes_of
+from tests.nn.arrays import count, image, leaky, normal, shapes_of
 from uit_jax.losses import adversarial
-from uit_jax.nn import stylegan2
+from uit_jax.nn import equalized, stylegan2
 from uit_jax.nn.norms import instance_norm
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
@@ -22,57 +22,9 @@ def drawn(tree, positive=False):
     return jax.tree.map(jnp.abs, tree) if positive else tree
 
 
-def leaky(x):
-    return np.where(x > 0, x, 0.2 * x) * math.sqrt(2)
-
-
 def test_networks_have_the_published_sizes():
     assert count(shapes_of(StyleGAN2Generator(), image(64), image(64, 1))) == 3_068_404
     assert count(shapes_of(StyleGAN2Discriminator(), image(64))) == 5_885_473
-
-
-# --- parts ---
-
-
-@pytest.mark.parametrize("pad, stride, gain", [(2, 1, 1.0), (1, 2, 1.0), (1, 1, 2.0)])
-def test_blur_is_a_convolution_among_zeros(pad, stride, gain):
-    x, line = normal(2, 6, 9, 3), gain * np.array([1, 3, 3, 1]) / 8
-    padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
-    height, width = padded.shape[1] - 3, padded.shape[2] - 3
-    full = sum(line[i] * line[j] * padded[:, i : i + height, j : j + width] for i in range(4) for j in range(4))
-    ours = stylegan2.blur(jnp.asarray(x), pad, stride, gain)
-    np.testing.assert_allclose(ours, full[:, ::stride, ::stride], rtol=1e-4, atol=1e-5)
-
-
-def test_weights_are_standard_normal_and_scaled_in_use():
-    """So that Adam's steps, of one size for all weights, are in proportion to every layer's own scale."""
-    layer, x = stylegan2._Layer(50, 3), normal(1, 5, 6, 40)
-    params = layer.init(jax.random.key(0), x)["params"]
-    assert 0.97 < params["kernel"].std() < 1.03 and (params["bias"] == 0).all()
-    params = {"kernel": np.asarray(params["kernel"]), "bias": normal(50)}
-    weight = params["kernel"] / math.sqrt(9 * 40)
-    shifts = [(i, j, x[:, i : i + 3, j : j + 4]) for i in range(3) for j in range(3)]
-    inner = leaky(sum(maps @ weight[i, j] for i, j, maps in shifts) + params["bias"])
-    np.testing.assert_allclose(layer.apply({"params": params}, x)[:, 1:-1, 1:-1], inner, rtol=1e-3, atol=1e-4)
-    linear = stylegan2._Linear(7)
-    params = {"kernel": normal(20, 7), "bias": normal(7)}
-    ours = linear.apply({"params": params}, x.reshape(-1, 20))
-    np.testing.assert_allclose(
-        ours, x.reshape(-1, 20) @ params["kernel"] / math.sqrt(20) + params["bias"], rtol=1e-4, atol=1e-4
-    )
-
-
-@pytest.mark.parametrize("kernel", [1, 3])
-def test_layers_that_halve_blur_and_then_stride(kernel):
-    layer, x = stylegan2._Layer(4, kernel, down=True, activate=False), normal(2, 6, 8, 3)
-    weights = normal(kernel, kernel, 3, 4, seed=1)
-    blurred = np.asarray(stylegan2.blur(jnp.asarray(x), 1 + kernel // 2))
-    expected = np.empty((2, 3, 4, 4))
-    for i in range(3):
-        for j in range(4):
-            window = blurred[:, 2 * i : 2 * i + kernel, 2 * j : 2 * j + kernel]
-            expected[:, i, j] = np.einsum("bhwi,hwio->bo", window, weights) / math.sqrt(kernel**2 * 3)
-    np.testing.assert_allclose(layer.apply({"params": {"kernel": weights}}, x), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_up_layer_is_demodulated_spread_blurred_and_noisy():
@@ -86,21 +38,10 @@ def test_up_layer_is_demodulated_spread_blurred_and_noisy():
     for i in range(3):
         for j in range(4):
             spread[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum("bc,pqco->bpqo", x[:, i, j], weight)
-    blurred = 4 * np.asarray(stylegan2.blur(jnp.asarray(spread, jnp.float32), 1))
+    blurred = 4 * np.asarray(equalized.blur(jnp.asarray(spread, jnp.float32), 1))
     np.testing.assert_allclose(ours, leaky(blurred + 0.7 * noise + params["bias"]), rtol=1e-4, atol=1e-4)
     scaled = layer.apply({"params": params | {"kernel": 9 * kernel}}, x, noise)
     np.testing.assert_allclose(scaled, ours, rtol=1e-4, atol=1e-4)
-
-
-def test_residual_block_keeps_the_size_of_its_maps():
-    x = normal(1, 16, 16, 32)
-    block = stylegan2._ResidualBlock(48, True, jnp.float32)
-    params = jax.jit(block.init)(jax.random.key(0), x)
-    out = block.apply(params, x)
-    # The blur takes some of the variance of noise.
-    assert out.shape == (1, 8, 8, 48) and 0.3 < out.std() < 1.5
-    assert set(params["params"]) == {"layer_0", "layer_1", "shortcut"}
-    assert set(shapes_of(stylegan2._ResidualBlock(32, False, jnp.float32), x)["params"]) == {"layer_0", "layer_1"}
 
 
 # --- noise ---
@@ -144,7 +85,7 @@ def test_taps_are_the_values_between_the_layers():
     )
     close(found[1], stem)
     for tap, module in ((2, "down"), (3, "block_0"), (4, "block_1"), (5, "block_2")):
-        block = stylegan2._ResidualBlock(16, module == "down", jnp.float32)
+        block = equalized.ResidualBlock(16, module == "down", jnp.float32)
         close(found[tap], block.apply({"params": params[module]}, found[tap - 1]))
     features = generator.apply({"params": {n: params[n] for n in ("stem", "down")}}, images, (0, 2), method="features")
     assert tuple(features) == (0, 2)

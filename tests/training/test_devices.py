@@ -63,6 +63,7 @@ OTHERS = [
     ("sincut", "single", *SHARD_MAP),
     ("cyclegan", "pools", *SHARD_MAP),
     ("drit", "concat", *PMAP),
+    ("swapping_autoencoder", "pooled", *SHARD_MAP),
 ]
 
 

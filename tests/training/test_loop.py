@@ -505,7 +505,7 @@ def test_a_method_that_goes_on_equals_never_stopping(tmp_path, name, monkeypatch
     monkeypatch.setattr(loop.Run, "advance", copying)
     state = run(recipe, tmp_path / "whole", "image_every=6")
     assert (records(parts)[-1]["step"], checkpoint.steps(parts)[-1]) == (5, 4)
-    run(recipe, parts)
+    run(recipe, parts, "image_every=6")
     assert_same_run(tmp_path / "whole", parts)
     if name in PHASES:
         assert [record["phase"] for record in records(tmp_path / "whole")] == PHASES[name]

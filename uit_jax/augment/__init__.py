@@ -22,6 +22,7 @@ from uit_jax.augment.geometry import (
     sample_crop,
     sample_places,
     sample_square,
+    stretched_crops,
 )
 from uit_jax.errors import UserError
 from uit_jax.types import Array
@@ -47,6 +48,7 @@ __all__ = [
     "sample_patches",
     "sample_places",
     "sample_square",
+    "stretched_crops",
     "strong_view",
     "zoomed_crop",
 ]

@@ -154,3 +154,34 @@ def mirror_places(places: Array, mirrored: Array, width: int) -> Array:
     """Return where places [B, P] of maps of a width lie in those that are mirrored, bool [B]."""
     row, column = jnp.divmod(places, width)
     return jnp.where(mirrored[:, None], row * width + width - 1 - column, places)
+
+
+def stretched_crops(images: Array, chances: Array, sides: tuple[float, float], size: int) -> Array:
+    """Cut stretched crops out of images at random, each to `size` x `size`: the Swapping Autoencoder's patches.
+
+    As in its published code the outermost samples lie on the border of a crop, are bilinear, and mix with zeros where
+    they are at the border of the image. Images are differentiable through it.
+
+    Args:
+      images: [B, H, W, C].
+      chances: numbers uniform in 0 to 1, [B, T, 5]: of being mirrored, width and height, place along x and y.
+      sides: range of a crop's width and height, shares of the image's.
+
+    Returns:
+      [B, T, size, size, C].
+    """
+    share = sides[0] + chances[..., 1:3] * (sides[1] - sides[0])
+    shift = (2 * chances[..., 3:5] - 1) * (1 - share)
+    line = jnp.linspace(-1, 1, size)[None, None]
+    turned = line * jnp.where(chances[..., :1] > 0.5, 1.0, -1.0)
+    columns = _between(turned * share[..., :1] + shift[..., :1], images.shape[2])
+    rows = _between(line * share[..., 1:] + shift[..., 1:], images.shape[1])
+    strips = jnp.einsum("btih,bhwc->btiwc", rows, images, precision="highest")
+    return jnp.einsum("btjw,btiwc->btijc", columns, strips, precision="highest")
+
+
+def _between(places: Array, length: int) -> Array:
+    """Return the weights [..., length] of pixels at places along an axis whose ends are -1 and 1."""
+    places = ((places + 1) * length - 1) / 2
+    pixels = jnp.arange(length, dtype=places.dtype).reshape(*[1] * places.ndim, length)
+    return jax.nn.relu(1 - jnp.abs(places[..., None] - pixels))

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from uit_jax import methods
-from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, tensors, tunit
+from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, swapping_autoencoder, tensors, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike
@@ -158,6 +158,12 @@ def _of_starganv2(networks: Networks, step: int) -> dict[str, Mapping]:
     return {f"{step:06d}_nets.ckpt": live, f"{step:06d}_nets_ema.ckpt": averages}
 
 
+def _of_swapping_autoencoder(networks: Networks, step: int) -> dict[str, Mapping]:
+    # Every second iteration is the discriminators'.
+    counted = {"num_discriminator_iters": np.array([(step + 1) // 2], np.int64)}
+    return {"latest_checkpoint.pth": tensors.flatten(networks) | counted}
+
+
 _CUT = Paper(
     cut,
     cut.LEARNERS,
@@ -204,6 +210,13 @@ PAPERS: dict[str, Paper] = {
         _of_starganv2,
         outwards=lambda method: {"high_pass": method.high_pass},
         averaged="_nets_ema.ckpt",
+    ),
+    "swapping_autoencoder": Paper(
+        swapping_autoencoder,
+        swapping_autoencoder.LEARNERS,
+        "swapping_autoencoder.py",
+        ("E", "G"),
+        _of_swapping_autoencoder,
     ),
 }
 """By the names of the methods; of the others there are no published weights."""

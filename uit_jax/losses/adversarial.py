@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from uit_jax.types import Array
+from uit_jax.types import Array, PyTree
 
 
 def select(logits: Array, domains: Array) -> Array:
@@ -57,12 +57,12 @@ OBJECTIVES = {
 """Objectives by name: (logits, target: 1 real, 0 fake) -> scalar."""
 
 
-def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Array]:
+def r1(discriminate: Callable[[PyTree], Array], images: PyTree) -> tuple[Array, Array]:
     """Penalise the gradient of real logits (arXiv:1801.04406, Eq. 9, without its gamma / 2).
 
     Args:
       discriminate: images [B, H, W, C] -> one logit for each, [B], or a map of them, [B, ...], whose mean counts.
-      images: the real images.
+      images: the real images, or a tree of them whose gradients count together.
 
     Returns:
       The sum over pixels of the squared gradient of each image's logit, averaged over B; and the logits.
@@ -73,4 +73,5 @@ def r1(discriminate: Callable[[Array], Array], images: Array) -> tuple[Array, Ar
         return logits.mean(tuple(range(1, logits.ndim))).sum(), logits
 
     gradient, logits = jax.grad(total, has_aux=True)(images)
-    return jnp.square(gradient).sum() / images.shape[0], logits
+    squares = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))
+    return squares / len(logits), logits

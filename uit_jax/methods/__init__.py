@@ -18,6 +18,7 @@ from uit_jax.methods.munit import MUNIT
 from uit_jax.methods.semit import SEMIT
 from uit_jax.methods.sincut import SinCUT
 from uit_jax.methods.starganv2 import StarGANv2
+from uit_jax.methods.swapping_autoencoder import SwappingAutoencoder
 from uit_jax.methods.tunit import TUNIT
 
 METHODS: dict[str, type[Method]] = {
@@ -36,6 +37,7 @@ METHODS: dict[str, type[Method]] = {
     "funit": FUNIT,
     "semit": SEMIT,
     "starganv2": StarGANv2,
+    "swapping_autoencoder": SwappingAutoencoder,
 }
 
 
