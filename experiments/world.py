@@ -10,6 +10,8 @@ CLUIT = "configs/cluit.py:world"
 EMBEDDING = "configs/embedding.py:world"
 FUNIT = "configs/funit.py:world"
 STARGAN = "configs/starganv2.py:world"
+SEMIT = "configs/semit.py:world"
+SWAPPED = "configs/swapping_autoencoder.py:world"
 WORLD = DataSet(
     "the procedural world",
     classes=6,
@@ -44,6 +46,8 @@ _SUPERVISED = (
 )
 _LABELLED = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
 _ALONE_LABELLED = "learns from the labelled images alone"
+_TURNS = "each iteration teaches either the discriminators or the generator: 800 of either"
+_NAMED = "the first 400 of the 1,600 iterations are the classifier's, which names the images without labels"
 _UNSEEN = "learns from five species, and draws the sixth by references alone"
 _GIVEN = "learns from all labels"
 _PIXELS = "C of TUNIT's Table 1: learns from the labels of k-means on pixels"
@@ -70,7 +74,9 @@ def _methods() -> tuple[Row, ...]:
         Row("tunit-c", WORLD, {}, TUNIT, _LABELLED, seeds, (_PIXELS, _SUPERVISED), relabel=pixels),
         Row("tunit-d", WORLD, {}, TUNIT, _LABELLED, seeds, (_CODES, _SUPERVISED), relabel=codes),
         Row("funit", WORLD, {}, FUNIT, seeds=seeds, notes=(_GIVEN,)),
+        Row("semit", WORLD, {}, SEMIT, seeds=seeds, notes=(_GIVEN,)),
         Row("starganv2", WORLD, {}, STARGAN, seeds=seeds, notes=(_GIVEN,)),
+        Row("swapping_autoencoder", WORLD, {}, SWAPPED, seeds=seeds, notes=(_TURNS,)),
     )
 
 
@@ -115,6 +121,8 @@ def _labels() -> tuple[Row, ...]:
         Row("embedding-100pct", WORLD, {}, EMBEDDING, {"method.labelled_share": 1.0}),
         Row("funit-10pct", WORLD, {}, FUNIT, {"method.labelled_share": 0.1}, notes=(_ALONE_LABELLED,)),
         _again("funit", "funit-100pct"),
+        Row("semit-10pct", WORLD, {}, SEMIT, {"method.labels.share": 0.1}, notes=(_NAMED,)),
+        _again("semit", "semit-100pct"),
     )
 
 
