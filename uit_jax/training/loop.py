@@ -209,7 +209,8 @@ class Run:
             if draws and jax.process_index() == 0:
                 drawn = grids.render(self.method, variables, self.test or self.sources, step)
                 self.writers.pictures(step, drawn.pictures)
-                record |= self._watched(symptoms.signs(drawn), step)
+                # Of a run that is stopped and goes on, as of one that does not, the same steps have signs.
+                record |= self._watched(symptoms.signs(drawn), step) if due(config.image_every, step) else {}
             self.progress.exclude(time.monotonic() - began)
         if record:
             self.writers.metrics(step, record)
