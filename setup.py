@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# What `uit report` makes its page with.
+REPORT = ["bokeh>=3.6", "jinja2>=3.1", "scikit-learn>=1.5"]
+
 setup(
     name="uit-jax",
     version="0.2.0",
@@ -59,9 +62,8 @@ setup(
             "torch-fidelity>=0.4",
             "torchvision>=0.25",
         ],
-        # What `uit report` makes its page with.
-        "report": ["bokeh>=3.6", "jinja2>=3.1", "scikit-learn>=1.5"],
-        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
+        "report": REPORT,
+        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT],
         "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:command"]},

@@ -4,6 +4,7 @@
   const all = (query, within = document) => [...within.querySelectorAll(query)];
   const data = (id) => JSON.parse(document.getElementById(id).textContent);
   const drawn = new Map();
+  const tagged = (models, tag) => models.filter((model) => model.type === "GlyphRenderer" && model.tags.includes(tag));
 
   function tint(models) {
     const style = getComputedStyle(document.documentElement);
@@ -16,8 +17,8 @@
       else if (model.type === "Title") model.text_color = ink;
       else if (model.type === "Label") model.text_color = muted;
       else if (model.type === "Span") model.line_color = muted;
-      else if (model.tags?.includes("counts")) model.glyph.text_color = { value: ink };
     }
+    for (const model of tagged(models, "counts")) model.glyph.text_color = { value: ink };
   }
 
   // An exponential mean without the pull of its start, as TensorBoard's.
@@ -33,8 +34,7 @@
 
   function smooth(models) {
     const share = Number(document.getElementById("smoothing")?.value ?? 0);
-    for (const model of models) {
-      if (!model.tags?.includes("smooth")) continue;
+    for (const model of tagged(models, "smooth")) {
       const source = model.data_source, columns = source.data;
       const values = columns instanceof Map ? columns.get("value") : columns.value;
       const steps = columns instanceof Map ? columns.get("step") : columns.step;
@@ -44,8 +44,7 @@
   }
 
   function paint(models, by) {
-    for (const model of models) {
-      if (!model.tags?.includes("points")) continue;
+    for (const model of tagged(models, "points")) {
       const colour = { field: `by_${by}` };
       model.glyph.setv({ fill_color: colour, line_color: colour, hatch_color: colour, marker: { field: `${by}_mark` } });
     }

@@ -96,6 +96,8 @@ def rendered(found: Sequence[Record], seen: Sequence[Seen | None]) -> str:
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )
+    # Bokeh refers to what came before, so that keys stay in their order.
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}
     environment.filters |= {"number": _number, "setting": _setting}
     return environment.get_template("page.html").render(
         title=", ".join(names),

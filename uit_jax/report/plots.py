@@ -33,6 +33,8 @@ def curve(title: str, curves: Mapping[str, Curve], colours: Mapping[str, str], p
     from bokeh.models import ColumnDataSource, HoverTool, Label, Span
 
     plot, lines = _figure(title, height=210, x_axis_label="step"), []
+    # Of a constant: Bokeh's own span is that of large numbers.
+    plot.y_range.default_span = 0.2 * max(abs(each.values[-1]) for each in curves.values()) or 1.0
     for name, each in curves.items():
         source = ColumnDataSource({"step": each.steps, "value": each.values})
         style = dict(source=source, color=colours[name])

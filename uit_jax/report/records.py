@@ -20,6 +20,7 @@ from uit_jax.errors import UserError, shown
 from uit_jax.files import read_regular
 from uit_jax.listing import pick_evenly
 
+
 class Curve(NamedTuple):
     """The values of a metric, and at which steps."""
 
