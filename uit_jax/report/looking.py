@@ -138,11 +138,14 @@ def in_two_dimensions(codes: np.ndarray) -> np.ndarray | None:
     if codes.shape[1] <= 2:
         return np.pad(codes.astype(np.float64), ((0, 0), (0, 2 - codes.shape[1])))
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     neighbours = min(_NEIGHBOURS, (len(codes) - 1) / 3)
     # From its principal components: the same codes are laid out in the same way.
     kind = TSNE(perplexity=neighbours, init="pca", random_state=0, n_jobs=1)
-    return kind.fit_transform(codes.astype(np.float32)).astype(np.float64)
+    # Its threads wait for each other by spinning: on a busy machine they take many times as long as one.
+    with threadpool_limits(1):
+        return kind.fit_transform(codes.astype(np.float32)).astype(np.float64)
 
 
 def _read(run: Trained, name: str, images: np.ndarray) -> np.ndarray:
@@ -179,6 +182,6 @@ def _contents(run: Trained, images: np.ndarray, count: int) -> np.ndarray:
         except UserError:
             sides = data.open_sides(run.method.sides, run.config.data, split="train", **how)
         first = next(iter(sides.values()))
-        return data.examples(first, pick_evenly(len(first), count))
-    # Not those whose styles are the ends.
-    return images[pick_evenly(len(images), count + 2)[1:-1][:count]] if len(images) > 2 else images[:count]
+        return data.examples(first, np.resize(pick_evenly(len(first), count), count))
+    # Those that stand beside the ends, where there are any others.
+    return images[np.resize(pick_evenly(len(images), count + 2)[1:-1], count) if len(images) > 2 else [0] * count]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from uit_jax import checkpoint as checkpoints
-from uit_jax import evaluation, runs
+from uit_jax import runs
 from uit_jax.errors import UserError
 from uit_jax.evaluation import manifest
+from uit_jax.evaluation.report import CAPTIONS
 from uit_jax.files import write_whole
 from uit_jax.paths import PathLike, as_path
 from uit_jax.report import looking, pictures, plots, records
@@ -24,7 +25,9 @@ LIBRARIES = {"bokeh": "bokeh", "jinja2": "jinja2", "sklearn": "scikit-learn"}
 LARGEST = 9_500_000
 """Bytes of a page: pictures of training are left out, others evenly spread, until it is no larger."""
 
-_PICTURES = 4_000_000  # characters of all pictures of training, at most
+PICTURES = 4_000_000
+"""Bytes of all pictures of training on a page, at most."""
+
 _POINTS = 4_000  # of a metric's curves, of all runs together, 1,000 of one at most
 _HERE = Path(__file__).parent
 
@@ -90,7 +93,7 @@ def rendered(found: Sequence[Record], seen: Sequence[Seen | None]) -> str:
     scripts = plots.scripts()
     heavy = [*scripts, *sheets, *(strip.data for each in seen if each for strip in each.strips)]
     used = sum(map(len, heavy)) + len(json.dumps([drawn, [each["plots"] for each in models]]))
-    samples = _samples(found, min(_PICTURES, LARGEST - used - 300_000))
+    samples = _samples(found, min(PICTURES, LARGEST - used - 300_000))
     against, changed, same = records.settings_rows(found)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -222,7 +225,7 @@ def _scores(found: Sequence[Record]) -> list[dict[str, Any]]:
     return [
         {
             "file": file,
-            "name": evaluation.CAPTIONS.get(name, name).strip(),
+            "name": CAPTIONS.get(name, name).strip(),
             "values": [record.evaluations.get(file, {"scores": {}})["scores"].get(name) for record in found],
         }
         for file, name in names

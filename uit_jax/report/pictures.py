@@ -97,5 +97,6 @@ def _opened(path: Path, notes: list[str]) -> str:
         picture.thumbnail((_WIDEST, 4 * _WIDEST), Image.Resampling.LANCZOS)
         return as_data(picture)
     except _UNREADABLE as error:
-        notes.append(shown(f"{path} cannot be shown: {getattr(error, 'strerror', None) or error}"))
+        why = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
+        notes.append(shown(f"{path} cannot be shown: {why}"))
         return ""

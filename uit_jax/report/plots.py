@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from uit_jax.report.looking import Seen
+from uit_jax.report.pictures import THUMBNAIL
 from uit_jax.report.records import Curve, Phase
 
 COLOURS = ("#2f7fd1", "#c2660a", "#2e8b57", "#b04fc0", "#d1495b", "#1b8a94", "#8a7a12", "#7a7f87")
@@ -40,7 +41,7 @@ def curve(title: str, curves: Mapping[str, Curve], colours: Mapping[str, str], p
         style = dict(source=source, color=colours[name])
         plot.line("step", "value", line_alpha=0.3, **style)
         # The page's script smoothes it.
-        lines.append(plot.line("step", "value", line_width=2, name=name, tags=["smooth"], **style))
+        lines.append(_tagged("smooth", plot.line("step", "value", line_width=2, name=name, **style)))
         if len(each.steps) <= _FEW:
             plot.scatter("step", "value", size=5, **style)
     for phase in phases[1:]:
@@ -76,15 +77,13 @@ def space(seen: Seen, sheet: str) -> Any:
     }
     by = "domain" if seen.assigned is not None else "class"
     plot = _figure("", height=420)
-    plot.scatter(
-        "x", "y", size=8, marker=f"{by}_mark", color=f"by_{by}", fill_alpha=0.75, source=ColumnDataSource(columns),
-        tags=["points"],
-    )
+    style = dict(marker=f"{by}_mark", color=f"by_{by}", fill_alpha=0.75, source=ColumnDataSource(columns))
+    _tagged("points", plot.scatter("x", "y", size=8, **style))
     # The thumbnails lie in one picture, of which each tip shows a part.
-    image = f'<div class="tip-image" style="background:var({sheet}) @place"></div>'
-    tip = f"{image}<div>@domain</div><div>@class</div><div>@name</div>"
-    plot.add_tools(HoverTool(tooltips=f'<div class="tip">{tip}</div>'))
-    plot.axis.visible = False
+    shape = f"width:{THUMBNAIL}px;height:{THUMBNAIL}px;background:var({sheet}) @place"
+    tip = f'<div style="{shape}"></div><div>@domain</div><div>@class</div><div>@name</div>'
+    plot.add_tools(HoverTool(tooltips=f"<div>{tip}</div>"))
+    plot.axis.visible = plot.grid.visible = False
     return _item(plot)
 
 
@@ -104,7 +103,8 @@ def sizes(seen: Seen) -> Any:
             "name": [name] * len(numbers),
         }
         below = below + counts
-        plot.vbar("domain", 0.8, "top", "bottom", source=columns, color=colour(int(label) if label >= 0 else 0))
+        paint = dict(fill_color=colour(int(label) if label >= 0 else 0), line_color=None)
+        plot.vbar("domain", 0.8, "top", "bottom", source=columns, **paint)
     plot.add_tools(HoverTool(tooltips=[("pseudo domain", "@domain"), ("of", "@name"), ("images", "@count")]))
     plot.y_range.start = 0
     return _item(plot)
@@ -132,8 +132,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str], domains: Sequence[int]
     }
     plot.rect("domain", "label", 1, 1, source=cells, fill_color=COLOURS[0], fill_alpha="share", line_alpha=0.2)
     if max(counts.shape) <= _LARGEST_TABLE:
-        told = dict(text_align="center", text_baseline="middle", text_font_size="12px", tags=["counts"])
-        plot.text("domain", "label", "count", source=cells, **told)
+        told = dict(text_align="center", text_baseline="middle", text_font_size="12px")
+        _tagged("counts", plot.text("domain", "label", "count", source=cells, **told))
     tips = [("label", "@label"), ("pseudo domain", "@domain"), ("images", "@count"), ("of the label", "@share{0%}")]
     plot.add_tools(HoverTool(tooltips=tips))
     return _item(plot)
@@ -153,6 +153,12 @@ def _figure(title: str, **options: Any) -> Any:
     plot.toolbar.logo, plot.toolbar.autohide = None, True
     plot.background_fill_color = plot.border_fill_color = plot.outline_line_color = None
     return plot
+
+
+def _tagged(tag: str, renderer: Any) -> Any:
+    """Let the page's script find a renderer."""
+    renderer.tags = [tag]
+    return renderer
 
 
 def _item(plot: Any) -> Any:
