@@ -1,4 +1,4 @@
-"""The page in a browser, where there are chromium and playwright: it draws all its plots, asks for nothing, and fits."""
+"""The page in a browser, where chromium and playwright are: it draws all its plots, asks for nothing, and fits."""
 
 import shutil
 

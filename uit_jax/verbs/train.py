@@ -44,7 +44,9 @@ def _report(workdir: str) -> None:
         return
     _tell("writing the page of the run ...")
     try:
-        _tell(f"{shown(report.write(workdir, images=_IMAGES))}: a page of the run, for a browser")
+        # Of several processes the others are gone by now, and a checkpoint is read by all together.
+        path = report.write(workdir, images=_IMAGES if jax.process_count() == 1 else 0)
+        _tell(f"{shown(path)}: a page of the run, for a browser")
     # The training is done and saved, whatever this lacks: memory, room, images.
     except Exception as error:
         _tell(f"no page of the run: {shown(' '.join(str(error).split()) or type(error).__name__)}")
