@@ -76,4 +76,8 @@ def test_codes_of_few_images_or_entries():
     assert looking.in_two_dimensions(np.zeros((4, 8), np.float32)) is None
     assert looking.in_two_dimensions(np.full((9, 8), np.nan, np.float32)) is None
     np.testing.assert_array_equal(looking.in_two_dimensions(np.ones((6, 1)))[:, 1], np.zeros(6))
-    assert np.isfinite(looking.in_two_dimensions(np.zeros((6, 3), np.float32))).all()
+    # A run whose styles have collapsed: equal codes, and equal but for rounding.
+    for size, noise in ((0, 0), (1, 0), (1, 1e-8), (1e-30, 1e-31)):
+        codes = size * np.ones((6, 3)) + noise * np.random.default_rng(0).normal(size=(6, 3))
+        assert np.isfinite(looking.in_two_dimensions(codes)).all()
+    np.testing.assert_array_equal(looking.in_two_dimensions(np.ones((6, 3), np.float32)), np.zeros((6, 2)))

@@ -131,12 +131,17 @@ def domains(probabilities: np.ndarray) -> tuple[list[Domain], int]:
 def in_two_dimensions(codes: np.ndarray) -> np.ndarray | None:
     """Lay style codes [n, D] out in the plane, near ones near each other: t-SNE (van der Maaten and Hinton 2008).
 
-    None where they are fewer than 5, or not finite. Codes of 2 entries stay as they are.
+    None where they are fewer than 5, or not finite. Codes of 2 entries stay as they are; equal ones lie at 0.
     """
     if len(codes) < 5 or not np.isfinite(codes).all():
         return None
+    codes = codes.astype(np.float64)
     if codes.shape[1] <= 2:
-        return np.pad(codes.astype(np.float64), ((0, 0), (0, 2 - codes.shape[1])))
+        return np.pad(codes, ((0, 0), (0, 2 - codes.shape[1])))
+    # Of equal codes scikit-learn's start is 0 / 0, which ends the process; t-SNE's own scale is that of the neighbours.
+    centred, size = codes - codes.mean(0), np.abs(codes).max()
+    if (scale := centred.std()) <= 1e-6 * size:
+        return np.zeros((len(codes), 2))
     from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
@@ -145,7 +150,7 @@ def in_two_dimensions(codes: np.ndarray) -> np.ndarray | None:
     kind = TSNE(perplexity=neighbours, init="pca", random_state=0, n_jobs=1)
     # Its threads wait for each other by spinning: on a busy machine they take many times as long as one.
     with threadpool_limits(1):
-        return kind.fit_transform(codes.astype(np.float32)).astype(np.float64)
+        return kind.fit_transform((centred / scale).astype(np.float32)).astype(np.float64)
 
 
 def _read(run: Trained, name: str, images: np.ndarray) -> np.ndarray:
