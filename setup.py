@@ -5,7 +5,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 # What `uit report` makes its page with.
-REPORT = ["bokeh>=3.6", "jinja2>=3.1", "scikit-learn>=1.5"]
+REPORT = ["bokeh>=3.9", "jinja2>=3.1", "scikit-learn>=1.5"]
 
 setup(
     name="uit-jax",

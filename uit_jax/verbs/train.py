@@ -32,8 +32,11 @@ def main(argv: list[str]) -> int:
     config = _resolved(args.config, args.workdir, overrides)
     before = checkpoint.steps(args.workdir)
     loop.train(config, args.workdir, programs.began, args.config or "")
-    if config.report and jax.process_index() == 0 and config.steps in set(checkpoint.steps(args.workdir)) - set(before):
-        _report(args.workdir)
+    if config.report and jax.process_index() == 0:
+        # Of a run of so many hours only its record tells how many steps these are.
+        reached = set(checkpoint.steps(args.workdir)) - set(before)
+        if reached and checkpoint.begun_with(args.workdir).steps in reached:
+            _report(args.workdir)
     return 0
 
 
