@@ -1,11 +1,16 @@
 """What a model makes of images whose pseudo domains and styles are known: the toy's are their colours."""
 
+import base64
+import io
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests import toy
-from tests.evaluation.sets import SIZE, write_set
+from tests.evaluation.sets import SIZE, paint, write_set
 from uit_jax.errors import UserError
+from uit_jax.method import Side
 from uit_jax.report import looking
 from uit_jax.runs import Trained
 
@@ -65,6 +70,23 @@ def test_what_a_method_has_not_is_left_out(tmp_path):
     assert styled.points is None and len(styled.strips) == 2
     sorted_ = looking.look(trained(tmp_path, toy.altered(plain, readouts={"cluster": plain.cluster})), None, 10)
     assert sorted_.domains and sorted_.points is None and sorted_.strips == []
+
+
+def test_of_two_domains_contents_are_of_the_first_and_styles_of_the_second(tmp_path):
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        paint(tmp_path / "set" / "trainA" / f"{i}.png", 0, rng)
+        paint(tmp_path / "set" / "trainB" / f"{i}.png", 2, rng)
+    plain = toy.method(image_size=SIZE)
+    pair = toy.altered(plain, sides=(Side("a", 3), Side("b", 3)), readouts={"style": plain.style})
+    # The weights translate one way only.
+    pair = toy.altered(pair, exchanged=lambda variables: None)
+    seen = looking.look(trained(tmp_path, pair, test_target=""), None, 10)
+    assert [name.split("/")[-2] for name in seen.names] == ["trainB"] * 6 and len(seen.strips) == 4
+    with Image.open(io.BytesIO(base64.b64decode(seen.strips[0].data.partition(",")[2]))) as strip:
+        pixels = np.asarray(strip.convert("RGB")).reshape(SIZE, -1, SIZE, 3)
+    # Content, one end, seven frames, the other end.
+    assert pixels.mean((0, 2)).argmax(-1).tolist() == [0] + [2] * 9
 
 
 def test_images_that_are_gone_are_an_error_that_names_the_option(tmp_path):
