@@ -32,10 +32,10 @@ def seen(tmp_path_factory):
 
 
 def test_pseudo_domains_with_their_sizes_and_members(seen):
-    assert [(domain.number, domain.size) for domain in seen.domains] == [(1, 17), (2, 12), (0, 6)] and not seen.empty
+    assert [(each.number, each.size) for each in seen.pseudo_domains] == [(1, 17), (2, 12), (0, 6)] and not seen.empty
     assert len(seen.names) == len(seen.sheet.places) == 35 and "of step 7" not in seen.told and "step 7" in seen.told
     assert not any(name.endswith("a_red0.png") for name in seen.names)
-    for domain in seen.domains:
+    for domain in seen.pseudo_domains:
         assert len(domain.members) == min(looking.MEMBERS, domain.size)
         assert (seen.assigned[domain.members] == domain.number).all()
 
@@ -65,11 +65,11 @@ def test_what_a_method_has_not_is_left_out(tmp_path):
     plain = toy.method(image_size=SIZE)
     assert looking.look(trained(tmp_path, toy.altered(plain, readouts={})), None, 10) is None
     styled = looking.look(trained(tmp_path, toy.altered(plain, readouts={"style": plain.style})), None, 10)
-    assert styled.assigned is None and styled.domains == [] and styled.confusion is None
+    assert styled.assigned is None and styled.pseudo_domains == [] and styled.confusion is None
     # Three images are too few to be laid out, and enough for strips.
     assert styled.points is None and len(styled.strips) == 2
     sorted_ = looking.look(trained(tmp_path, toy.altered(plain, readouts={"cluster": plain.cluster})), None, 10)
-    assert sorted_.domains and sorted_.points is None and sorted_.strips == []
+    assert sorted_.pseudo_domains and sorted_.points is None and sorted_.strips == []
 
 
 def test_of_two_domains_contents_are_of_the_first_and_styles_of_the_second(tmp_path):

@@ -143,7 +143,7 @@ def test_what_a_model_makes_of_images_is_shown_with_what_there_is(tiny, tmp_path
     assert len(thumbs) == 12 and thumbs[0]["style"] == "background:var(--sheet-0) -0px -0px"
     assert {attrs["aria-label"] for attrs in thumbs} == {f"{i}.png" for i in range(12)}
     bare = seen()
-    bare.labels[:], bare.assigned, bare.domains, bare.points, bare.classes = -1, None, [], None, ()
+    bare.labels[:], bare.assigned, bare.pseudo_domains, bare.points, bare.classes = -1, None, [], None, ()
     path.write_text(page.rendered([record], [bare]))
     found = Parsed(path)
     assert not {"space-0", "sizes-0", "confusion-0"} & found.items.keys() and "From one style to another" in found.text

@@ -50,7 +50,7 @@ class Seen:
       labels: int [n], indices into `classes`, -1 unknown.
       classes: names; () where nothing is labelled.
       assigned: int [n], pseudo domains; None where the method knows none.
-      domains: those with most images, the largest first; `empty` of all hold none.
+      pseudo_domains: those with most images, the largest first; `empty` of all hold none.
       strips: translations from one style to another.
     """
 
@@ -61,7 +61,7 @@ class Seen:
     labels: np.ndarray
     classes: tuple[str, ...]
     assigned: np.ndarray | None = None
-    domains: list[Domain] = dataclasses.field(default_factory=list)
+    pseudo_domains: list[Domain] = dataclasses.field(default_factory=list)
     empty: int = 0
     strips: list[Strip] = dataclasses.field(default_factory=list)
 
@@ -107,7 +107,7 @@ def look(run: Trained, source: str | None, limit: int) -> Seen | None:
     if run.clustered:
         probabilities = _read(run, "cluster", images)
         seen.assigned = probabilities.argmax(-1)
-        seen.domains, seen.empty = domains(probabilities)
+        seen.pseudo_domains, seen.empty = domains(probabilities)
     if run.styled:
         codes = _read(run, "style", images)
         seen.points = in_two_dimensions(codes)

@@ -201,7 +201,7 @@ def _model(record: Record, seen: Seen, sheets: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if seen.points is not None:
         found["space"] = plots.space(seen, sheet)
-    if seen.domains:
+    if seen.pseudo_domains:
         found["sizes"] = plots.sizes(seen)
     if (confusion := seen.confusion) is not None:
         found["confusion"] = plots.confusion(*confusion)
@@ -213,7 +213,7 @@ def _keys(seen: Seen) -> dict[str, list[tuple[str, str]]]:
     """Return the colours of pseudo domains and classes that the style space has, with what each is."""
     labels = sorted(set(seen.labels.tolist()))
     told = {"class": [(plots.colour(each), seen.classes[each] if each >= 0 else "no label") for each in labels]}
-    numbers = sorted(domain.number for domain in seen.domains)
+    numbers = sorted(domain.number for domain in seen.pseudo_domains)
     return told | {"domain": [(plots.colour(each), str(each)) for each in numbers]}
 
 

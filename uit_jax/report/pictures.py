@@ -35,7 +35,7 @@ class Sheet(NamedTuple):
 def as_data(image: Image.Image, quality: int = 80) -> str:
     """Return a picture as a data URI, WebP."""
     stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=quality, method=4)
+    image.save(stream, "WEBP", quality=quality, method=2)
     return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 

@@ -91,12 +91,12 @@ def sizes(seen: Seen) -> Any:
     """Plot how many images each pseudo domain has, of each class where these are known."""
     from bokeh.models import HoverTool
 
-    numbers = [str(domain.number) for domain in seen.domains]
+    numbers = [str(domain.number) for domain in seen.pseudo_domains]
     plot = _figure("", height=240, x_range=numbers, x_axis_label="pseudo domain", y_axis_label="images")
     below = np.zeros(len(numbers))
     for label in np.unique(seen.labels):
         chosen = seen.assigned[seen.labels == label]
-        counts = np.array([(chosen == domain.number).sum() for domain in seen.domains])
+        counts = np.array([(chosen == domain.number).sum() for domain in seen.pseudo_domains])
         name = seen.classes[label] if label >= 0 else "images"
         columns = {
             "domain": numbers, "bottom": below.tolist(), "top": (below + counts).tolist(), "count": counts.tolist(),
