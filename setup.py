@@ -4,6 +4,9 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+# What `uit report` makes its page with.
+REPORT = ["bokeh>=3.9", "jinja2>=3.1", "scikit-learn>=1.5"]
+
 setup(
     name="uit-jax",
     version="0.2.0",
@@ -14,6 +17,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["uit_jax", "uit_jax.*"]), "uit_jax.configs"],
     # The recipes stand at the top of the repository and travel inside the package.
+    package_data={"uit_jax.report": ["page.*"]},
     package_dir={"uit_jax.configs": "configs"},
     install_requires=[
         "absl-py>=2.1",
@@ -58,7 +62,8 @@ setup(
             "torch-fidelity>=0.4",
             "torchvision>=0.25",
         ],
-        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8"],
+        "report": REPORT,
+        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT],
         "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:command"]},

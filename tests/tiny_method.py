@@ -28,7 +28,7 @@ def get_config(preset=""):
     c = config.defaults("tiny")
     return config.update(c, {
         "steps": 12, "batch_size": 4, "devices": 2, "tensorboard": False,
-        "log_every": 2, "image_every": 0, "checkpoint_every": 4, "evaluate_every": 0,
+        "log_every": 2, "image_every": 0, "checkpoint_every": 4, "evaluate_every": 0, "report": False,
         "data.source": "procedural:count=24", "data.image_size": 16,
     })
 """

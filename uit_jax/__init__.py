@@ -40,9 +40,11 @@ def train(
     from uit_jax import config as configs
     from uit_jax.training import loop
 
-    if isinstance(config, str | os.PathLike):
-        config = configs.resolve(str(config), [f"--config.{each.removeprefix('--config.')}" for each in overrides])
-    return loop.train(config, workdir)
+    if not isinstance(config, str | os.PathLike):
+        return loop.train(config, workdir)
+    recipe = str(config)
+    config = configs.resolve(recipe, [f"--config.{each.removeprefix('--config.')}" for each in overrides])
+    return loop.train(config, workdir, recipe=recipe)
 
 
 def __getattr__(name: str) -> Any:

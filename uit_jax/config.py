@@ -77,6 +77,7 @@ class Top:
     keep_checkpoints: int = setting(2, "the latest checkpoints that are kept; the best stands beside them", low=1)
     best_metric: str = setting("", "the score that a best checkpoint has most of, behind a minus least; none if empty")
     tensorboard: bool = setting(True, "whether metrics are also written for TensorBoard")
+    report: bool = setting(True, "whether `uit train` ends with the run's page, report.html, as `uit report` does")
     init_from: str = setting("", "whose weights to begin with: WORKDIR, WORKDIR:STEP or a file of published ones")
     data: Data = Data()
 
@@ -92,8 +93,8 @@ class Explained(NamedTuple):
 # What may differ when a run is continued: none of it changes what an update computes from its batch, but for rounding.
 FREE = frozenset(
     "steps hours log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric"
-    " tensorboard devices parallel steps_per_dispatch recompute microbatches data.source data.target data.test_source"
-    " data.test_target data.labels data.max_unreadable_share data.max_pixels data.on_device".split()
+    " tensorboard report devices parallel steps_per_dispatch recompute microbatches data.source data.target"
+    " data.test_source data.test_target data.labels data.max_unreadable_share data.max_pixels data.on_device".split()
 )
 
 
@@ -177,7 +178,7 @@ def initial_state(config: ConfigDict, method: Method) -> TrainState:
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """Load `path/of/config.py[:preset]`, apply `--config.a.b=value` overrides in order, and check. Raises UserError."""
-    check(config := override(_load(spec), overrides))
+    check(config := override(recipe(spec), overrides))
     return config
 
 
@@ -239,8 +240,8 @@ def explain(spec: str, overrides: Iterable[str] = (), run: ConfigDict | None = N
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
     else:
-        config = _load(spec)
-        layers = {"recipe": flatten(_load(spec.partition(":")[0])), "preset": flatten(config)}
+        config = recipe(spec)
+        layers = {"recipe": flatten(recipe(spec.partition(":")[0])), "preset": flatten(config)}
     check(override(config, overrides))
     values, rows = flatten(config), []
     for key, told in known(config.method.name).items():
@@ -282,7 +283,7 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
     """Build a config from what was read of a JSON file, and check it. Raises UserError, which begins with `where`."""
     try:
         # Runs of version 0.2.0 had no such settings, and did this.
-        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches", "hours")
+        later = ("init_from", "steps_per_dispatch", "recompute", "microbatches", "hours", "report")
         values = {name: getattr(Top, name) for name in later} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
@@ -325,7 +326,8 @@ def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -
             )
 
 
-def _load(spec: str) -> ConfigDict:
+def recipe(spec: str) -> ConfigDict:
+    """Return what `path/of/config.py[:preset]` says, not checked yet. Raises UserError."""
     name, _, chosen = spec.partition(":")
     if chosen.startswith("//"):
         raise UserError(f"--config={spec}: a config is a Python file on this machine")

@@ -21,6 +21,7 @@ VERBS = {
     "search": ("uit_jax.verbs.search", "find the images whose style is most like a query's"),
     "inspect": ("uit_jax.verbs.inspect", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
+    "report": ("uit_jax.verbs.report", "write a page of a run, or of several, to look at in a browser"),
     "convert": ("uit_jax.verbs.convert", "read the published checkpoints of a paper into a run, or write some"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
     "plan": ("uit_jax.verbs.plan", "tell what a training step needs of devices, also of a TPU that is not here"),
@@ -42,6 +43,7 @@ ROOM = {
     "inspect": "lower --longest",
     "evaluate": "lower --images",
     "search": "lower --images",
+    "report": "lower --images",
 }
 
 

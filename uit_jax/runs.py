@@ -213,7 +213,7 @@ class Trained(Model):
         if not self.styled:
             raise UserError(f"--workdir={self.workdir}: the method of this run has no style codes to search by")
         asked = None if query is None else inputs.gather(query, "query")
-        source = self._searched(images)
+        source = self.searched(images)
         chosen = pick_evenly(len(source), limit)
         if count is not None:
             search.check_count(count, len(chosen) - (asked is None), source, beside=asked is None)
@@ -235,10 +235,10 @@ class Trained(Model):
         images = functools.partial(data.examples, source)
         return styles.domain_styles(self.method, self.variables, images, len(source), limit=limit)
 
-    def _searched(self, images: Images | None) -> Searched:
-        """Open what is searched: images, or the test split of a source where it has one, else all of it.
+    def searched(self, images: Images | None = None) -> Searched:
+        """Open what `search` searches: images, or the test split of a source where it has one, else all of it.
 
-        Of two domains it is the one that is translated to: the style encoder is of its images.
+        Of two domains it is the one that is translated to: the style encoder is of its images. Raises UserError.
         """
         if images is not None and not isinstance(images, PathLike):
             return search.Listed(inputs.gather(images, "images"), self.image_size, self.form)

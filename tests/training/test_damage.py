@@ -144,7 +144,7 @@ def resumed(folder: Path, settings, saved) -> str:
     after = files(folder)
     lines = after.get("metrics.jsonl", b"").split(b"\n")
     assert all(each in lines for each in before.get("metrics.jsonl", b"").split(b"\n") if readable(each, step))
-    for name in before.keys() - {"metrics.jsonl", "config.json"}:
+    for name in before.keys() - {"metrics.jsonl", "config.json", "started.json"}:
         aside = name.replace("checkpoints/", "unreadable_checkpoints/", 1)
         assert before[name] in (after.get(name), after.get(aside)), f"{name} is lost"
     return f"from step {step}"

@@ -1,7 +1,9 @@
 """How a run begins: in which folder, as which run, and what is told to the person who begins it."""
 
 import bisect
+import contextlib
 import copy
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from uit_jax import checkpoint, data
 from uit_jax import config as config_module
 from uit_jax.data import Sources
 from uit_jax.errors import UserError
+from uit_jax.evaluation import manifest
+from uit_jax.files import read_regular, write_json
 from uit_jax.method import Method, phases
 from uit_jax.paths import as_path
 from uit_jax.training import devices
@@ -56,6 +60,20 @@ def prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -
     except OSError as error:
         raise UserError(f"--workdir={workdir} cannot be written to: {error.strerror}") from error
     return origin
+
+
+def record(workdir: Path, recipe: str, used: Sequence[jax.Device]) -> None:
+    """Write to started.json by what a run was started the last time: recipe with its settings, versions, devices.
+
+    Where no recipe is named that of the time before stays. Raises UserError.
+    """
+    path, told = workdir / "started.json", {}
+    with contextlib.suppress(ValueError, KeyError, TypeError, OSError):
+        told = {key: json.loads(read_regular(path))[key] for key in ("recipe", "settings")}
+    # Its file may be gone by now, which is nothing to end a training for.
+    with contextlib.suppress(UserError, FileNotFoundError):
+        told = {"recipe": recipe, "settings": config_module.flatten(config_module.recipe(recipe))} if recipe else told
+    write_json(path, {**told, "versions": manifest.versions(), "devices": devices.told(used)})
 
 
 def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[jax.Device]) -> Iterator[str]:

@@ -36,11 +36,12 @@ _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
-def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> PyTree:
+def train(config: ConfigDict, workdir: PathLike, began: float | None = None, recipe: str = "") -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
 
     Args:
       began: from when on the time to the first step is told, by `time.monotonic`; by default from now on.
+      recipe: what the config was resolved from, "path/of/config.py[:preset]", for the record.
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
@@ -49,7 +50,7 @@ def train(config: ConfigDict, workdir: PathLike, began: float | None = None) -> 
     config = budget.of_run(config, as_path(workdir), began)
     if config.hours:
         start.done("measuring a step")
-    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), start) as run:
+    with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), start, recipe) as run:
         (state, step), saved = run.begin(), None
         while step < config.steps:
             steps = run.together(step)
@@ -86,8 +87,8 @@ def join_hosts(coordinator: str | None, num_processes: int | None, process_id: i
 class Run:
     """A run's parts, and what is done with them between two steps."""
 
-    def __init__(self, config: ConfigDict, workdir: Path, start: Start | None = None):
-        self.start = start or Start()
+    def __init__(self, config: ConfigDict, workdir: Path, start: Start | None = None, recipe: str = ""):
+        self.start, self.recipe = start or Start(), recipe
         self.config, self.workdir = (config := beginning.rooted(config)), workdir
         self.devices = devices.devices_for(config.devices)
         self.method = method = config_module.method_of(config)
@@ -164,6 +165,7 @@ class Run:
             self.progress.note(f"continuing {self.workdir} from step {step}")
         if jax.process_index() == 0:
             config_module.save(self.config, self.workdir)
+            beginning.record(self.workdir, self.recipe, self.devices)
         for line in self.writers.resume(step):
             self.progress.note(line)
         self.feed.begin(step, self.shapes, self.progress)
@@ -195,7 +197,7 @@ class Run:
         self.scores = {}
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
-            self.writers.scalars(step, self.progress.lap(step, record)._asdict())
+            self.writers.speed(step, self.progress.lap(step, record)._asdict())
             record |= self._watched(symptoms.of_losses(record), step)
             record |= named_rates(self.method, step - 1)
             began = time.monotonic()

@@ -31,8 +31,8 @@ class Writers:
     def __init__(self, workdir: PathLike, *, active: bool = True, tensorboard: bool = True):
         self._workdir = as_path(workdir)
         self._active = active
-        # A bucket's files cannot be appended to: what is new is kept here meanwhile.
-        self._lines, self._flushed, self._copied = "", time.monotonic(), contextlib.ExitStack()
+        # A bucket's files cannot be appended to: what is new is kept here meanwhile, by the file's name.
+        self._lines, self._flushed, self._copied = {}, time.monotonic(), contextlib.ExitStack()
         self._tb = self._workdir / "tb"
         if is_remote(self._tb):
             self._tb = Path(self._copied.enter_context(tempfile.TemporaryDirectory(prefix="uit_")))
@@ -72,15 +72,14 @@ class Writers:
         """Append one line to metrics.jsonl; it holds nothing that differs between two equal runs."""
         if not self._active:
             return
-        line = json.dumps({"step": step, **record}) + "\n"
-        if not is_remote(self._workdir):
-            with _written(path := self._workdir / "metrics.jsonl"), open(path, "a") as file:
-                file.write(line)
-        else:
-            self._lines += line
-            if time.monotonic() - self._flushed > _PATIENCE:
-                self._flush_lines()
+        self._append("metrics.jsonl", {"step": step, **record})
         self.scalars(step, record)
+
+    def speed(self, step: int, record: Mapping[str, float]) -> None:
+        """Append one line to speed.jsonl, where a step that was done again stands again."""
+        if self._active:
+            self._append("speed.jsonl", {"step": step, **record})
+            self.scalars(step, record)
 
     def scalars(self, step: int, record: Mapping[str, Any]) -> None:
         """Write numbers to TensorBoard alone."""
@@ -115,12 +114,23 @@ class Writers:
                     self._events.close()
             self.flush()
 
+    def _append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Append one JSON line to a file of the workdir; of a bucket's, sooner or later."""
+        line = json.dumps(record) + "\n"
+        if not is_remote(self._workdir):
+            with _written(path := self._workdir / name), open(path, "a") as file:
+                file.write(line)
+            return
+        self._lines[name] = self._lines.get(name, "") + line
+        if time.monotonic() - self._flushed > _PATIENCE:
+            self._flush_lines()
+
     def _flush_lines(self) -> None:
-        path = self._workdir / "metrics.jsonl"
-        if self._lines:
+        for name, lines in self._lines.items():
+            path = self._workdir / name
             before = path.read_bytes() if path.exists() else b""
-            write_whole(path, before + self._lines.encode())
-        self._lines, self._flushed = "", time.monotonic()
+            write_whole(path, before + lines.encode())
+        self._lines, self._flushed = {}, time.monotonic()
 
 
 @contextlib.contextmanager

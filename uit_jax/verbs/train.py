@@ -1,15 +1,19 @@
 """`uit train`: train a method on a source of images; the same command continues a run that was stopped."""
 
 import argparse
+import sys
 
+import jax
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint, programs
+from uit_jax import checkpoint, programs, report
 from uit_jax import config as config_module
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.paths import as_path
 from uit_jax.training import loop
 from uit_jax.verbs import config as config_verb
+
+_IMAGES = 200  # that the page of a finished run is made of: not for it does anybody wait long
 
 
 def main(argv: list[str]) -> int:
@@ -25,8 +29,34 @@ def main(argv: list[str]) -> int:
     if args.init_from is not None:
         as_path(args.init_from)
         overrides.append(f"--config.init_from={args.init_from}")
-    loop.train(_resolved(args.config, args.workdir, overrides), args.workdir, programs.began)
+    config = _resolved(args.config, args.workdir, overrides)
+    before = checkpoint.steps(args.workdir)
+    loop.train(config, args.workdir, programs.began, args.config or "")
+    if config.report and jax.process_index() == 0:
+        # Of a run of so many hours only its record tells how many steps these are.
+        reached = set(checkpoint.steps(args.workdir)) - set(before)
+        if reached and checkpoint.begun_with(args.workdir).steps in reached:
+            _report(args.workdir)
     return 0
+
+
+def _report(workdir: str) -> None:
+    """Write the page of a run that has come to its end; what goes wrong there is told, and nothing else."""
+    if absent := report.missing():
+        _tell(f"no page of the run: {', '.join(absent)} is not installed (pip install 'uit-jax[report]')")
+        return
+    _tell("writing the page of the run ...")
+    try:
+        # Of several processes the others are gone by now, and a checkpoint is read by all together.
+        path = report.write(workdir, images=_IMAGES if jax.process_count() == 1 else 0)
+        _tell(f"{shown(path)}: a page of the run, for a browser")
+    # The training is done and saved, whatever this lacks: memory, room, images.
+    except Exception as error:
+        _tell(f"no page of the run: {shown(' '.join(str(error).split()) or type(error).__name__)}")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _resolved(spec: str | None, workdir: str, overrides: list[str]) -> ConfigDict:
