@@ -24,12 +24,7 @@ REMARK = (
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__, allow_abbrev=False)
-    parser.add_argument(
-        "table", nargs="?", help="a paper, or one of its tables, as in cut or cut/table1 (default: all)"
-    )
-    parser.add_argument("--results", default=str(RESULTS), help="where experiments.run wrote them")
-    args = parser.parse_args(argv)
+    args = _parser().parse_args(argv)
     names = tables.table_names(args.table)
     results = load(args.results)
     papers = {paper.title: paper for paper in map(tables.paper_of, names)}
@@ -151,6 +146,15 @@ def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *lines[1:]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "table", nargs="?", help="a paper, or one of its tables, as in cut or cut/table1 (default: all)"
+    )
+    parser.add_argument("--results", default=str(RESULTS), help="where experiments.run wrote them")
+    return parser
 
 
 if __name__ == "__main__":

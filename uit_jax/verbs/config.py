@@ -20,16 +20,8 @@ LEGEND = "\nNot the default: * in the recipe or the run, + by the preset, ! by -
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="uit config",
-        description=__doc__,
-        epilog="--config.KEY=VALUE, as in --config.batch_size=16, changes a setting of CONFIG, not of OTHER.",
-    )
-    parser.add_argument("config", metavar="CONFIG", help="configs/NAME.py[:preset], or the workdir of a run")
-    parser.add_argument("--diff", metavar="OTHER", help="another of these: tell only what differs")
-    parser.add_argument("--json", action="store_true", help="tell programs: a list of objects")
     rest, overrides = config_module.split(argv)
-    args = parser.parse_args(rest)
+    args = _parser().parse_args(rest)
     rows = _explained(args.config, overrides)
     values = {row.told.key: row.value for row in rows}
     evaluation.followed(values["evaluators"], values["best_metric"])
@@ -105,3 +97,15 @@ def _names(*specs: str) -> tuple[str, ...]:
     """Return the shortest names that tell two configs apart."""
     short = tuple(Path(spec).name for spec in specs)
     return short if len(set(short)) == len(short) else specs
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="uit config",
+        description=__doc__,
+        epilog="--config.KEY=VALUE, as in --config.batch_size=16, changes a setting of CONFIG, not of OTHER.",
+    )
+    parser.add_argument("config", metavar="CONFIG", help="configs/NAME.py[:preset], or the workdir of a run")
+    parser.add_argument("--diff", metavar="OTHER", help="another of these: tell only what differs")
+    parser.add_argument("--json", action="store_true", help="tell programs: a list of objects")
+    return parser

@@ -26,37 +26,7 @@ _SOURCE = (
 
 def main(argv: list[str]) -> int:
     """Run one of the three; return 0, or 1 for a source that `check` finds unusable. Raises UserError."""
-    told = "Check a source of images, pack it into arrays, or find labels for it."
-    parser = argparse.ArgumentParser(prog="uit data", description=told)
-    verbs = parser.add_subparsers(required=True)
-    looking = verbs.add_parser("check", help="report counts, sizes, modes, classes, unreadable files and duplicates")
-    packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
-    labelling = verbs.add_parser("label", help="sort training images into clusters, and write these as their labels")
-    for verb, run in ((looking, _check), (packing, _pack), (labelling, _label)):
-        verb.add_argument("source", metavar="SRC", help=_SOURCE)
-        verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
-        add_limit(verb, MAX_PIXELS, str(MAX_PIXELS))
-        verb.set_defaults(run=run)
-    packing.add_argument("out", metavar="OUT", help="the folder to make")
-    packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
-    packing.add_argument("--channels", type=int, default=3, help="1 (gray), 3 (colour), or what the files have")
-    packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
-    packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
-    packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
-    labelling.add_argument("out", metavar="OUT", help="the .csv file to write, which data.labels then names")
-    labelling.add_argument("--by", choices=WAYS, default=WAYS[0], help="what is compared (default: %(default)s)")
-    labelling.add_argument(
-        "--features",
-        metavar="FILE|style:WORKDIR",
-        default="",
-        help="the weights of the FID's Inception-v3, or those of AlexNet or VGG-16 and lpips' own as FILE,FILE; or a"
-        " trained run, for its style codes",
-    )
-    labelling.add_argument("--side", type=positive, default=SIDE, help="pixels: of images (default: %(default)s)")
-    labelling.add_argument("--domains", dest="count", type=positive, required=True, help="how many labels to find")
-    labelling.add_argument("--seed", type=natural, default=0, help="of k-means and the procedural world (default: 0)")
-    add_overwrite(labelling)
-    options = vars(parser.parse_args(argv))
+    options = vars(_parser().parse_args(argv))
     options["max_pixels"] = options.pop("data_max_pixels")
     return options.pop("run")(**options)
 
@@ -99,3 +69,37 @@ def _progress(blocks: list[range], *, desc: str) -> Iterable[range]:
         for block in blocks:
             yield block
             bar.update(len(block))
+
+
+def _parser() -> argparse.ArgumentParser:
+    told = "Check a source of images, pack it into arrays, or find labels for it."
+    parser = argparse.ArgumentParser(prog="uit data", description=told)
+    verbs = parser.add_subparsers(required=True)
+    looking = verbs.add_parser("check", help="report counts, sizes, modes, classes, unreadable files and duplicates")
+    packing = verbs.add_parser("pack", help="write the images, decoded and resized, as arrays that need no decoding")
+    labelling = verbs.add_parser("label", help="sort training images into clusters, and write these as their labels")
+    for verb, run in ((looking, _check), (packing, _pack), (labelling, _label)):
+        verb.add_argument("source", metavar="SRC", help=_SOURCE)
+        verb.add_argument("--max_unreadable_share", type=share, default=0.01, help="share of unreadable images allowed")
+        add_limit(verb, MAX_PIXELS, str(MAX_PIXELS))
+        verb.set_defaults(run=run)
+    packing.add_argument("out", metavar="OUT", help="the folder to make")
+    packing.add_argument("--size", type=int, required=True, help="side of the packed images; 0: their own size")
+    packing.add_argument("--channels", type=int, default=3, help="1 (gray), 3 (colour), or what the files have")
+    packing.add_argument("--target_channels", type=int, default=0, help="of domain B of a pair; 0: as domain A")
+    packing.add_argument("--depth", type=int, default=8, choices=(8, 16), help="bits of a channel")
+    packing.add_argument("--resample", default="bilinear", choices=sorted(FILTERS))
+    labelling.add_argument("out", metavar="OUT", help="the .csv file to write, which data.labels then names")
+    labelling.add_argument("--by", choices=WAYS, default=WAYS[0], help="what is compared (default: %(default)s)")
+    labelling.add_argument(
+        "--features",
+        metavar="FILE|style:WORKDIR",
+        default="",
+        help="the weights of the FID's Inception-v3, or those of AlexNet or VGG-16 and lpips' own as FILE,FILE; or a"
+        " trained run, for its style codes",
+    )
+    labelling.add_argument("--side", type=positive, default=SIDE, help="pixels: of images (default: %(default)s)")
+    labelling.add_argument("--domains", dest="count", type=positive, required=True, help="how many labels to find")
+    labelling.add_argument("--seed", type=natural, default=0, help="of k-means and the procedural world (default: 0)")
+    add_overwrite(labelling)
+    return parser

@@ -15,21 +15,8 @@ _UNITS = {"": 1, "B": 1, "GB": 1e9, "GiB": 2**30, "MB": 1e6, "MiB": 2**20}
 
 
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="uit plan",
-        description=__doc__,
-        epilog="Any setting: --config.key=value. Compiling takes minutes at a paper's size; nothing is run.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("config", metavar="CONFIG", help="configs/NAME.py[:preset]")
-    parser.add_argument("--target", default=plan.HERE, help="here (default), or a TPU's topology, such as v5e:2x4")
-    parser.add_argument("--memory", help="of a device, such as 80GiB (default: what is known of it)")
-    parser.add_argument("--largest", action="store_true", help="also look for the largest global batch that fits")
-    parser.add_argument("--json", action="store_true", help="tell programs: an object")
-    parser.add_argument("--out", help="also write the JSON to this file")
-    add_overwrite(parser)
     rest, overrides = config_module.split(argv)
-    args = parser.parse_args(rest)
+    args = _parser().parse_args(rest)
     out = args.out and json_path("--out", args.out)
     if out:
         check_places({"--out": out}, overwrite=args.overwrite)
@@ -58,3 +45,20 @@ def _bytes(text: str) -> float:
     if not found or found[2] not in _UNITS or found[1].count(".") > 1 or not float(found[1]) > 0:
         raise UserError(f"--memory={text}: give an amount such as 80GiB; units: {', '.join(filter(None, _UNITS))}")
     return float(found[1]) * _UNITS[found[2]]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="uit plan",
+        description=__doc__,
+        epilog="Any setting: --config.key=value. Compiling takes minutes at a paper's size; nothing is run.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("config", metavar="CONFIG", help="configs/NAME.py[:preset]")
+    parser.add_argument("--target", default=plan.HERE, help="here (default), or a TPU's topology, such as v5e:2x4")
+    parser.add_argument("--memory", help="of a device, such as 80GiB (default: what is known of it)")
+    parser.add_argument("--largest", action="store_true", help="also look for the largest global batch that fits")
+    parser.add_argument("--json", action="store_true", help="tell programs: an object")
+    parser.add_argument("--out", help="also write the JSON to this file")
+    add_overwrite(parser)
+    return parser
