@@ -249,9 +249,9 @@ class Method:
         return {name: each.variables if each.ema is None else each.averaged for name, each in learners.items()}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
-        """Redraw inputs["content"] [B, H, W, C], of any size that is a multiple of `multiple`.
+        """Redraw `inputs["content"]`, [B, H, W, C], of any size that is a multiple of `multiple`.
 
-        A method with styles reads them from inputs["reference"] [B, H, W, C], or takes inputs["style"] [B, D].
+        A method with styles reads them from `inputs["reference"]`, [B, H, W, C], or takes `inputs["style"]`, [B, D].
         """
         raise NotImplementedError
 
