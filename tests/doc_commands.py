@@ -19,7 +19,7 @@ from uit_jax.main import VERBS
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-HEADS = ("uit ", "make ", "pip ", "pytest ", "python -m ")
+HEADS = ("uit ", "make ", "pip ", "pytest ", "python -m ", "configs/")
 MARK = re.compile(r"<!-- not checked: (.+) -->")
 """What stands above a block of commands that cannot be checked, with the reason."""
 NUMBER = re.compile(r"=(K|N|S|SEED)$")
@@ -75,11 +75,13 @@ def check(command: Command) -> None:
     """Raise an AssertionError or a UserError where a command line would not be understood."""
     words = [NUMBER.sub("=8", word) for word in shlex.split(command.text) if word not in ("...", "--help")]
     match words:
-        case ["uit", "VERB"]:
+        case ["uit", "VERB"] | ["configs/"]:
             pass  # any of them
         case ["uit", verb, *rest]:
             assert verb in VERBS, f"there is no verb {verb!r}"
             _check_verb(verb, rest, command.whole)
+        case [recipe, *overrides] if recipe.startswith("configs/"):
+            _resolved(recipe, overrides)
         case ["make", *targets]:
             known = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
             assert targets and set(targets) <= set(known), f"make knows {known}"
