@@ -23,7 +23,7 @@ from uit_jax.errors import UserError
 
 README = (ROOT / "README.md").read_text()
 OWN_IMAGES = "docs/your_own_images.md"
-TOY = ("--config.hours=0", "--config.steps=12", "--config.devices=1")
+TOY = ("--config.hours=0", "--config.steps=12", "--config.devices=1", "--config.image_every=6", "--config.data.image_size=16")
 
 
 def test_every_command_is_understood():
