@@ -23,7 +23,7 @@ from uit_jax.errors import UserError
 
 README = (ROOT / "README.md").read_text()
 OWN_IMAGES = "docs/your_own_images.md"
-TOY = ("--config.hours=0", "--config.steps=12", "--config.devices=1", "--config.image_every=6", "--config.data.image_size=16")
+TOY = ("hours=0", "steps=12", "devices=1", "image_every=6", "data.image_size=16")
 
 
 def test_every_command_is_understood():
@@ -186,11 +186,13 @@ def test_your_own_images_runs_from_top_to_bottom(newcomer, capsys):
     for command in commands:
         _, verb, *rest = shlex.split(command.text)
         rest = ["--config=tiny.py" if word.startswith("--config=") else word for word in rest]
-        assert main.main([verb, *rest, *(TOY if verb == "train" else ())]) == 0, (command, capsys.readouterr().err)
+        rest += [f"--config.{setting}" for setting in TOY] if verb == "train" else []
+        assert main.main([verb, *rest]) == 0, (command, capsys.readouterr().err)
     for name in made():
         assert list(newcomer.glob(name)), name
     (snippet,) = re.findall(r"(?:^    .*\n|^\n)*^    import uit_jax\n(?:^    .*\n|^\n)*", README, re.MULTILINE)
-    for name, own in (("runs/mine", "runs/clothes"), ("IMAGES", "clothes/test/hat"), ("IMAGE", "clothes/test/hat/0.png")):
+    places = {"runs/mine": "runs/clothes", "IMAGES": "clothes/test/hat", "IMAGE": "clothes/test/hat/0.png"}
+    for name, own in places.items():
         snippet = snippet.replace(f'"{name}"', f'"{own}"')
     exec(compile(textwrap.dedent(snippet), "README.md", "exec"), {})
 
