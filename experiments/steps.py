@@ -22,6 +22,7 @@ RECIPES = {
     "selfdistance": "configs/distancegan.py:self",
     "sincut": "configs/sincut.py",
     "funit": "configs/funit.py",
+    "semit": "configs/semit.py",
     "starganv2": "configs/starganv2.py:afhq",
     "swapping_autoencoder": "configs/swapping_autoencoder.py",
 }

@@ -29,10 +29,10 @@ class Shots(Evaluator):
     name = "shots"
     scores = {
         "one_reference_species": "by one reference, translations of its species",
-        "one_reference_position": "  position error / that of random pairs",
-        "one_reference_color": "  colour error (RGB distance)",
+        "one_reference_position": "  position error by one / that of random pairs",
+        "one_reference_color": "  colour error by one (RGB distance)",
         "several_references_species": "by several, translations of their species",
-        "several_references_position": "  position error / that of random pairs",
+        "several_references_position": "  position error by several / that of random pairs",
         "several_references_color": "  colour error from their mean colours",
     }
 
