@@ -276,7 +276,7 @@ def test_a_disk_that_fills_up_is_told_with_what_could_not_be_written(recipe, tmp
         return checked(self, state, steps)
 
     monkeypatch.setattr(loop.Run, "advance", fill)
-    with pytest.raises(UserError, match=r"metrics.jsonl cannot be written: No space left on device$"):
+    with pytest.raises(UserError, match=r"speed.jsonl cannot be written: No space left on device$"):
         run(recipe, tmp_path / "run", "log_every=2")
     assert [r["step"] for r in records(tmp_path / "run")] == [2]
 

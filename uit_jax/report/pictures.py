@@ -2,7 +2,6 @@
 
 import base64
 import io
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from PIL import Image
 
 from uit_jax.errors import shown
 from uit_jax.files import read_regular
+from uit_jax.images.opening import Unreadable, loaded, opened
 from uit_jax.images.pictures import as_rgb
 from uit_jax.listing import pick_evenly
 
@@ -21,7 +21,6 @@ THUMBNAIL = 56
 _COLUMNS = 32
 _WIDEST = 1_000  # pixels of a training's picture
 _MOST = 24  # of these, of a name
-_UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Sheet(NamedTuple):
@@ -90,13 +89,9 @@ def series(drawn: Sequence[tuple[int, Path]], room: int, notes: list[str]) -> li
 def _opened(path: Path, notes: list[str]) -> str:
     """Read a picture file as data, "" where it is none, which is told."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(io.BytesIO(read_regular(path))) as picture:
-                picture = picture.convert("RGB")
-        picture.thumbnail((_WIDEST, 4 * _WIDEST), Image.Resampling.LANCZOS)
-        return as_data(picture)
-    except _UNREADABLE as error:
-        why = getattr(error, "strerror", None) or "it is no picture, or a damaged one"
-        notes.append(shown(f"{path} cannot be shown: {why}"))
+        picture = loaded(opened(read_regular(path))).convert("RGB")
+    except (OSError, Unreadable) as error:
+        notes.append(shown(f"{path} cannot be shown: {getattr(error, 'strerror', None) or error}"))
         return ""
+    picture.thumbnail((_WIDEST, 4 * _WIDEST), Image.Resampling.LANCZOS)
+    return as_data(picture)
