@@ -181,12 +181,7 @@ def import_state(tensors: Tensors, state: TrainState) -> TrainState:
     Raises:
       UserError: no network is found, or one does not fit.
     """
-    learners = {}
-    for network, given in networks(tensors).items():
-        learner = state.learners[LEARNERS[network]]
-        variables = import_network(network, given, learner.variables)
-        learners[LEARNERS[network]] = state_dicts.started(learner, variables)
-    return state.with_learners(learners)
+    return state_dicts.begun(state, networks(tensors), LEARNERS, import_network)
 
 
 def export_state(state: TrainState) -> dict[str, dict[str, np.ndarray]]:

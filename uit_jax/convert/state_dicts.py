@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.errors import UserError
-from uit_jax.state import Learner
+from uit_jax.state import Learner, TrainState
 from uit_jax.types import PyTree
 
 Tensors = Mapping[str, np.ndarray]
@@ -133,6 +133,26 @@ def started(learner: Learner, variables: PyTree, averaged: PyTree | None = None)
     stats = {name: value for name, value in variables.items() if name != "params"}
     ema = None if learner.ema is None else (averaged or variables)["params"]
     return learner.replace(params=variables["params"], stats=stats, ema=ema)
+
+
+def begun(
+    state: TrainState,
+    found: Mapping[str, Tensors],
+    names: Mapping[str, str],
+    read: Callable[[str, Tensors, PyTree], PyTree],
+) -> TrainState:
+    """Put networks into a state, all else staying as it is.
+
+    Args:
+      found: their state_dicts.
+      names: network -> its learner.
+      read: (network, state_dict, variables that it is to have the shapes of) -> variables.
+    """
+    learners = {}
+    for network, given in found.items():
+        learner = state.learners[names[network]]
+        learners[names[network]] = started(learner, read(network, given, learner.variables))
+    return state.with_learners(learners)
 
 
 def sort(
