@@ -11,7 +11,7 @@ import pytest
 
 import uit_jax
 from tests import tiny_method
-from uit_jax import checkpoint, config, methods
+from uit_jax import checkpoint, config, methods, recipe_files
 from uit_jax.errors import UserError
 from uit_jax.method import Phase
 
@@ -339,7 +339,7 @@ def test_every_shipped_recipe_builds(spec):
 
 @pytest.mark.parametrize("file", SHIPPED)
 def test_the_docstring_of_a_recipe_names_its_presets(file):
-    text = runpy.run_path(str(config._file(file)))["__doc__"]
+    text = runpy.run_path(str(recipe_files.find(file)))["__doc__"]
     assert [name for name in offered(file) if name not in text] == []
     assert f"uit train --config={file}" in text
 

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "uit_jax"
 LAYERS = (
     ("__version__", "types", "errors"),
     ("collectives", "paths", "programs", "drawing", "remat"),
-    ("files", "listing", "mirror"),
+    ("files", "foreign_names", "listing", "mirror", "recipe_files"),
     ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
     ("method",),
@@ -38,8 +38,8 @@ LAYERS = (
 )
 HEIGHT = {name: height for height, names in enumerate(LAYERS) for name in names}
 FILES = (
-    "__init__ types errors collectives paths programs drawing remat files listing mirror recipes settings state method"
-    " optimizers config runs main"
+    "__init__ types errors collectives paths programs drawing remat files listing mirror recipes recipe_files"
+    " foreign_names settings state method optimizers config runs main"
 ).split()
 FOLDERS = (
     "memory losses nn augment images metrics methods data convert checkpoint inference evaluation report training verbs"

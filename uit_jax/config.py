@@ -7,19 +7,16 @@ method's class. A misspelt key fails, and the failure names the nearest known on
 import ast
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import json
-import traceback
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from uit_jax import __version__, drawing, files, methods, settings
+from uit_jax import __version__, drawing, files, foreign_names, methods, recipe_files, settings
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import DIRECTIONS, Method
@@ -98,38 +95,6 @@ FREE = frozenset(
 )
 
 
-# What other programs call a setting, and what it is here, where likeness would lead elsewhere.
-_LENGTH = "steps, the iterations of the whole run: epochs * images / batch_size"
-_SOURCE = "data.source, and of a pair data.target"
-_SCHEDULE = "method.schedule.constant_steps and method.schedule.decay_steps, in iterations"
-_PARTS = "microbatches, the parts of a device's batch; batch_size is that of one optimiser step, as ever"
-_SIDE = "data.image_size, the side of the training images in pixels"
-FOREIGN = {
-    **dict.fromkeys("epochs epoch n_epochs num_epochs max_epochs iterations iters niter max_iter".split(), _LENGTH),
-    **dict.fromkeys("total_iters max_steps num_steps".split(), _LENGTH),
-    **dict.fromkeys("n_epochs_decay niter_decay".split(), _SCHEDULE),
-    "lr": "method.adam.learning_rate",
-    **dict.fromkeys("beta1 beta2".split(), "method.adam.b1 and method.adam.b2"),
-    **dict.fromkeys("batch bs batchsize minibatch".split(), "batch_size"),
-    **dict.fromkeys("size resolution img_size imsize imgsize crop_size".split(), _SIDE),
-    **dict.fromkeys("gpu gpus gpu_id gpu_ids ngpu num_gpus".split(), "devices, how many take part; 0: all there are"),
-    **dict.fromkeys("dataroot data_path data_dir datadir dataset train_dir root path".split(), _SOURCE),
-    **dict.fromkeys("name output out out_dir output_dir save_dir logdir log_dir checkpoints_dir".split(), "--workdir"),
-    **dict.fromkeys("resume continue_train load_iter".split(), "the same command again: it continues what it began"),
-    **dict.fromkeys("amp fp16 bf16 half mixed_precision".split(), "precision=bf16"),
-    **dict.fromkeys("remat gradient_checkpointing activation_checkpointing checkpointing".split(), "recompute=full"),
-    **dict.fromkeys("accumulate accumulation_steps grad_accum gradient_accumulation_steps".split(), _PARTS),
-    **dict.fromkeys("workers num_workers num_threads".split(), "nothing to set: images are read by all cores"),
-    **dict.fromkeys("save_freq save_every save_epoch_freq".split(), "checkpoint_every, in iterations"),
-    **dict.fromkeys("print_freq display_freq".split(), "log_every and image_every, in iterations"),
-    **dict.fromkeys("eval_freq val_freq".split(), "evaluate_every, in iterations"),
-    **dict.fromkeys("input_nc in_channels".split(), "data.channels"),
-    **dict.fromkeys("output_nc out_channels".split(), "data.target_channels"),
-    **dict.fromkeys("classes num_classes num_domains k".split(), "method.domains, of TUNIT"),
-    **dict.fromkeys("ngf ndf".split(), "the width of the generator or the discriminator: `uit config` lists them"),
-}
-
-
 def defaults(method: str) -> ConfigDict:
     """Return every setting with its default, locked; `config.method` holds the method's name and its own settings."""
     nested: dict[str, Any] = {}
@@ -178,7 +143,7 @@ def initial_state(config: ConfigDict, method: Method) -> TrainState:
 
 def resolve(spec: str, overrides: Iterable[str] = ()) -> ConfigDict:
     """Load `path/of/config.py[:preset]`, apply `--config.a.b=value` overrides in order, and check. Raises UserError."""
-    check(config := override(recipe(spec), overrides))
+    check(config := override(recipe_files.read(spec), overrides))
     return config
 
 
@@ -240,8 +205,8 @@ def explain(spec: str, overrides: Iterable[str] = (), run: ConfigDict | None = N
             raise UserError(f"{spec}: no run was trained there (it has no config.json)")
         layers = {"run": flatten(config)}
     else:
-        config = recipe(spec)
-        layers = {"recipe": flatten(recipe(spec.partition(":")[0])), "preset": flatten(config)}
+        config = recipe_files.read(spec)
+        layers = {"recipe": flatten(recipe_files.read(spec.partition(":")[0])), "preset": flatten(config)}
     check(override(config, overrides))
     values, rows = flatten(config), []
     for key, told in known(config.method.name).items():
@@ -326,58 +291,6 @@ def check_resumable(config: ConfigDict, before: ConfigDict, workdir: PathLike) -
             )
 
 
-def recipe(spec: str) -> ConfigDict:
-    """Return what `path/of/config.py[:preset]` says, not checked yet. Raises UserError."""
-    name, _, chosen = spec.partition(":")
-    if chosen.startswith("//"):
-        raise UserError(f"--config={spec}: a config is a Python file on this machine")
-    path = _file(name)
-    module_spec = importlib.util.spec_from_file_location(f"uit_config_{path.stem}", path)
-    if module_spec is None:
-        raise UserError(f"--config={name}: is no Python file with a get_config(preset), as configs/tunit.py is")
-    module = importlib.util.module_from_spec(module_spec)
-    try:
-        module_spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path} has no get_config(preset), as configs/tunit.py has")
-        config = module.get_config(chosen)
-    except UserError:
-        raise
-    # It is the user's own code.
-    except (Exception, SystemExit) as error:
-        raise UserError(f"{path}{_line(error, path)}: {_told(error)}") from error
-    if not isinstance(config, ConfigDict) or "method" not in config:
-        raise UserError(f"{path}: get_config returns {type(config).__name__}, not what config.defaults(METHOD) gives")
-    return config.lock()
-
-
-def _line(error: BaseException, path: Path) -> str:
-    """Say which line of a file an error comes from, "" where it is none of its."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame.lineno for frame in frames if Path(frame.filename) == path.absolute()]
-    return f", line {own[-1]}" if own else ""
-
-
-def _told(error: BaseException) -> str:
-    """Say in one line what went wrong in code of the user's."""
-    if isinstance(error, SystemExit):
-        return "it ends the program instead of returning a config"
-    return " ".join(str(error).split()) or type(error).__name__
-
-
-def _file(name: str) -> Path:
-    """Find a config file: as given, else among those shipped beside the package or, when installed, inside it."""
-    if Path(name).is_dir():
-        raise UserError(f"--config={name}: is a folder; name a Python file, such as configs/tunit.py")
-    package = Path(__file__).resolve().parent
-    shipped = Path("configs") / Path(name).name
-    for path in (as_path(name), package.parent / shipped, package / shipped):
-        if path.is_file():
-            return path
-    known = sorted({f"configs/{path.name}" for root in (package.parent, package) for path in root.glob("configs/*.py")})
-    raise UserError(f"--config={name}: no such file; with uit_jax come {', '.join(known)}")
-
-
 def _find(config: ConfigDict, key: str) -> Described:
     """Return what is known of a key. Raises UserError where it is none, which tells what is meant."""
     told = known(config.method.name)
@@ -385,7 +298,7 @@ def _find(config: ConfigDict, key: str) -> Described:
         return told[key]
     if members := [each for each in told if each.startswith(f"{key}.")]:
         raise UserError(f"{key} is a group of settings: set {', '.join(members[:8] + ['...'] * (len(members) > 8))}")
-    if meant := FOREIGN.get(key.rpartition(".")[2]):
+    if meant := foreign_names.SETTINGS.get(key.rpartition(".")[2]):
         raise UserError(f"{key}: there is no such setting; here it is {meant}")
     raise UserError(f"{key}: there is no such setting{settings.nearest(key, told)}")
 

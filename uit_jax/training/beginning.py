@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint, data
+from uit_jax import checkpoint, data, recipe_files
 from uit_jax import config as config_module
 from uit_jax.data import Sources
 from uit_jax.errors import UserError
@@ -72,7 +72,7 @@ def record(workdir: Path, recipe: str, used: Sequence[jax.Device]) -> None:
         told = {key: json.loads(read_regular(path))[key] for key in ("recipe", "settings")}
     # Its file may be gone by now, which is nothing to end a training for.
     with contextlib.suppress(UserError, FileNotFoundError):
-        told = {"recipe": recipe, "settings": config_module.flatten(config_module.recipe(recipe))} if recipe else told
+        told = {"recipe": recipe, "settings": config_module.flatten(recipe_files.read(recipe))} if recipe else told
     write_json(path, {**told, "versions": manifest.versions(), "devices": devices.told(used)})
 
 
