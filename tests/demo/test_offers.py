@@ -23,7 +23,7 @@ def test_a_run_with_styles_and_images_offers_all_there_is(monkeypatch, tmp_path)
 def test_a_method_without_styles_offers_contents_alone(monkeypatch, tmp_path):
     found = offers.of(trained(monkeypatch, tmp_path / "run", Unstyled))
     assert not found.styled and not found.sampled and len(found.contents) == offers.EXAMPLES
-    assert found.contents[0].shape == (SIZE, SIZE, 3) and found.notes == []
+    assert found.contents[0].shape == (SIZE, SIZE, 3) and "knows no styles" in found.notes[0]
     assert not found.references and not found.domains and not found.classes and found.searched is None
 
 

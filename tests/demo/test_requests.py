@@ -63,7 +63,7 @@ def bomb(path):
         (lambda path: path.write_bytes(b"GIF89a, and no more"), "The reference cannot be read: "),
         (lambda path: path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>"), "cannot be read: not an image."),
         (lambda path: path.write_bytes(b""), "cannot be read: empty file."),
-        (lambda path: path.write_bytes(bytes(200_001)), "cannot be read: its file has more than 0.2 MB."),
+        (lambda path: path.write_bytes(bytes(2**19 + 1)), "cannot be read: its file has more than 0.5 MB."),
         (bomb, "cannot be read: it has more than 1 million pixels."),
         (lambda path: None, "cannot be read: it is not here any more, hand it in again."),
     ],
@@ -71,7 +71,7 @@ def bomb(path):
 def test_what_is_no_image_within_limits_is_told_in_a_sentence(run, tmp_path, write, told):
     write(tmp_path / "image.png")
     with pytest.raises(UserError) as caught:
-        Studio(run, limits=Limits(200_000, 1_000_000)).reference(tmp_path / "image.png")
+        Studio(run, limits=Limits(2**19, 1_000_000)).reference(tmp_path / "image.png")
     assert told in str(caught.value) and str(tmp_path) not in str(caught.value)
 
 

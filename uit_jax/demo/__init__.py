@@ -5,11 +5,12 @@ The libraries that it is made with come with `pip install 'uit-jax[demo]'`, and 
 
 import importlib.util
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from uit_jax.demo import offers
+from uit_jax.demo import offers, server
 from uit_jax.demo.requests import Limits, Studio
 from uit_jax.demo.worker import Worker
 from uit_jax.errors import UserError
@@ -42,15 +43,16 @@ def serve(
     waiting: int = 32,
     limits: Limits | None = None,
     ready: Callable[[str], None] = print,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Serve the page of a run until the process is told to end.
+    """Serve the page of a run until the process is told to end, or `stop` is set.
 
     Args:
       host, port: where; 0 is any free port. Whoever reaches it can use the page.
       source, images: what is searched for the nearest images, as `Trained.search` has it, and at most how many of it.
       side: longest side of translations of a method without styles, pixels; by default as `Studio` has it.
       batch_size: translations drawn at once, at most.
-      waiting: requests that wait or are drawn; more are answered that there are too many.
+      waiting: requests that are read, wait or are drawn at a time; more are answered that there are too many.
       limits: of the images that are handed in.
       ready: told the page's address once everything is compiled and it answers.
 
@@ -58,16 +60,15 @@ def serve(
       UserError: a library is missing, nothing can be served there, or a browser shows no images of such channels.
     """
     check()
-    from uit_jax.demo import server
-
-    studio = Studio(run, most=batch_size, side=side, limits=limits)
-    with server.listening(host, port) as socket, TemporaryDirectory(prefix="uit_demo_") as folder:
-        studio.compile()
-        found = offers.of(run, source, images)
-        # Read by Gradio, the second whenever it makes a component: it asks nobody for anything, and keeps files there.
-        os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "GRADIO_TEMP_DIR": f"{folder}/cache"}
+    studio, port = Studio(run, most=batch_size, side=side, limits=limits), server.free_port(host, port)
+    studio.compile()
+    found = offers.of(run, source, images)
+    worker = Worker(studio.draw, most=batch_size, waiting=waiting)
+    with worker, TemporaryDirectory(prefix="uit_demo_") as folder:
+        # Gradio reads it whenever it makes a component.
+        os.environ |= server.SETTINGS | {"GRADIO_TEMP_DIR": f"{folder}/cache"}
         from uit_jax.demo import page
 
-        with Worker(studio.draw, most=batch_size, waiting=waiting) as worker:
-            blocks = page.build(found, studio, worker, Path(folder))
-            server.run(blocks, socket, page.LOOK, most_bytes=studio.limits.most_bytes, waiting=waiting, ready=ready)
+        blocks = page.build(found, studio, worker, Path(folder))
+        how = dict(most_bytes=studio.limits.most_bytes, waiting=waiting, ready=ready, stop=stop)
+        server.run(blocks, host, port, page.LOOK, **how)

@@ -102,6 +102,8 @@ def of(run: Trained, source: str | None = None, images: int = 1_000) -> Offers:
         found.notes.append(f"There are no example images: {error}.")
     if run.styled:
         _add_styles(found, run, source, images)
+    else:
+        found.notes.append("This method knows no styles: there is none to choose, and no image is near in it.")
     return found
 
 
@@ -131,7 +133,7 @@ def domain_means(run: Trained, images: int) -> list[Mean]:
     every = run.domain_styles(limit=images)
     filled = np.sort(np.argsort(-every.counts, kind="stable")[:_MEANS])
     return [
-        Mean(f"{domain}: {_images(int(every.counts[domain]))}", every.portraits[domain], every.means[domain])
+        Mean(f"{domain} ({every.counts[domain]})", every.portraits[domain], every.means[domain])
         for domain in filled
         if every.counts[domain]
     ]
@@ -148,10 +150,6 @@ def class_means(gallery: Gallery) -> list[Mean]:
         look = styles.reference_look(gallery.codes[rows], some, [""])
         means.append(Mean(str(gallery.source.classes[label]), pictures.as_rgb(look.images[0]), look.codes[0]))
     return means
-
-
-def _images(count: int) -> str:
-    return f"{count} image{'s' * (count != 1)}"
 
 
 def _called(about: dict[str, str]) -> str:

@@ -61,7 +61,7 @@ class Page:
             if content is None:
                 raise UserError("Hand in an image to translate first.")
             style = None
-            if way == "image":
+            if way == "reference":
                 style = self._blend(first, second, share)
             elif way in ("domain", "class"):
                 means, number = (self.offers.domains, domain) if way == "domain" else (self.offers.classes, of_class)
@@ -133,13 +133,13 @@ def _styles(offers: Offers, ways: Sequence[tuple[str, str]], references: Sequenc
     chosen = ways[0][1] if ways else None
     way = gr.Radio(ways, value=chosen, label="Style by", visible=len(ways) > 1, elem_id="way")
     groups, picks = {}, []
-    with gr.Column(visible=chosen == "image") as groups["image"]:
+    with gr.Column(visible=chosen == "reference") as groups["reference"]:
         with gr.Row(elem_classes="pair"):
             with gr.Column(min_width=_NARROW):
                 first = _picture("Reference", references, "first", _HEIGHT // 2)
             with gr.Column(min_width=_NARROW):
                 second = _picture("Another", references, "second", _HEIGHT // 2, empty=True)
-        share = gr.Slider(0, 1, 0, step=0.05, label="Blend, from the reference to another", elem_id="share")
+        share = gr.Slider(0, 1, 0, step=0.05, label="Blend of the two", elem_id="share")
         picks.append(share.release)
     numbers = []
     for key, means in (("domain", offers.domains), ("class", offers.classes)):
@@ -187,12 +187,27 @@ def _picture(
         sources=["upload"], buttons=[], height=height, min_width=_NARROW, elem_id=name, elem_classes=["sharp"],
         placeholder="Drop an image",
     )
-    # Gradio would open the file whatever its size and kind; `Studio` does within limits. (A subclass would make Gradio
-    # write a file beside this one.)
-    picture.preprocess = lambda payload: None if payload is None or payload.path is None else Path(payload.path)
+    _leave_unopened(picture)
     if examples:
         gr.Examples([[str(path)] for path in examples], picture, label="or take one of these", api_visibility="private")
     return picture
+
+
+def _leave_unopened(picture: gr.Image) -> None:
+    """Let a component hand a file over as it was uploaded: what it holds and how much is for `Studio` to find out.
+
+    Gradio would open it whatever its size, and fetch it from wherever a request says that it lies. (A subclass would
+    make Gradio write a file beside this one.)
+    """
+    keep = picture.async_move_resource_to_block_cache
+
+    async def keep_uploaded(name: str | Path | None) -> str | None:
+        if "://" in str(name):
+            raise gr.Error(f"{name}: images are handed in as files", print_exception=False)
+        return await keep(name)
+
+    picture.async_move_resource_to_block_cache = keep_uploaded
+    picture.preprocess = lambda payload: None if payload is None or payload.path is None else Path(payload.path)
 
 
 def _kept(images: Sequence[np.ndarray], folder: Path, name: str) -> list[Path]:
@@ -205,8 +220,8 @@ def _kept(images: Sequence[np.ndarray], folder: Path, name: str) -> list[Path]:
 
 def _ways(offers: Offers) -> list[tuple[str, str]]:
     """Return the ways to choose a style that there are: what each is called, and what `Page.draw` knows it by."""
-    there = {"image": offers.styled, "domain": offers.domains, "class": offers.classes, "random": offers.sampled}
-    called = {"image": "image", "domain": "pseudo domain", "class": "class", "random": "chance"}
+    there = {"reference": offers.styled, "domain": offers.domains, "class": offers.classes, "random": offers.sampled}
+    called = {"reference": "images", "domain": "pseudo domain", "class": "class", "random": "chance"}
     return [(called[way], way) for way in there if there[way]]
 
 

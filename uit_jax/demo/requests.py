@@ -22,7 +22,7 @@ _OWN_SIDE = 512  # of translations by a method that learns from images of their 
 class Limits(NamedTuple):
     """Of an image that is handed in: bytes of its file, and pixels, checked before it is decoded."""
 
-    most_bytes: int = 20_000_000
+    most_bytes: int = 20 * 2**20
     most_pixels: int = 50_000_000
 
 
@@ -116,7 +116,7 @@ class Studio:
         most_bytes, most_pixels = self.limits.most_bytes, self._form["max_pixels"]
         try:
             if isinstance(item, Path) and item.stat().st_size > most_bytes:
-                raise UserError(f"its file has more than {most_bytes / 1e6:g} MB")
+                raise UserError(f"its file has more than {most_bytes / 2**20:g} MB")
             return inputs.pixels(item, size=size, **self._form)
         except TooLarge:
             reason = f"it has more than {most_pixels / 1e6:g} million pixels"

@@ -1,10 +1,10 @@
-"""Serving a page on a port of this machine, in a way that it asks for nothing of any other."""
+"""Serving a page on a port of this machine, so that it asks for nothing of any other."""
 
-import asyncio
-import contextlib
 import ipaddress
+import os
 import socket
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from uit_jax.errors import UserError
@@ -12,9 +12,19 @@ from uit_jax.errors import UserError
 if TYPE_CHECKING:
     import gradio
 
+SETTINGS = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    # Records of requests, which it keeps, and sums up behind every so many, all of them every time.
+    "GRADIO_ANALYTICS_MAX_EVENTS": "100",
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": "1000000",
+}
+"""What Gradio is told by the environment: to tell nobody anything, and to remember little."""
+
 # A browser that holds to it asks no other host for anything, whatever the libraries come to put into a page.
-_POLICY = b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:"
+_POLICY = (b"content-security-policy", b"default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:")
+_SESSIONS = 200  # of which the last values are kept, which no visitor needs
 _SPARE_THREADS = 8
+_UNWANTED = ("share", "run_history", "ssr_mode", "pwa", "mcp_server", "enable_monitoring", "show_error", "inbrowser")
 
 
 def is_loopback(host: str) -> bool:
@@ -25,75 +35,63 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@contextlib.contextmanager
-def listening(host: str, port: int) -> Iterator[socket.socket]:
-    """Take a port, 0 for any that is free. Raises UserError where it cannot be had."""
+def free_port(host: str, port: int) -> int:
+    """Return a port that can be served at, any for 0. Raises UserError where it cannot be had."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        taken = socket.create_server((host, port), family=family)
+        with socket.create_server((host, port), family=family) as taken:
+            return taken.getsockname()[1]
     except (OSError, OverflowError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"--host={host} --port={port}: nothing can be served there ({reason}): name others") from None
-    with taken:
-        yield taken
 
 
 def run(
     blocks: "gradio.Blocks",
-    taken: socket.socket,
+    host: str,
+    port: int,
     look: dict[str, Any],
     *,
     most_bytes: int,
     waiting: int,
     ready: Callable[[str], None],
-    stop: Callable[[Callable[[], None]], None] = lambda end: None,
+    stop: threading.Event | None = None,
 ) -> None:
-    """Serve a page on a port that was taken, until a signal ends it.
+    """Serve a page until a signal, or an event that is set, ends it.
 
     Args:
-      look: theme and styles, as `gradio.mount_gradio_app` takes them.
+      look: theme and styles, as `gradio.Blocks.launch` takes them.
       most_bytes: of a file that is uploaded; larger ones are refused while they arrive.
       waiting: requests that are under way at once, and as many again that wait for a thread.
       ready: told the address, once it answers.
-      stop: handed a function that ends it.
     """
-    import fastapi
-    import gradio
-    import uvicorn
+    from starlette.middleware import Middleware
 
-    host, port = taken.getsockname()[:2]
+    # It asks itself whether it answers, which no proxy can.
+    os.environ["NO_PROXY"] = ",".join(filter(None, [os.environ.get("NO_PROXY"), host, "localhost"]))
     blocks.queue(max_size=waiting, api_open=False, default_concurrency_limit=None)
-    blocks.max_threads = waiting + _SPARE_THREADS
-    outer = fastapi.FastAPI(openapi_url=None)
-    unwanted = ("run_history", "ssr_mode", "pwa", "mcp_server", "enable_monitoring", "show_error")
-    where = dict(path="/", server_name=host, server_port=port)
-    app = gradio.mount_gradio_app(
-        outer, blocks, max_file_size=most_bytes, footer_links=[], **where, **dict.fromkeys(unwanted, False), **look
-    )
-    settings = uvicorn.Config(_closed(app), log_level="error", access_log=False, timeout_graceful_shutdown=2)
-    server = uvicorn.Server(settings)
-    stop(lambda: setattr(server, "should_exit", True))
-
-    async def answer() -> None:
-        serving = asyncio.create_task(server.serve(sockets=[taken]))
-        while not server.started and not serving.done():
-            await asyncio.sleep(0.05)
-        if server.started:
-            ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        await serving
-
-    asyncio.run(answer())
+    try:
+        blocks.launch(
+            server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, footer_links=[],
+            max_file_size=most_bytes, max_threads=waiting + _SPARE_THREADS, state_session_capacity=_SESSIONS,
+            app_kwargs={"middleware": [Middleware(_Closed)]}, **dict.fromkeys(_UNWANTED, False), **look,
+        )
+        ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
+        (stop or threading.Event()).wait()
+    finally:
+        blocks.close(verbose=False)
 
 
-def _closed(app: Callable) -> Callable:
-    """Wrap a web application so that its pages tell browsers to stay with this host."""
+class _Closed:
+    """A web application whose pages tell browsers to stay with this host."""
 
-    async def closed(scope, receive, send):
-        async def send_with_policy(message):
+    def __init__(self, app: Callable):
+        self._app = app
+
+    async def __call__(self, scope: Any, receive: Callable, send: Callable) -> None:
+        async def send_with_policy(message: dict[str, Any]) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), (b"content-security-policy", _POLICY)]
+                message["headers"] = [*message.get("headers", ()), _POLICY]
             await send(message)
 
-        await app(scope, receive, send_with_policy)
-
-    return closed
+        await self._app(scope, receive, send_with_policy)

@@ -19,12 +19,13 @@ def main(argv: list[str]) -> int:
         told = "others reach the page there, and it asks nobody for a password"
         print(f"uit: --host={args.host}: {told}", file=sys.stderr)
     demo.check()
-    limits = Limits(args.megabytes * 1_000_000, args.data_max_pixels or Limits().most_pixels)
+    port = server.free_port(args.host, args.port)
+    limits = Limits(args.megabytes * 2**20, args.data_max_pixels or Limits().most_pixels)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     demo.serve(
         run,
         host=args.host,
-        port=args.port,
+        port=port,
         source=args.source,
         images=args.images,
         side=args.size,
