@@ -189,7 +189,7 @@ def _picture(
     )
     _leave_unopened(picture)
     if examples:
-        gr.Examples([[str(path)] for path in examples], picture, label="or take one of these", api_visibility="private")
+        gr.Examples([[str(path)] for path in examples], picture, label="or take one", api_visibility="private")
     return picture
 
 

@@ -77,7 +77,9 @@ def run(
             app_kwargs={"middleware": [Middleware(_Closed)]}, **dict.fromkeys(_UNWANTED, False), **look,
         )
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
-        (stop or threading.Event()).wait()
+        stop = stop or threading.Event()
+        while not stop.wait(0.5):  # a signal may come to another thread, and wakes nobody who waits for ever
+            pass
     finally:
         blocks.close(verbose=False)
 
