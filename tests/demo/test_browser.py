@@ -117,6 +117,12 @@ def test_visitors_translate_blend_and_are_told_what_is_no_image(run, address, tm
             each.tab.evaluate("document.querySelector('#translate').click()")
         assert one.comes_to_see(run.translate(bright, style=(run.encode(dark)[0] + run.encode(bright)[0]) / 2))
         assert other.comes_to_see(run.translate(bright, style=offers.of(run).classes[3].code))
+        # By chance, of a seed that the browser threw.
+        other.tab.click("#way label:has-text('chance')")
+        other.tab.click("#another")
+        other.tab.wait_for_function("document.querySelector('#seed input').value !== '0'")
+        seed = int(other.tab.input_value("#seed input"))
+        assert other.comes_to_see(run.translate(bright, style=run.sample(1, seed)[0]))
         # What is no image is no error of the page.
         other.hand_in("content", tmp_path / "bad.png")
         other.tab.click("#translate")

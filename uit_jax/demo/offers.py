@@ -66,7 +66,7 @@ class Offers:
       styled, sampled: whether there are styles to choose, and whether also by chance.
       sampled_of: names of the classes of which styles are sampled; () where they are of none.
       contents, references: example images [H, W, C].
-      domains, classes: mean styles.
+      pseudo_domains, classes: mean styles.
       searched: what the nearest images are found among; None where there are none.
       notes: sentences that say what is missing, and why.
     """
@@ -78,7 +78,7 @@ class Offers:
     sampled_of: Sequence[str] = ()
     contents: Sequence[np.ndarray] = ()
     references: Sequence[np.ndarray] = ()
-    domains: Sequence[Mean] = ()
+    pseudo_domains: Sequence[Mean] = ()
     classes: Sequence[Mean] = ()
     searched: Searched | None = None
     notes: list[str] = dataclasses.field(default_factory=list)
@@ -123,7 +123,7 @@ def _add_styles(found: Offers, run: Trained, source: str | None, images: int) ->
         found.notes.append(f"The nearest images cannot be shown: {error}.")
     if run.clustered:
         try:
-            found.domains = domain_means(run, images)
+            found.pseudo_domains = domain_means(run, images)
         except (UserError, OSError) as error:
             found.notes.append(f"There are no pseudo domains to choose from: {error}.")
 

@@ -24,7 +24,7 @@ KEPT = 3_600
 
 _SWEEP = 300
 _LARGEST_SEED = 2**32 - 1
-_SHARP = 300  # images of fewer pixels a side are enlarged as they are: smoothing would flatter the model
+_SHARP, _TINY = 300, 64  # pixels a side: up to these, translations and all images are enlarged without smoothing
 _COLUMN, _NARROW, _HEIGHT = 300, 120, 320  # pixels
 _FONTS = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif"]
 
@@ -60,16 +60,17 @@ class Page:
         def read() -> Request:
             if content is None:
                 raise UserError("Hand in an image to translate first.")
-            style = None
-            if way == "reference":
-                style = self._blend(first, second, share)
-            elif way in ("domain", "class"):
-                means, number = (self.offers.domains, domain) if way == "domain" else (self.offers.classes, of_class)
-                if not 0 <= int(number) < len(means):
-                    raise UserError("Choose one of the styles first.")
-                style = Code(means[int(number)].code)
-            elif way == "random":
-                style = Sampled(int(seed), None if sampled_of is None else int(sampled_of))
+            match way:
+                case "reference":
+                    style = self._blend(first, second, share)
+                case "domain":
+                    style = _mean(self.offers.pseudo_domains, domain)
+                case "class":
+                    style = _mean(self.offers.classes, of_class)
+                case "random":
+                    style = Sampled(int(seed), None if sampled_of is None else int(sampled_of))
+                case _:
+                    style = None
             return Request(self.studio.content(content), style)
 
         began = time.monotonic()
@@ -94,31 +95,39 @@ class Page:
         return Blend(ends, min(max(float(share), 0.0), 1.0))
 
 
+def _mean(means: Sequence[Mean], number: int) -> Code:
+    """Return the mean style of a number. Raises UserError where there is none."""
+    if not 0 <= int(number) < len(means):
+        raise UserError("Choose one of the styles first.")
+    return Code(means[int(number)].code)
+
+
 def build(offers: Offers, studio: Studio, worker: Worker, folder: Path) -> gr.Blocks:
     """Lay the page of a run out; its files lie in a folder, which its caller removes behind it."""
     page = Page(offers, studio, worker)
     contents, references = _kept(offers.contents, folder, "content"), _kept(offers.references, folder, "reference")
     ways = _ways(offers)
     chosen = ways[0][1] if ways else None
+    tiny = ["tiny"] if studio.side <= _TINY else None
     image, told, near = None, "", ""
     if contents and (references or not offers.styled):
         image, told, near = page.draw(contents[0], chosen, *references[:1])
     with gr.Blocks(title=f"{offers.title}: try it", analytics_enabled=False, delete_cache=(_SWEEP, KEPT)) as blocks:
         gr.HTML(header_html(offers), padding=False)
-        with gr.Row():
+        with gr.Row(elem_classes=tiny):
             with gr.Column(min_width=_COLUMN):
                 content = _picture("Image to translate", contents, "content")
             with gr.Column(min_width=_COLUMN, visible=offers.styled):
                 styles, picks = _styles(offers, ways, references)
             with gr.Column(min_width=_COLUMN):
                 button = gr.Button("Translate", variant="primary", elem_id="translate")
-                sharp = ["sharp"] if studio.side < _SHARP else []
                 result = gr.Image(
                     image, label="Translation", format="png", interactive=False, buttons=["download", "fullscreen"],
-                    height=_HEIGHT, elem_id="result", elem_classes=sharp, alt_text="The translation",
+                    height=_HEIGHT, elem_id="result", elem_classes=["sharp"] if studio.side <= _SHARP else None,
+                    alt_text="The translation",
                 )
                 said = gr.HTML(told, elem_id="said", padding=False)
-        shown = gr.HTML(near, elem_id="nearest", elem_classes=sharp, padding=False)
+        shown = gr.HTML(near, elem_id="nearest", elem_classes=tiny, padding=False)
         if offers.notes:
             gr.HTML("".join(f"<p class='note'>{html.escape(note)}</p>" for note in offers.notes), padding=False)
         how = dict(inputs=[content, *styles], outputs=[result, said, shown], concurrency_limit=None)
@@ -142,7 +151,7 @@ def _styles(offers: Offers, ways: Sequence[tuple[str, str]], references: Sequenc
         share = gr.Slider(0, 1, 0, step=0.05, label="Blend of the two", elem_id="share")
         picks.append(share.release)
     numbers = []
-    for key, means in (("domain", offers.domains), ("class", offers.classes)):
+    for key, means in (("domain", offers.pseudo_domains), ("class", offers.classes)):
         with gr.Column(visible=False) as groups[key]:
             number, pick = _means(means, key)
             numbers.append(number)
@@ -184,7 +193,7 @@ def _picture(
     """Lay out a place to hand an image in, and examples, of which the first is there already unless it is `empty`."""
     picture = gr.Image(
         str(examples[0]) if examples and not empty else None, label=called, type="filepath", image_mode=None,
-        sources=["upload"], buttons=[], height=height, min_width=_NARROW, elem_id=name, elem_classes=["sharp"],
+        sources=["upload"], buttons=[], height=height, min_width=_NARROW, elem_id=name,
         placeholder="Drop an image",
     )
     _leave_unopened(picture)
@@ -220,9 +229,13 @@ def _kept(images: Sequence[np.ndarray], folder: Path, name: str) -> list[Path]:
 
 def _ways(offers: Offers) -> list[tuple[str, str]]:
     """Return the ways to choose a style that there are: what each is called, and what `Page.draw` knows it by."""
-    there = {"reference": offers.styled, "domain": offers.domains, "class": offers.classes, "random": offers.sampled}
-    called = {"reference": "images", "domain": "pseudo domain", "class": "class", "random": "chance"}
-    return [(called[way], way) for way in there if there[way]]
+    there = [
+        ("images", "reference", offers.styled),
+        ("pseudo domain", "domain", offers.pseudo_domains),
+        ("class", "class", offers.classes),
+        ("chance", "random", offers.sampled),
+    ]
+    return [(called, way) for called, way, offered in there if offered]
 
 
 def header_html(offers: Offers) -> str:
