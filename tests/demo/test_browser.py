@@ -1,52 +1,23 @@
 """The page in a browser, where chromium, playwright and gradio are: what a visitor does, and two at once."""
 
 import io
-import json
 import shutil
-import threading
-import urllib.request
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.made import SIZE, Sampling, picture, trained
+from tests.demo.made import SIZE, picture
 from uit_jax import demo
 from uit_jax.demo import offers
-from uit_jax.demo.requests import Limits
 
-pytest.importorskip("gradio")
+pytestmark = pytest.mark.skipif(bool(demo.missing()), reason="gradio is not installed")
 driver = pytest.importorskip("playwright.sync_api")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
     " --disable-component-update --disable-sync"
 ).split()
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    monkeypatch.setattr(offers, "EXAMPLES", 2)
-    return trained(monkeypatch, tmp_path / "run", Sampling)
-
-
-@pytest.fixture
-def address(run):
-    """Where a thread of this process serves the run."""
-    ready, stop, told = threading.Event(), threading.Event(), []
-
-    def answers(where):
-        told.append(where)
-        ready.set()
-
-    how = dict(port=0, batch_size=2, limits=Limits(most_bytes=100_000), ready=answers, stop=stop)
-    thread = threading.Thread(target=demo.serve, args=(run,), kwargs=how)
-    thread.start()
-    assert ready.wait(60)
-    yield told[0]
-    stop.set()
-    thread.join(20)
-    assert not thread.is_alive()
 
 
 class Visitor:
@@ -132,27 +103,3 @@ def test_visitors_translate_blend_and_are_told_what_is_no_image(run, address, tm
     for each in (one, other):
         assert each.told == []
         assert not [url for url in each.asked if not url.startswith((f"{address}/", "data:", "blob:"))]
-
-
-def test_a_request_reaches_no_file_but_what_was_uploaded_and_no_other_host(address, tmp_path):
-    """Whatever it says of where an image lies: a request need not come from the page."""
-    base = f"{address}/gradio_api"
-    with urllib.request.urlopen(f"{address}/config") as config:
-        numbers = {each["api_name"]: each["id"] for each in json.load(config)["dependencies"]}
-    secret = picture(tmp_path / "secret.png", 7)
-
-    def asked(content):
-        session = f"session{len(str(content))}"
-        data = [content, "random", None, None, 0, 0, 0, 5, None]
-        body = json.dumps({"data": data, "fn_index": numbers["draw"], "session_hash": session}).encode()
-        join = urllib.request.Request(f"{base}/queue/join", body, {"Content-Type": "application/json"})
-        urllib.request.urlopen(join).close()
-        with urllib.request.urlopen(f"{base}/queue/data?session_hash={session}", timeout=30) as stream:
-            told = (json.loads(line[5:]) for line in stream if line.startswith(b"data:"))
-            return next(each for each in told if each["msg"] == "process_completed")
-
-    kind = {"meta": {"_type": "gradio.FileData"}}
-    for content in ({"path": str(secret)}, {"path": f"{address}/favicon.ico"}, {"path": "../secret.png"}):
-        assert not asked(content | kind)["success"], content
-    (image, told, _) = asked(None)["output"]["data"]
-    assert image is None and "Hand in an image to translate first." in told

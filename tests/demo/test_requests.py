@@ -10,11 +10,6 @@ from uit_jax.errors import UserError
 from uit_jax.inference import batched
 
 
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    return trained(monkeypatch, tmp_path / "run", Sampling)
-
-
 def test_requests_drawn_together_are_as_the_model_draws_each(run):
     studio = Studio(run, most=4)
     images = np.random.default_rng(0).integers(0, 255, (5, SIZE, SIZE, 3), np.uint8)
