@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 # What `uit report` makes its page with.
 REPORT = ["bokeh>=3.9", "jinja2>=3.1", "scikit-learn>=1.5"]
+# What `uit demo` serves its page with.
+DEMO = ["gradio>=6.31"]
 # The site of docs/, which the tests build too.
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 
@@ -19,7 +21,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["uit_jax", "uit_jax.*"]), "uit_jax.configs"],
     # The recipes stand at the top of the repository and travel inside the package.
-    package_data={"uit_jax.report": ["page.*"]},
+    package_data={"uit_jax.demo": ["page.css"], "uit_jax.report": ["page.*"]},
     package_dir={"uit_jax.configs": "configs"},
     install_requires=[
         "absl-py>=2.1",
@@ -46,6 +48,7 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        "demo": DEMO,
         "docs": DOCS,
         "cuda": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
@@ -66,7 +69,17 @@ setup(
             "torchvision>=0.25",
         ],
         "report": REPORT,
-        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT, *DOCS],
+        "test": [
+            "av>=17.0",
+            "chex>=0.1.90",
+            "playwright>=1.55",
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "ruff>=0.8",
+            *REPORT,
+            *DEMO,
+            *DOCS,
+        ],
         "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:command"]},

@@ -235,6 +235,15 @@ class Trained(Model):
         images = functools.partial(data.examples, source)
         return styles.domain_styles(self.method, self.variables, images, len(source), limit=limit)
 
+    def contents(self) -> data.Source:
+        """Open what it translates: images of the first side, held-out ones where there are any. Raises UserError."""
+        how: dict[str, Any] = dict(size=self.image_size, seed=self.config.seed)
+        try:
+            sides = data.open_test_sides(self.method.sides, self.config.data, **how)
+        except UserError:
+            sides = data.open_sides(self.method.sides, self.config.data, split="train", **how)
+        return next(iter(sides.values()))
+
     def searched(self, images: Images | None = None) -> Searched:
         """Open what `search` searches: images, or the test split of a source where it has one, else all of it.
 

@@ -1,5 +1,6 @@
 """From an array to an image file: what Pillow writes, and 16-bit colour and images of any number of channels."""
 
+import base64
 import io
 import struct
 import zlib
@@ -48,6 +49,13 @@ def write(path: PathLike, image: np.ndarray) -> None:
         count = f"{channels} channel{'s' * (channels != 1)}"
         raise UserError(f"{path}: {suffix} cannot hold {count} of {depth} bits; write {' or '.join(able)}")
     write_whole(path, _encoded(np.ascontiguousarray(image), suffix))
+
+
+def as_data(image: Image.Image, quality: int = 80) -> str:
+    """Return a picture as a data URI, WebP."""
+    stream = io.BytesIO()
+    image.save(stream, "WEBP", quality=quality, method=2)
+    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def _encoded(image: np.ndarray, suffix: str) -> bytes:

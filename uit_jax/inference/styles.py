@@ -120,6 +120,12 @@ def interpolation(ends: Sequence[Look | None], frames: int) -> Look:
     return look if None in ends else look._replace(codes=_project(line, line[[0, -1]]), own=None)
 
 
+def between(one: np.ndarray, other: np.ndarray, share: float) -> np.ndarray:
+    """Return the style a share, in [0, 1], of the way from one code [D] to another: float32 [D]."""
+    ends = np.stack([one, other])
+    return _project(np.float32([1 - share, share]) @ ends, ends)
+
+
 def domain_look(found: DomainStyles, domain: int) -> Look:
     """Return the mean style of a pseudo domain. Raises UserError where there is no such one, or no image in it."""
     counts = found.counts

@@ -3,12 +3,11 @@
 import dataclasses
 import itertools
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from uit_jax import data
-from uit_jax.errors import UserError
 from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
 from uit_jax.metrics import clusters
@@ -181,12 +180,7 @@ def _called(seen: Seen, row: int) -> str:
 def _contents(run: Trained, images: np.ndarray, count: int) -> np.ndarray:
     """Return what is translated: of one side some of the images, of two some of the first."""
     if len(run.method.sides) > 1:
-        how: dict[str, Any] = dict(size=run.image_size, seed=run.config.seed)
-        try:
-            sides = data.open_test_sides(run.method.sides, run.config.data, **how)
-        except UserError:
-            sides = data.open_sides(run.method.sides, run.config.data, split="train", **how)
-        first = next(iter(sides.values()))
+        first = run.contents()
         return data.examples(first, np.resize(pick_evenly(len(first), count), count))
     # Those that stand beside the ends, where there are any others.
     return images[np.resize(pick_evenly(len(images), count + 2)[1:-1], count) if len(images) > 2 else [0] * count]

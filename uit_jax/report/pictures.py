@@ -1,7 +1,5 @@
 """Pictures on a page: as data in it, small enough that the page stays light."""
 
-import base64
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ from PIL import Image
 
 from uit_jax.errors import shown
 from uit_jax.files import read_regular
+from uit_jax.images.encode import as_data
 from uit_jax.images.opening import Unreadable, loaded, opened
 from uit_jax.images.pictures import as_rgb
 from uit_jax.listing import pick_evenly
@@ -29,13 +28,6 @@ class Sheet(NamedTuple):
     data: str
     places: list[tuple[int, int]]
     size: tuple[int, int]
-
-
-def as_data(image: Image.Image, quality: int = 80) -> str:
-    """Return a picture as a data URI, WebP."""
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=quality, method=2)
-    return "data:image/webp;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def sheet(images: Sequence[np.ndarray]) -> Sheet:
