@@ -288,6 +288,8 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
         values["data"] = {"max_pixels": Data.max_pixels, "on_device": Data.on_device, **values["data"]}
+        if group := getattr(methods.kind(values["method"]["name"]), "augmentation", None):
+            values["method"] = {"augmentation": vars(group), **values["method"]}
         config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.
