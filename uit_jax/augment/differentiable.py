@@ -43,7 +43,7 @@ def shifted(image: Array, down: Array, right: Array) -> Array:
 
     def moves(length: int, by: Array) -> Array:
         place = jnp.arange(length)
-        return (place[:, None] - by == place).astype(image.dtype)
+        return (place[:, None] - by == place[None]).astype(image.dtype)
 
     rows, columns = moves(image.shape[0], down), moves(image.shape[1], right)
     return jnp.einsum("ih,hwc,jw->ijc", rows, image, columns, precision="highest")
@@ -56,7 +56,7 @@ def cut_out(image: Array, row: Array, column: Array) -> Array:
         place = jnp.arange(length) - middle + length // CUT // 2
         return (place >= 0) & (place < length // CUT)
 
-    box = inside(image.shape[0], row)[:, None] & inside(image.shape[1], column)
+    box = inside(image.shape[0], row)[:, None] & inside(image.shape[1], column)[None]
     return jnp.where(box[..., None], 0, image)
 
 
