@@ -126,14 +126,19 @@ class PooledMethod(PairMethod):
 
     def discrimination_loss(self, params, *, shown: Mapping[str, Array], real: Mapping[str, Array], views: Batch):
         """Tell real images from translations."""
+
+        def judge(kind: str, side: str, images: Array, target: float) -> Array:
+            seen, name = self.seen(images, views, f"{kind}_{side}"), f"discriminator_{side}"
+            return self.objective(self.apply(name, params[name], seen), target)
+
         loss, found = 0.0, {}
         for side, fake in shown.items():
-            name, terms = f"discriminator_{side}", {}
-            for kind, images, target in (("real", real[side], 1.0), ("fake", jax.lax.stop_gradient(fake), 0.0)):
-                seen = self.seen(images, views, f"{kind}_{side}")
-                terms[kind] = self.objective(self.apply(name, params[name], seen), target)
+            terms = {
+                "real": judge("real", side, real[side], 1.0),
+                "fake": judge("fake", side, jax.lax.stop_gradient(fake), 0.0),
+            }
             loss += (terms["real"] + terms["fake"]) / 2
-            found |= named(name, terms)
+            found |= named(f"discriminator_{side}", terms)
         return loss, (found, {})
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
