@@ -149,17 +149,14 @@ class CLUIT(Opposed):
 
     def oppose(self, views: Batch, phase: Phase, params: PyTree, made: Batch):
         """Tell real images from translations (Eq. 2), and each image's other view from other images (Eq. 1)."""
-        params, terms = params["discriminator"], {}
-
-        def judge(name, images, every=1):
-            return self.discriminate(params, self.seen(images, views, name, every))
-
+        params, terms, seen = params["discriminator"], {}, functools.partial(self.seen, views=views)
         if phase == PENALISED:
-            terms["r1"], real = adversarial.r1(functools.partial(judge, "real"), views["x"])
+            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real")), views["x"])
         else:
-            real = judge("real", views["x"])
+            real = self.discriminate(params, seen(views["x"], name="real"))
         terms["real"] = adversarial.logistic(real, 1.0)
-        terms["fake"] = adversarial.logistic(judge("fake", made["fake"], every=2), 0.0)
+        fake = self.discriminate(params, seen(made["fake"], name="fake", every=2))
+        terms["fake"] = adversarial.logistic(fake, 0.0)
         codes = self.represent(params, views["x_crop"])
         terms["contrastive"] = contrastive.info_nce(codes, views["keys"], views["negatives"], self.temperature)
         loss = terms["real"] + terms["fake"] + self.contrastive_weight * terms["contrastive"]

@@ -197,8 +197,7 @@ class CUT(PatchMethod):
           a, b: float32 [B, S, S, C]; places_a, places_b: {layer: int32 [B, P]}; with `flip_equivariance` mirror: bool
           [B], which inputs the generator sees mirrored; and `changes`.
         """
-        size = len(batch["a"])
-        made = self.changes(key, size, axis_name)
+        made = self.changes(key, size := len(batch["a"]), axis_name)
         for number, side in enumerate("ab"):
             crop, place = jax.random.split(jax.random.fold_in(key, number))
             keys = collectives.example_keys(crop, size, axis_name)

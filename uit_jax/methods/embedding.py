@@ -168,16 +168,14 @@ class EmbeddingTranslator(Opposed):
 
     def oppose(self, views: Batch, phase: EmbeddingPhase, params: PyTree, made: Batch):
         """Tell images from translations, given the embedding that an image has or its translation should have."""
-        terms, x, key, key_ref = {}, views["x"], views["key"], views["key_ref"]
-
-        def judge(name, images, *codes):
-            return self.discriminate(params["discriminator"], self.seen(images, views, name), *codes)
-
+        params, terms, x, key, key_ref = params["discriminator"], {}, views["x"], views["key"], views["key_ref"]
+        seen = functools.partial(self.seen, views=views)
         if phase.penalised:
-            terms["r1"], _ = adversarial.r1(lambda x: judge("real", x, key)[0], x)
-        real, mismatched = judge("real", x, key, key_ref)
+            terms["r1"], _ = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real"), key)[0], x)
+        real, mismatched = self.discriminate(params, seen(x, name="real"), key, key_ref)
         terms["real"] = adversarial.logistic(real, 1.0)
-        terms["fake"] = adversarial.logistic(judge("fake", made["fake"], key_ref)[0], 0.0)
+        (fake,) = self.discriminate(params, seen(made["fake"], name="fake"), key_ref)
+        terms["fake"] = adversarial.logistic(fake, 0.0)
         wrong, weights = terms["fake"], 1.0
         if self.mismatch_weight and self.conditioning == "projection":
             terms["mismatch"] = adversarial.logistic(mismatched, 0.0)
@@ -210,9 +208,7 @@ class EmbeddingTranslator(Opposed):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of every image and sample its reference: `augment.referenced_views`; label: int32 [B]; and
-        `changes`.
-        """
+        """Make two views and sample references: `augment.referenced_views`; label: int32 [B]; and `changes`."""
         view = dict(vars(self.view), flip=self.flip, axis_name=axis_name)
         views = augment.referenced_views(key, batch["image"], **view)
         labels = batch["label"] if self.labelled_share else jnp.full(len(batch["image"]), -1, jnp.int32)

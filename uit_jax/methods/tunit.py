@@ -188,18 +188,15 @@ class TUNIT(Guided):
         Every image is the reference of one other, so that means over references are those over images: no device need
         have the others' images.
         """
-        params, x, terms = params["discriminator"], views["x"], {}
+        params, x, terms, seen = params["discriminator"], views["x"], {}, functools.partial(self.seen, views=views)
         wanted, own = jnp.split(made["domains"], 2)
-
-        def judge(name, images, domains):
-            return self.discriminate(params, self.seen(images, views, name), domains)
-
         if phase.penalised:
-            terms["r1"], real = adversarial.r1(lambda x: judge("real", x, own), x)
+            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real"), own), x)
         else:
-            real = judge("real", x, own)
+            real = self.discriminate(params, seen(x, name="real"), own)
         terms["real"] = adversarial.hinge_real(real)
-        terms["fake"] = adversarial.hinge_fake(judge("fake", made["images"][: len(x)], wanted))
+        fake = self.discriminate(params, seen(made["images"][: len(x)], name="fake"), wanted)
+        terms["fake"] = adversarial.hinge_fake(fake)
         loss = terms["real"] + terms["fake"] + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
         return loss, (terms, {})
 
@@ -218,9 +215,7 @@ class TUNIT(Guided):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of every image and sample its reference: `augment.referenced_views`; label: int32 [B]; and
-        `changes`.
-        """
+        """Make two views and sample references: `augment.referenced_views`; label: int32 [B]; and `changes`."""
         view = dict(vars(self.view), flip=self.flip, axis_name=axis_name)
         views = augment.referenced_views(key, batch["image"], **view)
         return {**views, "label": batch["label"], **self.changes(key, len(batch["image"]), axis_name)}
