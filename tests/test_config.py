@@ -171,6 +171,14 @@ def test_a_run_of_an_earlier_version_is_read_with_what_it_did(path, tmp_path):
     assert config.saved(tmp_path) == config.resolve(path)
 
 
+def test_a_run_from_before_discriminators_saw_changes_is_read_as_one_without(tmp_path):
+    config.save(config.defaults("cut"), tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["method"]["augmentation"]
+    (tmp_path / "config.json").write_text(json.dumps(values))
+    assert config.saved(tmp_path) == config.defaults("cut")
+
+
 def test_values_are_checked_wherever_they_come_from(path):
     c = config.update(config.resolve(path), {"method.width": 0, "data.depth": 16})
     with pytest.raises(UserError, match="method.width=0 must be 1 at least"):

@@ -20,6 +20,7 @@ from uit_jax import __version__, drawing, files, foreign_names, methods, recipe_
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import DIRECTIONS, Method
+from uit_jax.methods.opposed import Opposed
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
@@ -253,6 +254,8 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
         values["data"] = {"max_pixels": Data.max_pixels, "on_device": Data.on_device, **values["data"]}
+        if issubclass(kind := methods.kind(values["method"]["name"]), Opposed):
+            values["method"] = {"augmentation": vars(kind.augmentation), **values["method"]}
         config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.

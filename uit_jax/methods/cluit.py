@@ -17,6 +17,7 @@ from uit_jax import augment, collectives, optimizers
 from uit_jax.losses import adversarial, contrastive, reconstruction
 from uit_jax.memory import key_queue
 from uit_jax.method import Method, Network, Phase
+from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.starganv2 import Encoder, Generator
 from uit_jax.settings import R1, Adam, SquareView, changed, setting
 from uit_jax.state import Learners, TrainState, play
@@ -27,7 +28,7 @@ SMALLEST_PATCH = 2  # pixels a side: a patch of fewer shows a colour and nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class CLUIT(Method):
+class CLUIT(Opposed):
     """Its hyper-parameters; the defaults are the paper's at 128 px, and ours where its were lost (docs/cluit.md)."""
 
     batch_multiple: ClassVar[int] = 2
@@ -148,13 +149,14 @@ class CLUIT(Method):
 
     def oppose(self, views: Batch, phase: Phase, params: PyTree, made: Batch):
         """Tell real images from translations (Eq. 2), and each image's other view from other images (Eq. 1)."""
-        params, terms = params["discriminator"], {}
+        params, terms, seen = params["discriminator"], {}, functools.partial(self.seen, views=views)
         if phase == PENALISED:
-            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x), views["x"])
+            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real")), views["x"])
         else:
-            real = self.discriminate(params, views["x"])
+            real = self.discriminate(params, seen(views["x"], name="real"))
         terms["real"] = adversarial.logistic(real, 1.0)
-        terms["fake"] = adversarial.logistic(self.discriminate(params, made["fake"]), 0.0)
+        fake = self.discriminate(params, seen(made["fake"], name="fake", every=2))
+        terms["fake"] = adversarial.logistic(fake, 0.0)
         codes = self.represent(params, views["x_crop"])
         terms["contrastive"] = contrastive.info_nce(codes, views["keys"], views["negatives"], self.temperature)
         loss = terms["real"] + terms["fake"] + self.contrastive_weight * terms["contrastive"]
@@ -164,8 +166,9 @@ class CLUIT(Method):
         """Pass for real, match the reference's style and come back to the content (Eq. 2 to 5)."""
         discriminator, fake, (inputs, _) = opponents["discriminator"].params, made["fake"], halves(views)
         told = views["wanted"], views["negatives"], self.temperature
+        seen = self.seen(fake, views, "adversarial", every=2)
         terms = {
-            "adversarial": adversarial.logistic(self.discriminate(discriminator, fake), 1.0),
+            "adversarial": adversarial.logistic(self.discriminate(discriminator, seen), 1.0),
             "match": contrastive.info_nce(self.represent(discriminator, fake, inputs.get("squares")), *told),
             "cycle": reconstruction.l1(self.generate(params["generator"], fake, made["own_style"]), inputs["x"]),
         }
@@ -178,13 +181,14 @@ class CLUIT(Method):
 
         Returns:
           x, x_crop, x_aug: float32 [B, S, S, C], the images, crops of them and second views; squares [B, P, 4], the
-          patches to match of each translation and each reference.
+          patches to match of each translation and each reference; and `changes`, which the contrast does without.
         """
         images, side = batch["image"], batch["image"].shape[1:3]
         parts = [collectives.example_keys(part, len(images), axis_name) for part in jax.random.split(key, 4)]
         plain, cropped, strong, squares = parts
         x = augment.plain_view(plain, images, flip=self.flip)
         made = {
+            **self.changes(key, len(images), axis_name),
             "x": x,
             "x_crop": augment.cut_patches(x, augment.sample_patches(cropped, side, self.view.crop_sides, 1)),
             "x_aug": augment.strong_view(strong, images, flip=self.flip, **dataclasses.asdict(self.view)),

@@ -133,7 +133,7 @@ class CUT(PatchMethod):
             players=tuple(name for name in self.networks if name != "discriminator"),
             opponents=("discriminator",),
             make=lambda params: self.make(joined(params), views, axis_name),
-            oppose=lambda params, made: self.oppose(joined(params), made["a"][0], views["b"], axis_name),
+            oppose=lambda params, made: self.oppose(joined(params), made["a"][0], views, axis_name),
             deceive=lambda params, made, opponents: self.deceive(
                 joined(params), made, opponents["discriminator"].variables, views, recalled, axis_name
             ),
@@ -155,9 +155,10 @@ class CUT(PatchMethod):
         features = self.encode(network, inputs, self.places_of(sides, views), axis_name) if self.compared else {}
         return by_side((outputs, features), sides), {"generator": stats}
 
-    def oppose(self, variables: PyTree, fake: Array, real: Array, axis_name: str | None):
+    def oppose(self, variables: PyTree, fake: Array, views: Batch, axis_name: str | None):
         """Tell images of B from translations (Eq. 1)."""
         objective, own = adversarial.OBJECTIVES[self.gan_loss], variables["discriminator"]
+        fake, real = self.seen(fake, views, "fake"), self.seen(views["b"], views, "real")
         of_fake, stats = self.run("discriminator", own, fake, axis_name=axis_name)
         of_real, stats = self.run("discriminator", {**own, **stats}, real, axis_name=axis_name)
         terms = {"real": objective(of_real, 1.0), "fake": objective(of_fake, 0.0)}
@@ -165,7 +166,8 @@ class CUT(PatchMethod):
 
     def deceive(self, variables, made, discriminator: PyTree, views: Batch, recalled, axis_name: str | None):
         """Pass for real (Eq. 1), and keep every patch's place (Eq. 3 and 4)."""
-        logits, _ = self.run("discriminator", discriminator, made["a"][0], axis_name=axis_name)
+        seen = self.seen(made["a"][0], views, "adversarial")
+        logits, _ = self.run("discriminator", discriminator, seen, axis_name=axis_name)
         deceived = adversarial.OBJECTIVES[self.gan_loss](logits, 1.0)
         contrast, terms = self.contrast(variables, made, views, recalled, axis_name)
         return self.adversarial_weight * deceived + self.nce_weight * contrast, {"adversarial": deceived, **terms}
@@ -193,9 +195,9 @@ class CUT(PatchMethod):
 
         Returns:
           a, b: float32 [B, S, S, C]; places_a, places_b: {layer: int32 [B, P]}; with `flip_equivariance` mirror: bool
-          [B], which inputs the generator sees mirrored.
+          [B], which inputs the generator sees mirrored; and `changes`.
         """
-        made, size = {}, len(batch["a"])
+        made = self.changes(key, size := len(batch["a"]), axis_name)
         for number, side in enumerate("ab"):
             crop, place = jax.random.split(jax.random.fold_in(key, number))
             keys = collectives.example_keys(crop, size, axis_name)

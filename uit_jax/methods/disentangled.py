@@ -107,6 +107,11 @@ class Disentangled(PairMethod):
             styles[side] = mean + random
         return moments, styles
 
+    def seen(self, images: Sides, views: Batch, name: str) -> dict[str, Array]:
+        """Return what a discriminator sees of the images of both domains, whose draws are independent."""
+        see = super().seen
+        return {side: see(each, views, f"{name}_{side}") for side, each in images.items()}
+
     # --- the data ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
@@ -115,9 +120,10 @@ class Disentangled(PairMethod):
         Returns:
           a, b: float32 [B, S, S, C]; standard normal numbers for each even image: noise_*, of the shape of its content
           code, style_*, random_0 and random_1 [B / 2, D]. Behind noise_ and style_ stand the images that are encoded:
-          a, b, and fake_a, fake_b, translations into these domains.
+          a, b, and fake_a, fake_b, translations into these domains. And `changes`, of half as many.
         """
-        made, half = {}, len(batch["a"]) // 2
+        half = len(batch["a"]) // 2
+        made = self.changes(key, half, axis_name)
         for number, side in enumerate(OTHER):
             keys = collectives.example_keys(jax.random.fold_in(key, number), 2 * half, axis_name)
             made[side] = augment.cropped_view(keys, batch[side], self.image_size, flip=self.flip)

@@ -96,7 +96,7 @@ class DRIT(Disentangled):
                 players=self.kept,
                 opponents=("discriminator", "content_discriminator")[: 1 + phase.content],
                 make=functools.partial(self.exchange, images, views),
-                oppose=functools.partial(self.oppose, images),
+                oppose=functools.partial(self.oppose, images, views),
                 deceive=functools.partial(self.deceive, images, views, before),
             )
             draws = [views[f"random_{number}"] for number in range(2 if self.mode_seeking_weight else 1)]
@@ -105,8 +105,8 @@ class DRIT(Disentangled):
                 players=("generator", "content_encoder"),
                 opponents=("random_discriminator",),
                 make=functools.partial(self.vary, images, views, draws),
-                oppose=functools.partial(self.oppose_varied, others, len(draws)),
-                deceive=functools.partial(self.deceive_varied, draws, before),
+                oppose=functools.partial(self.oppose_varied, others, views, len(draws)),
+                deceive=functools.partial(self.deceive_varied, draws, views, before),
                 at=before,
             )
             terms |= more
@@ -127,14 +127,15 @@ class DRIT(Disentangled):
         loss, terms = weighed({"content": judged(self.apply("content_discriminator", params, codes), DOMAIN)})
         return loss, (terms, {})
 
-    def judge(self, name: str, params: PyTree, real: Sides, fake: Sides):
+    def judge(self, name: str, params: PyTree, real: Sides, fake: Sides, views: Batch):
         """Tell images from translations; return the loss and its terms."""
-        told, of_fakes = (self.apply(name, params, each) for each in (real, fake))
+        shown = self.seen(real, views, f"{name}_real"), self.seen(fake, views, f"{name}_fake")
+        told, of_fakes = (self.apply(name, params, each) for each in shown)
         return weighed({"real": judged(told, REAL), "fake": judged(of_fakes, FAKE)})
 
-    def oppose(self, images: Sides, params: PyTree, made: PyTree):
+    def oppose(self, images: Sides, views: Batch, params: PyTree, made: PyTree):
         """Tell images from translations, and contents apart."""
-        loss, terms = self.judge("discriminator", params, images, made["fake"])
+        loss, terms = self.judge("discriminator", params, images, made["fake"], views)
         if "content_discriminator" in params:
             more, (told, _) = self.tell_apart(params, made["codes"])
             loss, terms = loss + more, terms | told
@@ -146,8 +147,9 @@ class DRIT(Disentangled):
         codes = self.encode(params, made["fake"], views, "fake_")
         _, styles = self.sample(params, made["fake"], views, "fake_")
         cross = self.apply("generator", params, {side: codes[OTHER[side]] for side in OTHER}, styles)
+        seen = self.seen(made["fake"], views, "adversarial")
         terms = {
-            "adversarial": judged(self.apply("discriminator", against, made["fake"]), REAL),
+            "adversarial": judged(self.apply("discriminator", against, seen), REAL),
             "content": judged(self.apply("content_discriminator", against, made["codes"]), UNDECIDED),
             "prior": {side: latent.prior(*made["moments"][side]) for side in OTHER},
             "size": {side: jnp.square(made["codes"][side]).mean() for side in OTHER},
@@ -162,14 +164,16 @@ class DRIT(Disentangled):
         contents = {side: jnp.concatenate([codes[OTHER[side]]] * len(draws)) for side in OTHER}
         return self.apply("generator", params, contents, dict.fromkeys(OTHER, jnp.concatenate(draws))), {}
 
-    def oppose_varied(self, others: Sides, count: int, params: PyTree, made: Sides):
+    def oppose_varied(self, others: Sides, views: Batch, count: int, params: PyTree, made: Sides):
         """Tell other images from these translations, once for each of the sampled styles."""
-        loss, terms = self.judge("random_discriminator", params, others, made)
+        loss, terms = self.judge("random_discriminator", params, others, made, views)
         return count * loss, (terms, {})
 
-    def deceive_varied(self, draws: list[Array], before: PyTree, params: PyTree, made: Sides, opponents: Learners):
+    def deceive_varied(
+        self, draws: list[Array], views: Batch, before: PyTree, params: PyTree, made: Sides, opponents: Learners
+    ):
         """Pass for real, show the first style as the style encoder reads it, and differ as the styles do."""
-        logits = self.apply("random_discriminator", weights_of(opponents), made)
+        logits = self.apply("random_discriminator", weights_of(opponents), self.seen(made, views, "random"))
         parts = {side: jnp.split(x, len(draws)) for side, x in made.items()}
         read = self.apply("style_encoder", before, {side: images[0] for side, images in parts.items()})
         weights = {"random": len(draws) * self.adversarial_weight, "latent": self.latent_weight}

@@ -18,6 +18,7 @@ from uit_jax.losses import adversarial, contrastive, reconstruction
 from uit_jax.memory import key_queue
 from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.method import Method, Network, Phase, Side, Stream, require
+from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.starganv2 import Encoder, Generator
 from uit_jax.settings import R1, Adam, SquareView, changed, setting
 from uit_jax.state import Learners, TrainState, play
@@ -32,7 +33,7 @@ class EmbeddingPhase(Phase):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class EmbeddingTranslator(Method):
+class EmbeddingTranslator(Opposed):
     """The translator's hyper-parameters; all of them are ours."""
 
     kept: ClassVar[tuple[str, ...]] = ("generator", "embedding")
@@ -168,11 +169,13 @@ class EmbeddingTranslator(Method):
     def oppose(self, views: Batch, phase: EmbeddingPhase, params: PyTree, made: Batch):
         """Tell images from translations, given the embedding that an image has or its translation should have."""
         params, terms, x, key, key_ref = params["discriminator"], {}, views["x"], views["key"], views["key_ref"]
+        seen = functools.partial(self.seen, views=views)
         if phase.penalised:
-            terms["r1"], _ = adversarial.r1(lambda x: self.discriminate(params, x, key)[0], x)
-        real, mismatched = self.discriminate(params, x, key, key_ref)
+            terms["r1"], _ = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real"), key)[0], x)
+        real, mismatched = self.discriminate(params, seen(x, name="real"), key, key_ref)
         terms["real"] = adversarial.logistic(real, 1.0)
-        terms["fake"] = adversarial.logistic(self.discriminate(params, made["fake"], key_ref)[0], 0.0)
+        (fake,) = self.discriminate(params, seen(made["fake"], name="fake"), key_ref)
+        terms["fake"] = adversarial.logistic(fake, 0.0)
         wrong, weights = terms["fake"], 1.0
         if self.mismatch_weight and self.conditioning == "projection":
             terms["mismatch"] = adversarial.logistic(mismatched, 0.0)
@@ -184,7 +187,8 @@ class EmbeddingTranslator(Method):
         """Pass for real with the reference's embedding, come back to the image, and keep embeddings of other images,
         or of other classes, apart."""
         fake, codes, queue = made["fake"], made["codes"], views["queue"]
-        (passed,) = self.discriminate(opponents["discriminator"].params, fake, views["key_ref"])
+        seen = self.seen(fake, views, "adversarial")
+        (passed,) = self.discriminate(opponents["discriminator"].params, seen, views["key_ref"])
         # The network that reads the style of a translation does not learn to find it there.
         read = self.embed(jax.lax.stop_gradient(params["embedding"]), fake)
         nce = functools.partial(contrastive.info_nce, negatives=queue, temperature=self.temperature)
@@ -204,11 +208,11 @@ class EmbeddingTranslator(Method):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of every image and sample its reference: `augment.referenced_views`; label: int32 [B]."""
+        """Make two views and sample references: `augment.referenced_views`; label: int32 [B]; and `changes`."""
         view = dict(vars(self.view), flip=self.flip, axis_name=axis_name)
         views = augment.referenced_views(key, batch["image"], **view)
         labels = batch["label"] if self.labelled_share else jnp.full(len(batch["image"]), -1, jnp.int32)
-        return {**views, "label": labels}
+        return {**views, "label": labels, **self.changes(key, len(labels), axis_name)}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Translate inputs["content"] into the style of inputs["reference"], or of inputs["style"] [B, D]."""

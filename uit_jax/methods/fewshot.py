@@ -139,27 +139,32 @@ class FewShot(Labelled):
         """Tell references from translations, each within the reference's class, by the hinge loss."""
         images, terms = views["reference"], {}
 
-        def logits(x):
-            return self.discriminate(params["discriminator"], x, views["reference_label"])[0]
+        def logits(name, x):
+            return self.discriminate(params["discriminator"], self.seen(x, views, name), views["reference_label"])[0]
 
         if self.r1_weight:
-            terms["r1"], real = adversarial.r1(logits, images)
+            terms["r1"], real = adversarial.r1(functools.partial(logits, "real"), images)
             if self.r1_of_mean:
                 # An image's part in the gradient of the mean is its own divided by how many there are.
                 terms["r1"] /= collectives.global_size(len(images), axis_name) ** 2
         else:
-            real = logits(images)
+            real = logits("real", images)
         terms["real"] = adversarial.hinge_real(real)
-        terms["fake"] = adversarial.hinge_fake(logits(made["images"][: len(images)]))
+        terms["fake"] = adversarial.hinge_fake(logits("fake", made["images"][: len(images)]))
         loss = self.adversarial_weight * (terms["real"] + terms["fake"])
         return loss + self.r1_weight * terms.get("r1", 0.0), (terms, {})
 
     def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, come back to the image, and have the features of reference and image."""
-        judge = functools.partial(self.discriminate, opponents["discriminator"].params)
         labels = jnp.concatenate([views["reference_label"], views["label"]])
-        logits, features = judge(made["images"], labels)
-        _, wanted = judge(jnp.concatenate([views["reference"], views["x"]]), labels)
+
+        # Changed alike, or their features would differ by the changes.
+        def judge(images):
+            seen = self.seen(images, views, "adversarial")
+            return self.discriminate(opponents["discriminator"].params, seen, labels)
+
+        logits, features = judge(made["images"])
+        _, wanted = judge(jnp.concatenate([views["reference"], views["x"]]))
         (class_seen, seen), (class_wanted, own) = jnp.split(features, 2), jnp.split(wanted, 2)
         terms = {
             "adversarial": adversarial.hinge_generator(logits),
@@ -174,12 +179,13 @@ class FewShot(Labelled):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Return x, reference: float32 [B, S, S, C], mirrored crops; label, reference_label: int32 [B], their classes.
+        """Return x, reference: float32 [B, S, S, C], mirrored crops; label, reference_label: int32 [B], their classes;
+        and `changes`.
 
         Each image's reference is its neighbour, cropped anew: batches are in a random order, and no device has to have
         the others' images.
         """
-        made = {}
+        made = self.changes(key, len(batch["image"]), axis_name)
         for number, (name, of) in enumerate((("x", batch), ("reference", jax.tree.map(exchanged, batch)))):
             keys = collectives.example_keys(jax.random.fold_in(key, number), len(of["image"]), axis_name)
             made[name] = augment.cropped_view(keys, of["image"], self.image_size, flip=self.flip)

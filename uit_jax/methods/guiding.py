@@ -16,6 +16,7 @@ from uit_jax import collectives, optimizers
 from uit_jax.losses import clustering, contrastive
 from uit_jax.memory import key_queue, restarting_queue
 from uit_jax.method import Method, Network, Phase, Side, require
+from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.guide import GuidingNetwork
 from uit_jax.settings import Adam, changed, setting
 from uit_jax.state import TrainState, descend, named
@@ -66,7 +67,7 @@ class GuidedPhase(Phase):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Guided(Method):
+class Guided(Opposed):
     """A translator whose domains and styles a guiding network finds; the hyper-parameters of that network."""
 
     followed: ClassVar[tuple[str, ...]] = ("clusters",)

@@ -2,12 +2,13 @@
 
 import dataclasses
 
-from uit_jax.method import Method, Side, require
+from uit_jax.method import Side, require
+from uit_jax.methods.opposed import Opposed
 from uit_jax.settings import setting
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Labelled(Method):
+class Labelled(Opposed):
     """A translator that learns from images of labelled classes."""
 
     domains: int = setting(2, "classes of the training images, or more", low=1, high=100_000)

@@ -136,7 +136,8 @@ class MUNIT(PairMethod):
         found = {}
         for side, fake in shown.items():
             for name, images, target in (("real", views[side], 1.0), ("fake", fake, 0.0)):
-                found[f"discriminator_{side}/{name}"] = self.realism(params, side, images, target)
+                seen = self.seen(images, views, f"{name}_{side}")
+                found[f"discriminator_{side}/{name}"] = self.realism(params, side, seen, target)
         return self.adversarial_weight * sum(found.values()), (found, {})
 
     def translation_loss(self, params: PyTree, *, discriminators: PyTree, views: Batch):
@@ -150,7 +151,7 @@ class MUNIT(PairMethod):
             same, fake = jnp.split(both, 2)
             kept, style = self.encode(params, side, fake)
             terms = {
-                "adversarial": self.realism(discriminators, side, fake, 1.0),
+                "adversarial": self.realism(discriminators, side, self.seen(fake, views, f"adversarial_{side}"), 1.0),
                 "image": l1(same, views[side]),
                 "content": l1(kept, moved),
                 "style": l1(style, wanted),
@@ -165,9 +166,10 @@ class MUNIT(PairMethod):
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
         """Return a, b: float32 [B, S, S, C], mirrored crops; style_a, style_b, shown_a, shown_b: [B, D], sampled styles
-        of the translations into a domain, from which the generators learn, and which the discriminators are shown.
+        of the translations into a domain, from which the generators learn, and which the discriminators are shown; and
+        `changes`.
         """
-        made = {}
+        made = self.changes(key, len(batch["a"]), axis_name)
         for number, side in enumerate("ab"):
             parts = jax.random.split(jax.random.fold_in(key, number), 3)
             crop, style, shown = (collectives.example_keys(part, len(batch[side]), axis_name) for part in parts)

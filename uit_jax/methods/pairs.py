@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from uit_jax.method import LARGEST_SIDE, Method, Phase, Side
+from uit_jax.methods.opposed import Opposed
 from uit_jax.settings import changed, setting
 from uit_jax.types import PyTree
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PairMethod(Method):
+class PairMethod(Opposed):
     """A method that learns from unpaired images of two domains, a and b, in random crops.
 
     Class attributes:

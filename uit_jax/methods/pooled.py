@@ -100,14 +100,14 @@ class PooledMethod(PairMethod):
           translate: (the generators' weights, judge) -> (loss, (translations by the discriminator's name, terms));
             `judge(name, images)` is the loss of not passing for real.
           real: what each discriminator takes for real.
-          views: holds "tosses_NAME" for every pool.
+          views: holds "tosses_NAME" for every pool, and `changes`.
         """
         players = {name: each for name, each in state.learners.items() if name.startswith("generator")}
         opponents = {name: each for name, each in state.learners.items() if name not in players}
 
         def judge(name: str, images: Array) -> Array:
-            name = f"discriminator_{name}"
-            return self.objective(self.apply(name, opponents[name].params, images), 1.0)
+            seen, name = self.seen(images, views, f"adversarial_{name}"), f"discriminator_{name}"
+            return self.objective(self.apply(name, opponents[name].params, seen), 1.0)
 
         def translation_loss(params):
             loss, found = translate(params, judge)
@@ -118,28 +118,34 @@ class PooledMethod(PairMethod):
         for name, fake in fakes.items():
             tosses = views[f"tosses_{name}"]
             pools[name], shown[name] = image_pool.exchange(state.memory[name], fake, tosses, axis_name)
-        discriminate = functools.partial(self.discrimination_loss, shown=shown, real=real)
+        discriminate = functools.partial(self.discrimination_loss, shown=shown, real=real, views=views)
         opponents, against = descend(opponents, self.optimizers, discriminate, axis_name=axis_name)
         state = state.with_learners({**players, **opponents})
         state = state.replace(step=state.step + 1, memory={**state.memory, **pools})
         return state, collectives.mean({**terms, **against}, axis_name)
 
-    def discrimination_loss(self, params, *, shown: Mapping[str, Array], real: Mapping[str, Array]):
+    def discrimination_loss(self, params, *, shown: Mapping[str, Array], real: Mapping[str, Array], views: Batch):
         """Tell real images from translations."""
+
+        def judge(kind: str, side: str, images: Array, target: float) -> Array:
+            seen, name = self.seen(images, views, f"{kind}_{side}"), f"discriminator_{side}"
+            return self.objective(self.apply(name, params[name], seen), target)
+
         loss, found = 0.0, {}
         for side, fake in shown.items():
-            name = f"discriminator_{side}"
             terms = {
-                "real": self.objective(self.apply(name, params[name], real[side]), 1.0),
-                "fake": self.objective(self.apply(name, params[name], jax.lax.stop_gradient(fake)), 0.0),
+                "real": judge("real", side, real[side], 1.0),
+                "fake": judge("fake", side, jax.lax.stop_gradient(fake), 0.0),
             }
             loss += (terms["real"] + terms["fake"]) / 2
-            found |= named(name, terms)
+            found |= named(f"discriminator_{side}", terms)
         return loss, (found, {})
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Return a, b: float32 [B, S, S, C], mirrored crops; tosses_NAME for each pool: see `image_pool.Tosses`."""
-        made = {}
+        """Return a, b: float32 [B, S, S, C], mirrored crops; tosses_NAME for each pool: see `image_pool.Tosses`; and
+        `changes`.
+        """
+        made = self.changes(key, len(batch["b"]), axis_name)
         for number, side in enumerate("ab"):
             crop = jax.random.split(jax.random.fold_in(key, number))[0]
             keys = collectives.example_keys(crop, len(batch[side]), axis_name)

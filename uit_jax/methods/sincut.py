@@ -102,7 +102,7 @@ class SinCUT(PatchMethod):
             players=tuple(name for name in self.networks if name != "discriminator"),
             opponents=("discriminator",),
             make=lambda params: (self.make(params["generator"], views), {}),
-            oppose=lambda params, made: self.oppose(params["discriminator"], made["a"][0], views["b"], phase),
+            oppose=lambda params, made: self.oppose(params["discriminator"], made["a"][0], views, phase),
             deceive=lambda params, made, opponents: self.deceive(
                 joined(params), made, opponents["discriminator"].params, views, recalled, axis_name
             ),
@@ -122,22 +122,27 @@ class SinCUT(PatchMethod):
         how = dict(taps=self.patches.layers, method=translate_at)
         return by_side(translate(self.places_of(sides, views), **how), sides)
 
-    def oppose(self, params: PyTree, fake: Array, real: Array, phase: SinCUTPhase):
+    def oppose(self, params: PyTree, fake: Array, views: Batch, phase: SinCUTPhase):
         """Tell crops of B from translations, with a penalty on the gradient of the former."""
-        terms = {}
+
+        def judge(name, images):
+            return self.discriminate(params, self.seen(images, views, name))
+
+        terms, real = {}, views["b"]
         if phase.penalised:
-            terms["r1"], of_real = adversarial.r1(lambda x: self.discriminate(params, x), real)
+            terms["r1"], of_real = adversarial.r1(functools.partial(judge, "real"), real)
         else:
-            of_real = self.discriminate(params, real)
+            of_real = judge("real", real)
         terms["real"] = adversarial.logistic(of_real, 1.0)
-        terms["fake"] = adversarial.logistic(self.discriminate(params, fake), 0.0)
+        terms["fake"] = adversarial.logistic(judge("fake", fake), 0.0)
         loss = (terms["real"] + terms["fake"]) / 2 + self.r1.weight * self.r1.every / 2 * terms.get("r1", 0.0)
         return loss, (terms, {})
 
     def deceive(self, variables, made, discriminator: PyTree, views: Batch, recalled, axis_name: str | None):
         """Pass for real, keep every patch's place, and keep what is of B already."""
         contrast, terms = self.contrast(variables, made, views, recalled, axis_name)
-        terms["adversarial"] = adversarial.logistic(self.discriminate(discriminator, made["a"][0]), 1.0)
+        seen = self.seen(made["a"][0], views, "adversarial")
+        terms["adversarial"] = adversarial.logistic(self.discriminate(discriminator, seen), 1.0)
         loss = self.adversarial_weight * terms["adversarial"] + self.nce_weight * contrast
         if self.identity_l1_weight:
             terms["identity"] = reconstruction.l1(made["b"][0], views["b"])
@@ -151,9 +156,10 @@ class SinCUT(PatchMethod):
 
         Returns:
           a, b: float32 [B * crops, S, S, C]; noise_a, noise_b: [B * crops, S, S, 1], of the sides to translate;
-          places_a, places_b: {layer: int32 [B * crops, P]}.
+          places_a, places_b: {layer: int32 [B * crops, P]}; and `changes`, of crops.
         """
-        made, size, shape = {}, self.crops * len(batch["a"]), (self.image_size, self.image_size, 1)
+        size, shape = self.crops * len(batch["a"]), (self.image_size, self.image_size, 1)
+        made = self.changes(key, size, axis_name)
         for number, side in enumerate("ab"):
             crop, noise, place = jax.random.split(jax.random.fold_in(key, number), 3)
             keys = collectives.example_keys(crop, size, axis_name)

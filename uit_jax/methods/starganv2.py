@@ -83,13 +83,17 @@ class StarGANv2(Domained):
         """Tell images of their domains from translations into their targets (Eq. 1)."""
         fake = self.generate(others, views["x"], self.styles(others, source, views)[0], views["masks"])
         domains, terms = views["label"], {}
+
+        def judge(name, images, domains):
+            seen = self.seen(images, views, f"{source}_{name}")
+            return adversarial.select(self.judge(params, seen), domains)
+
         if phase == PENALISED:
-            judge = functools.partial(self.judge, params)
-            terms["r1"], real = adversarial.r1(lambda x: adversarial.select(judge(x), domains), views["x"])
+            terms["r1"], real = adversarial.r1(lambda x: judge("real", x, domains), views["x"])
         else:
-            real = adversarial.select(self.judge(params, views["x"]), domains)
+            real = judge("real", views["x"], domains)
         terms["real"] = adversarial.logistic(real, 1.0)
-        terms["fake"] = adversarial.logistic(adversarial.select(self.judge(params, fake), views["target"]), 0.0)
+        terms["fake"] = adversarial.logistic(judge("fake", fake, views["target"]), 0.0)
         loss = terms["real"] + terms["fake"] + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
         return loss, (terms, {})
 
@@ -103,8 +107,9 @@ class StarGANv2(Domained):
         # Only the first style learns to differ.
         second = jax.lax.stop_gradient(self.generate(params, x, other, masks))
         own = self.encode(params, x, views["label"])
+        seen = self.seen(fake, views, f"{source}_adversarial")
         terms = {
-            "adversarial": adversarial.logistic(adversarial.select(self.judge(params, fake), target), 1.0),
+            "adversarial": adversarial.logistic(adversarial.select(self.judge(params, seen), target), 1.0),
             "style": l1(self.encode(params, fake, target), style),
             "diversity": l1(fake, second),
             "cycle": l1(self.generate(params, fake, own, self.masks(fake)), x),
@@ -120,7 +125,7 @@ class StarGANv2(Domained):
 
         Returns:
           x, reference, reference_2: float32 [B, S, S, C]; label, target: int32 [B], the domains of images and of
-          references; latent, latent_2: float32 [B, L].
+          references; latent, latent_2: float32 [B, L]; and `changes`.
         """
         view, places, *latents = jax.random.split(key, 4)
         keys = functools.partial(collectives.example_keys, size=len(batch["image"]), axis_name=axis_name)
@@ -131,4 +136,5 @@ class StarGANv2(Domained):
         return {
             **{"x": x, "reference": images[first], "reference_2": images[second]},
             **{"label": batch["label"], "target": labels[first], "latent": latent, "latent_2": latent_2},
+            **self.changes(key, len(x), axis_name),
         }

@@ -15,6 +15,7 @@ import numpy as np
 
 from uit_jax import augment, optimizers
 from uit_jax.method import LARGEST_SIDE, Method, Network
+from uit_jax.methods.opposed import Opposed
 from uit_jax.nn import swapping_autoencoder as nn
 from uit_jax.nn.stylegan2 import position_noise
 from uit_jax.settings import R1, Adam, changed, setting
@@ -70,7 +71,7 @@ class Patches:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Swapped(Method):
+class Swapped(Opposed):
     """What shapes the networks and moves them; the defaults are the published code's."""
 
     batch_multiple: ClassVar[int] = 2

@@ -93,9 +93,18 @@ class SwappingAutoencoder(Swapped):
         """
         return rows[::2]
 
+    def shown(self, made: tuple[Array, Array], views: Batch, name: str) -> tuple[Array, Array]:
+        """Return what discriminators see of what was made.
+
+        By the same name an image and what has its texture are changed alike: else their colours would tell them apart.
+        """
+        own, mix = made
+        return self.seen(own, views, name, every=2), self.seen(mix, views, name)
+
     def discrimination_loss(self, params: PyTree, *, made: tuple[Array, Array], views: Batch):
         """Tell images from what was made of them, and an image's texture from a mixed image's."""
-        (own, mix), x, chances = made, views["x"], views["chances"]
+        (own, mix), chances = self.shown(made, views, "told"), views["chances"]
+        x = self.seen(views["x"], views, "told")
         logits = dict(zip(("real", "own", "mix"), self.judge(params, x, own, mix), strict=True))
         crops = [self.crops(x, chances["known"]), self.crops(x, chances["other"]), self.crops(mix, chances["mix"])]
         logits |= dict(zip(("patch_real", "patch_mix"), self.compare(params, *crops), strict=True))
@@ -106,10 +115,10 @@ class SwappingAutoencoder(Swapped):
 
     def penalty(self, params: PyTree, *, views: Batch):
         """Penalise the gradients of logits of images, and of those that compare crops of one image."""
-        x, chances = views["x"], views["chances"]
-        crops = self.crops(x, chances["penalised"]), self.crops(x, chances["penalised_other"])
+        x, chances, seen = views["x"], views["chances"], functools.partial(self.seen, views=views, name="penalised")
+        crops = self.crops(seen(x), chances["penalised"]), self.crops(seen(x), chances["penalised_other"])
         terms = {
-            "r1": adversarial.r1(lambda x: self.judge(params, x)[0], x)[0],
+            "r1": adversarial.r1(lambda x: self.judge(params, seen(x))[0], x)[0],
             "patch_r1": adversarial.r1(lambda crops: self.compare(params, *crops)[0].sum(1), crops)[0],
         }
         loss = self.r1.weight / 2 * terms["r1"] + self.patch_r1_weight / 4 * terms["patch_r1"]
@@ -117,11 +126,13 @@ class SwappingAutoencoder(Swapped):
 
     def translation_loss(self, params: PyTree, *, others: PyTree, views: Batch):
         """Come back to images, pass for real, and have the texture's texture."""
-        (own, mix), x, chances = self.make(params, views), views["x"], views["chances"]
+        made, x, chances = self.make(params, views), views["x"], views["chances"]
+        own, mix = self.shown(made, views, "passed")
         passed = dict(zip(("own", "mix"), self.judge(others, own, mix), strict=True))
-        (alike,) = self.compare(others, self.crops(x, chances["known"]), self.crops(mix, chances["mix"]))
+        known = self.crops(self.seen(x, views, "passed"), chances["known"])
+        (alike,) = self.compare(others, known, self.crops(mix, chances["mix"]))
         terms = {name: adversarial.logistic(logits, 1.0) for name, logits in {**passed, "patch": alike}.items()}
-        terms["l1"] = reconstruction.l1(own, self.some(x))
+        terms["l1"] = reconstruction.l1(made[0], self.some(x))
         passing = 0.5 * terms["own"] + self.mix_weight * terms["mix"]
         loss = self.l1_weight * terms["l1"] + self.adversarial_weight * passing + self.patch_weight * terms["patch"]
         return loss, (terms, {})
@@ -133,7 +144,7 @@ class SwappingAutoencoder(Swapped):
 
         Returns:
           x: float32 [B, S, S, C], mirrored crops; noise_own, noise_mix: for each map that noise is added to [B / 2, h,
-          w, 1], [B, h, w, 1]; chances: where crops of images lie, by what for, [B, T, 5].
+          w, 1], [B, h, w, 1]; chances: where crops of images lie, by what for, [B, T, 5]; and `changes`.
         """
         size, side = len(batch["image"]), self.image_size >> self.encoder.downs
         view, chance, *parts = jax.random.split(key, 4)
@@ -146,7 +157,7 @@ class SwappingAutoencoder(Swapped):
         made = {"x": augment.cropped_view(keys(view, size), batch["image"], self.image_size, flip=self.flip)}
         for name, part, rows in zip(("noise_own", "noise_mix"), parts, (size // 2, size), strict=True):
             made[name] = tuple(_noise(keys(jax.random.fold_in(part, n), rows), each) for n, each in enumerate(sides))
-        return {**made, "chances": chances}
+        return {**made, "chances": chances, **self.changes(key, size, axis_name)}
 
 def _noise(keys: Array, sides: tuple[int, int]) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, (*sides, 1)))(keys)

@@ -188,20 +188,22 @@ class TUNIT(Guided):
         Every image is the reference of one other, so that means over references are those over images: no device need
         have the others' images.
         """
-        params, x, terms = params["discriminator"], views["x"], {}
+        params, x, terms, seen = params["discriminator"], views["x"], {}, functools.partial(self.seen, views=views)
         wanted, own = jnp.split(made["domains"], 2)
         if phase.penalised:
-            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, x, own), x)
+            terms["r1"], real = adversarial.r1(lambda x: self.discriminate(params, seen(x, name="real"), own), x)
         else:
-            real = self.discriminate(params, x, own)
+            real = self.discriminate(params, seen(x, name="real"), own)
         terms["real"] = adversarial.hinge_real(real)
-        terms["fake"] = adversarial.hinge_fake(self.discriminate(params, made["images"][: len(x)], wanted))
+        fake = self.discriminate(params, seen(made["images"][: len(x)], name="fake"), wanted)
+        terms["fake"] = adversarial.hinge_fake(fake)
         loss = terms["real"] + terms["fake"] + self.r1.weight * self.r1.every * terms.get("r1", 0.0)
         return loss, (terms, {})
 
     def deceive(self, views: Batch, params: PyTree, made: Batch, opponents: Learners):
         """Pass for real, come back to the image with its own style, and keep the reference's style (Eq. 3 to 6)."""
-        judged = self.discriminate(opponents["discriminator"].params, made["judged"], made["domains"])
+        seen = self.seen(made["judged"], views, "adversarial")
+        judged = self.discriminate(opponents["discriminator"].params, seen, made["domains"])
         terms = {
             "adversarial": 2 * adversarial.hinge_generator(judged),
             "reconstruction": reconstruction.l1(made["images"][len(views["x"]) :], views["x"]),
@@ -213,10 +215,10 @@ class TUNIT(Guided):
     # --- the data, and what a trained model offers ---
 
     def views(self, key: Array, batch: Batch, axis_name: str | None = None) -> Batch:
-        """Make two views of every image and sample its reference: `augment.referenced_views`; label: int32 [B]."""
+        """Make two views and sample references: `augment.referenced_views`; label: int32 [B]; and `changes`."""
         view = dict(vars(self.view), flip=self.flip, axis_name=axis_name)
         views = augment.referenced_views(key, batch["image"], **view)
-        return {**views, "label": batch["label"]}
+        return {**views, "label": batch["label"], **self.changes(key, len(batch["image"]), axis_name)}
 
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Redraw inputs["content"] in the style of inputs["reference"], or of inputs["style"] [B, D]."""

@@ -80,7 +80,7 @@ SYMPTOMS = (
         "signs/undecided",
         0.05,
         "the discriminator is always right, its losses sum to {value:.3f}: translations learn nothing more from it",
-        more="r1.weight r1_weight",
+        more="augmentation.kinds r1.weight r1_weight",
         less="discriminator.width discriminator_rate",
         looks=5,
     ),
