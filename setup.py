@@ -72,6 +72,9 @@ setup(
         "test": [
             "av>=17.0",
             "chex>=0.1.90",
+            "ipykernel>=6.29",
+            "nbclient>=0.10",
+            "nbformat>=5.10",
             "playwright>=1.55",
             "pytest>=8.0",
             "pytest-xdist>=3.5",
