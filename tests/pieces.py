@@ -5,10 +5,14 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 from uit_jax.method import Method
+
+WELL = {"xla_backend_optimization_level": 3, "xla_llvm_disable_expensive_passes": False}
+"""How XLA compiles by itself, and this suite what is worth it."""
 
 
 @contextlib.contextmanager
@@ -40,22 +44,49 @@ def blank(method: Method, batch_size: int):
 def _call(self: Method, network, variables, *inputs, **options):
     assert self.recompute == "none" and self.microbatches == 1
     options = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
-    return _program(network, tuple(options.items()))(variables, *inputs)
+    return program(network, **options)(variables, *inputs)
 
 
 _programs = []
 
 
-def _program(network, options):
-    """Return the program of a network, of which one with a dict in its fields has no hash."""
-    for known, program in _programs:
+def program(network, **options):
+    """Return the program of a network, (variables, *inputs) -> outputs: one for all that are equal."""
+    # A network with a dict in its fields has no hash.
+    for known, made in _programs:
         if known == (network, options):
-            return program
-    program = jax.jit(functools.partial(network.apply, **dict(options)))
-    _programs.append(((network, options), program))
-    return program
+            return made
+    made = jax.jit(functools.partial(network.apply, **options))
+    _programs.append(((network, options), made))
+    return made
 
 
 @functools.cache
 def _alone(tx):
-    return optax.GradientTransformation(tx.init, jax.jit(tx.update))
+    """Return an optimiser that moves all of a network's weights as one vector, compiled well.
+
+    Ours treat each number like every other one; by weights it is a program of hundreds of loops, which is long in
+    compiling, and in running too where it is compiled badly.
+    """
+    step = jax.jit(tx.update, compiler_options=WELL)
+
+    def update(gradient, state, params):
+        like = jax.tree.structure(params)
+
+        def mirrors(tree):
+            return jax.tree.structure(tree) == like
+
+        def joined(tree):
+            return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)]) if mirrors(tree) else tree
+
+        def parted(vector):
+            if np.shape(vector) != (ends[-1],):
+                return vector
+            parts = np.split(np.asarray(vector), ends[:-1])
+            return jax.tree.unflatten(like, [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)])
+
+        shapes = [np.shape(leaf) for leaf in jax.tree.leaves(params)]
+        ends = np.cumsum([np.prod(shape, dtype=int) for shape in shapes])
+        return jax.tree.map(parted, step(*jax.tree.map(joined, (gradient, state, params), is_leaf=mirrors)))
+
+    return optax.GradientTransformation(tx.init, update)
