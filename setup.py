@@ -66,7 +66,7 @@ setup(
             "torchvision>=0.25",
         ],
         "report": REPORT,
-        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT, *DOCS],
+        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.8", "ruff>=0.8", *REPORT, *DOCS],
         "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:command"]},

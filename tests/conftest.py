@@ -1,5 +1,6 @@
 """Strictness for the whole suite, several CPU devices, and what tests share."""
 
+import collections
 import contextlib
 import gc
 import importlib.util
@@ -47,6 +48,12 @@ def pytest_configure(config):
     # What one test compiled, another and its subprocesses need not compile again.
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(config.cache.mkdir("jax")))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def pytest_collection_modifyitems(items):
+    # The files with most slow tests come first, or at the end one worker would be left with such a file.
+    slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 def pytest_collection_finish():

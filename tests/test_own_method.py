@@ -34,6 +34,7 @@ def test_the_method_has_40_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
+@pytest.mark.slow
 def test_it_is_scored_by_the_evaluators_there_are(page):
     found = page["found"]
     assert {"style_retrieval", "translation_follows_reference", "translation_position"} <= found.keys()
