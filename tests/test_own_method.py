@@ -11,7 +11,6 @@ import uit_jax
 from tests.conftest import compiled_well
 from tests.test_methods import over_two_devices
 from uit_jax import config, methods
-from uit_jax.evaluation import oracle
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
 STEPS = 40
@@ -21,9 +20,8 @@ STEPS = 40
 def page(tmp_path_factory):
     """What the page defines, run from top to bottom for a few steps."""
     namespace = {"STEPS": STEPS, "WORKDIR": tmp_path_factory.mktemp("own") / "run"}
-    with pytest.MonkeyPatch.context() as patch:
+    with compiled_well(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", dict(methods.METHODS))
-        patch.setattr(oracle, "train", compiled_well()(oracle.train))
         for snippet in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
             exec(compile(snippet, PAGE.name, "exec"), namespace)
         yield namespace
