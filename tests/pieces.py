@@ -59,7 +59,8 @@ def piecewise(method: Method, iterate):
 
 def blank(method: Method, batch_size: int):
     """Return a state of zeros, as optimisers begin, for a file's weights: nothing need be sampled."""
-    shapes = jax.eval_shape(lambda: method.init(jax.random.PRNGKey(0), batch_size))
+    with shapes_once():
+        shapes = jax.eval_shape(lambda: method.init(jax.random.PRNGKey(0), batch_size))
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
 
 
