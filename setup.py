@@ -77,7 +77,7 @@ setup(
             "nbformat>=5.10",
             "playwright>=1.55",
             "pytest>=8.0",
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.8",
             "ruff>=0.8",
             *REPORT,
             *DEMO,

@@ -9,7 +9,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_gradients
 from tests.golden_recipe import images, patch_ids, weight
-from tests.pieces import blank
+from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import cut as convert
 from uit_jax.convert.tensors import flatten
@@ -118,7 +118,7 @@ class Runner:
         method = self.method
         weights = dict.fromkeys(("nce_x", "nce_y"), method.nce_weight)
         state = convert.import_state(flatten(self.state_dicts), blank(method, self.batch), antialias=self.antialias)
-        update = jax.jit(update_and_gradients(method, method.phase(0)))
+        update = piecewise(method, update_and_gradients(method, method.phase(0)))
         losses, found = [], {}
         for step in range(self.iterations):
             views = {"a": self.images(f"A{step}"), "b": self.images(f"B{step}")}

@@ -6,13 +6,12 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
 from tests import golden_cyclegan, golden_wide
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, weight
-from tests.pieces import blank
+from tests.pieces import blank, piecewise, program
 from uit_jax import optimizers, settings
 from uit_jax import state as game
 from uit_jax.convert import drit as convert
@@ -26,12 +25,10 @@ NETWORKS = ("enc_c", "enc_a", "gen", "disA", "disContent")
 
 
 class Piecewise(drit.DRIT):
-    """DRIT with a program for each optimiser: run step by step, as whole iterations compile for long."""
+    """DRIT in programs that equal networks share, whatever settings of the losses they stand under."""
 
-    @functools.cached_property
-    def optimizers(self):
-        found = super().optimizers
-        return {name: optax.GradientTransformation(tx.init, jax.jit(tx.update)) for name, tx in found.items()}
+    def apply(self, name, params, *inputs):
+        return program(self.modules[name][0])({"params": params[name]}, *inputs)
 
 
 class Runner:
@@ -171,19 +168,19 @@ class Runner:
     def steps_no_ms(self):
         """The same without mode seeking."""
         method = dataclasses.replace(self.method, mode_seeking_weight=0.0)
-        vars(method)["optimizers"] = self.method.optimizers  # they are compiled already
         losses, states, _ = self.run(method, self.manifest["steps_no_ms.losses.columns"])
         return {"steps_no_ms.losses": losses, "steps_no_ms.delta_l2.total": self.totals(states[0], states[-1])}
 
     def run(self, method, columns):
         """Return the losses, by iteration and column, the states, and the gradients of the first iteration."""
         alone, together = method.phase(0), method.phase(2)
-        update = update_and_all_gradients(method, together)
+        content = piecewise(method, method.update)
+        update = piecewise(method, update_and_all_gradients(method, together))
         losses, states, recorded = [], [self.start], []
         for step in range(self.iterations):
             views = {side: self.images(f"{side.upper()}c{step}") for side in "ab"}
             views |= {f"noise_{side}": self.noise(f"c{step}.content_{side}") for side in "ab"}
-            state, told = method.update(states[-1], views, phase=alone)
+            state, told = content(states[-1], views, phase=alone)
             state, metrics, gradients = update(state, self.views(step))
             found = self.columns(method, told, metrics)
             losses.append([found[column] for column in columns])

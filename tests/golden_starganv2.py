@@ -9,7 +9,7 @@ import numpy as np
 from tests import golden_tunit
 from tests.golden_gradients import update_and_all_gradients
 from tests.golden_recipe import images, normal, stream, weight
-from tests.pieces import blank
+from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import starganv2 as convert
 from uit_jax.losses import adversarial
@@ -123,7 +123,7 @@ class Runner:
     @functools.cached_property
     def iterate(self):
         """An iteration that tells its gradients; its last argument is 0 for one in which no weight moves."""
-        return jax.jit(update_and_all_gradients(self.method, PENALISED))
+        return piecewise(self.method, update_and_all_gradients(self.method, PENALISED))
 
     def losses(self):
         """Return the terms and gradients of an iteration in which all passes see the drawn weights."""

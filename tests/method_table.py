@@ -14,6 +14,7 @@ import jax
 import numpy as np
 import optax
 
+from tests.pieces import shapes_once
 from uit_jax import methods
 from uit_jax.method import Method, Phase, batch_shapes, load_size
 from uit_jax.training import devices
@@ -380,7 +381,8 @@ def first(name: str) -> str:
 @functools.cache
 def shapes(method: Method, size: int = 8):
     """Return the shapes of a fresh state."""
-    return jax.eval_shape(lambda key: method.init(key, size), jax.random.PRNGKey(0))
+    with shapes_once():
+        return jax.eval_shape(lambda key: method.init(key, size), jax.random.PRNGKey(0))
 
 
 def start(method: Method, size: int = 8):

@@ -11,6 +11,7 @@ import pytest
 
 import uit_jax
 from tests import tiny_method
+from tests.pieces import shapes_once
 from uit_jax import checkpoint, config, methods, recipe_files
 from uit_jax.errors import UserError
 from uit_jax.method import Phase
@@ -324,23 +325,12 @@ def recipes():
     yield from ("configs/cut.py:fastcut", "configs/cut.py:fastcut,cat2dog,bf16", "configs/sincut.py:quick,bf16")
 
 
-LENGTHS = ("steps", "method.schedule.constant_steps", "method.schedule.decay_steps")
-_seen = {}
-
-
-def initial_learners(c, method):
-    """Return the learners that a run begins with; recipes that differ in a schedule's length alone are one case."""
-    key = json.dumps({key: value for key, value in config.flatten(c).items() if key not in LENGTHS})
-    if key not in _seen:
-        _seen[key] = set(jax.eval_shape(lambda: config.initial_state(c, method)).learners)
-    return _seen[key]
-
-
 @pytest.mark.parametrize("spec", list(recipes()))
 def test_every_shipped_recipe_builds(spec):
     c = config.resolve(spec)
     method = config.method_of(c)
-    assert initial_learners(c, method)
+    with shapes_once():
+        assert jax.eval_shape(lambda: config.initial_state(c, method)).learners
     for step in (0, c.steps - 1):
         assert isinstance(method.phase(step), Phase)
 

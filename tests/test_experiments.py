@@ -13,6 +13,7 @@ from PIL import Image
 from experiments import cluit, cut, relabel, report, run, starganv2, tables, tunit, world
 from experiments.tables import TABLES
 from tests import toy
+from tests.pieces import shapes_once
 from uit_jax import config as config_module
 from uit_jax import evaluation, runs
 from uit_jax.errors import UserError
@@ -90,7 +91,8 @@ def test_every_row_can_be_initialised():
         key = json.dumps([config.data.image_size, settings], sort_keys=True, default=str)
         if key not in seen:
             method = config_module.method_of(config)
-            seen[key] = jax.eval_shape(lambda c=config, m=method: config_module.initial_state(c, m))
+            with shapes_once():
+                seen[key] = jax.eval_shape(lambda c=config, m=method: config_module.initial_state(c, m))
         if config.method.name == "tunit":
             logits = seen[key].learners["guide"].params["cluster"]["kernel"]
             heads = len(config.method.marginal_weights)

@@ -71,6 +71,7 @@ def trained(name):
     return table.run(name, table.first(name), schedule(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_each_phase_is_compiled_once(name):
     assert set(trained(name).traces.values()) == {1}

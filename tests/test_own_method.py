@@ -11,7 +11,6 @@ import uit_jax
 from tests.conftest import compiled_well
 from tests.test_methods import over_two_devices
 from uit_jax import config, methods
-from uit_jax.evaluation import oracle
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
 STEPS = 40
@@ -21,9 +20,8 @@ STEPS = 40
 def page(tmp_path_factory):
     """What the page defines, run from top to bottom for a few steps."""
     namespace = {"STEPS": STEPS, "WORKDIR": tmp_path_factory.mktemp("own") / "run"}
-    with pytest.MonkeyPatch.context() as patch:
+    with compiled_well(), pytest.MonkeyPatch.context() as patch:
         patch.setattr(methods, "METHODS", dict(methods.METHODS))
-        patch.setattr(oracle, "train", compiled_well()(oracle.train))
         for snippet in re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL):
             exec(compile(snippet, PAGE.name, "exec"), namespace)
         yield namespace
@@ -34,6 +32,7 @@ def test_the_method_has_40_lines():
     assert len([line for line in code.splitlines() if line.strip()]) <= 40
 
 
+@pytest.mark.slow
 def test_it_is_scored_by_the_evaluators_there_are(page):
     found = page["found"]
     assert {"style_retrieval", "translation_follows_reference", "translation_position"} <= found.keys()

@@ -76,6 +76,7 @@ def total(terms, weights):
     return sum(weights[name.split("/")[1][:-2]] * value for name, value in terms.items())
 
 
+@pytest.mark.slow
 def test_an_update_is_the_papers():
     """Contents and styles one by one; both gradients of the generator at one place, against updated discriminators."""
     method, state, after, metrics = updated(2)

@@ -31,6 +31,7 @@ def l1(one, other):
     return abs(one - other).mean()
 
 
+@pytest.mark.slow
 def test_an_update_is_the_papers(tmp_path):
     """Codes, images and losses one by one; the discriminators learn first, from translations in other styles."""
     weights = write_weights(tmp_path / "vgg.npz")
