@@ -32,7 +32,7 @@ LAYERS = (
     ("checkpoint",),
     ("runs",),
     ("evaluation",),
-    ("report", "training"),
+    ("exporting", "report", "training"),
     ("verbs",),
     ("main",),
 )
@@ -42,7 +42,8 @@ FILES = (
     " optimizers config runs main"
 ).split()
 FOLDERS = (
-    "memory losses nn augment images metrics methods data convert checkpoint inference evaluation report training verbs"
+    "memory losses nn augment images metrics methods data convert checkpoint inference evaluation exporting report"
+    " training verbs"
 ).split()
 # Settings that only some methods have, and what the first house asked of a method in their place.
 METHODS_OWN = {"labelled_share", "layout", "domains"}

@@ -22,6 +22,7 @@ VERBS = {
     "inspect": ("uit_jax.verbs.inspect", "show which patches of an image a method finds alike"),
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
     "report": ("uit_jax.verbs.report", "write a page of a run, or of several, to look at in a browser"),
+    "export": ("uit_jax.verbs.export", "write a model as StableHLO, ONNX or a SavedModel, or as a folder for a hub"),
     "convert": ("uit_jax.verbs.convert", "read the published checkpoints of a paper into a run, or write some"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
     "plan": ("uit_jax.verbs.plan", "tell what a training step needs of devices, also of a TPU that is not here"),
@@ -44,6 +45,7 @@ ROOM = {
     "evaluate": "lower --images",
     "search": "lower --images",
     "report": "lower --images",
+    "export": "give a smaller --image_size",
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import export
 
 from uit_jax import __version__
 from uit_jax.augment import normalize
@@ -69,6 +70,13 @@ class Function:
         """Return what a file says of itself, JSON-able."""
         arrays = {"inputs": [each._asdict() for each in self.inputs], "output": self.output._asdict()}
         return {"written_by": f"uit_jax {__version__}", **self.about, "function": self.name, **arrays}
+
+    @functools.cached_property
+    def like(self) -> list[jax.ShapeDtypeStruct]:
+        """What its inputs look like to JAX, with symbols for what is open."""
+        scope = export.SymbolicScope([f"{side} >= {SMALLEST}" for side in "hw"] if self.free else [])
+        shapes = [export.symbolic_shape(", ".join(map(str, each.shape)) + ",", scope=scope) for each in self.inputs]
+        return [jax.ShapeDtypeStruct(shape, each.dtype) for shape, each in zip(shapes, self.inputs, strict=True)]
 
     @functools.cached_property
     def run(self) -> Callable[..., np.ndarray]:
@@ -181,8 +189,10 @@ class _Maker:
             raise UserError(f"--style={style}: give one of {', '.join(STYLES)}")
         if style and not self.model.styled:
             raise UserError(f"--style={style}: the method of this run has no styles to choose from; leave it out")
-        if look is not None and (style or look.codes.ndim != 2 or look.own is not None):
-            raise UserError("a file holds styles that are the same for every content, or takes them: give one of the two")
+        if look is not None and style:
+            raise UserError(f"--style={style}: a style that is named goes into the file; leave one of the two out")
+        if look is not None and (look.codes.ndim != 2 or look.own is not None):
+            raise UserError("look: a file holds styles that are the same for every content; give one without contents")
         multiple, given, table, labels = self.method.multiple, [], None, None
         _check_size(size, multiple)
         if look is not None:
@@ -206,7 +216,8 @@ class _Maker:
     def _made(self, name, call, weights, inputs, output, labels=None) -> Function:
         about = {"method": self.method_name, "precision": self.method.precision}
         about |= {"step": step} if (step := getattr(self.model, "step", None)) is not None else {}
-        return Function(name, call, weights, inputs, output, about | ({"styles": labels} if labels else {}))
+        about |= {"styles": labels} if labels else {}
+        return Function(name, call, jax.device_get(weights), inputs, output, about)
 
     @property
     def method_name(self) -> str:

@@ -10,12 +10,11 @@ import onnx
 
 from uit_jax.exporting import onnx_graph
 from uit_jax.exporting.functions import Function
-from uit_jax.exporting.stablehlo import arguments
 
 
 def write(function: Function, path: Path) -> None:
     """Write a function to an .onnx file. Raises UserError where ONNX has no form of it."""
-    weights, inputs = jax.device_get(function.weights), arguments(function)
+    weights, inputs = function.weights, function.like
     traced = jax.make_jaxpr(lambda *arrays: function.call(weights, *arrays))(*inputs)
     graph = onnx_graph.Graph(dict(zip([each.name for each in function.inputs], inputs, strict=True)))
     constants = [onnx_graph.constant(each) for each in traced.consts]

@@ -4,8 +4,6 @@
 gives graphs of other shapes where the number of images is open.)
 """
 
-import functools
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +17,12 @@ from uit_jax.errors import UserError
 OPSET = 18
 _IR = 10
 _BATCH = "number_of_images"
+_INSTEAD = "give --to=stablehlo"
+
+
+def lacking(what: str) -> UserError:
+    """Return the error for what has no form in ONNX."""
+    return UserError(f"--to=onnx: what this run computes has no form there ({what}): {_INSTEAD}")
 
 
 class Tensor(NamedTuple):
@@ -58,7 +62,8 @@ class Graph:
     ) -> list[Tensor]:
         """Add a node of some outputs."""
         names = [self.name(each) for each in inputs]
-        made = [Tensor(f"{kind}_{len(self.nodes)}_{number}", tuple(s), np.dtype(dtype)) for number, s in enumerate(shapes)]
+        called = f"{kind}_{len(self.nodes)}"
+        made = [Tensor(f"{called}_{number}", tuple(shape), np.dtype(dtype)) for number, shape in enumerate(shapes)]
         self.nodes.append(helper.make_node(kind, names, [each.name for each in made], **attributes))
         return made
 
@@ -170,14 +175,16 @@ def _equation(graph: Graph, equation: Any, inputs: list[Tensor]) -> list[Tensor]
     if all(each.value is not None for each in inputs) and _closed(equation):
         return _folded(equation, inputs)
     if name not in NODES:
-        raise UserError(f"--to=onnx: what this run computes has no form in ONNX ({name}); give --to=stablehlo")
+        raise lacking(name)
     made = NODES[name](graph, equation, *inputs)
     return made if isinstance(made, list) else [made]
 
 
 def _known(name: str, tensor: Tensor) -> int:
     if tensor.value is None:
-        raise UserError(f"--to=onnx: what this run computes takes ways that its images decide ({name}); give --to=stablehlo")
+        raise UserError(
+            f"--to=onnx: images decide here what is computed ({name}), for which there is no form; {_INSTEAD}"
+        )
     return int(tensor.value)
 
 
@@ -211,12 +218,8 @@ def broadcast(*shapes: tuple) -> tuple:
     """Return the shape of what is computed of tensors of some shapes, entry by entry."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
-    return tuple(functools.reduce(lambda one, other: other if _is_one(one) else one, parts) for parts in zip(*padded, strict=True))
+    return tuple(next((part for part in parts if not _is_one(part)), 1) for parts in zip(*padded, strict=True))
 
 
 def _is_one(part: Any) -> bool:
     return isinstance(part, int) and part == 1
-
-
-def size_of(shape: Sequence[int]) -> int:
-    return math.prod(shape)

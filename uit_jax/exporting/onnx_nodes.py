@@ -11,7 +11,7 @@ import numpy as np
 from onnx import helper
 
 from uit_jax.errors import UserError
-from uit_jax.exporting.onnx_graph import Graph, Tensor, broadcast, constant
+from uit_jax.exporting.onnx_graph import Graph, Tensor, broadcast, constant, lacking
 
 _END = np.iinfo(np.int64).max
 
@@ -30,7 +30,7 @@ def _wholes(graph: Graph, equation: Any, tensors: Sequence[Tensor]) -> list[Tens
 
 
 def _unsupported(equation: Any, what: str) -> UserError:
-    return UserError(f"--to=onnx: what this run computes has no form here ({equation.primitive}, {what}); give --to=stablehlo")
+    return lacking(f"{equation.primitive}, {what}")
 
 
 # --- entry by entry ---
@@ -222,9 +222,7 @@ def _window(graph: Graph, x: Tensor, starts: Sequence[int], sizes: Sequence, who
         0 if size == length else max(0, min(start, length - size))
         for start, size, length in zip(starts, sizes, whole, strict=True)
     ]
-    ends = [
-        None if size == length else start + size for start, size, length in zip(places, sizes, whole, strict=True)
-    ]
+    ends = [None if size == length else start + size for start, size, length in zip(places, sizes, whole, strict=True)]
     return _cut(graph, x, sizes, places, ends, [1] * len(whole))
 
 
@@ -241,7 +239,10 @@ def _padded(graph: Graph, equation: Any, x: Tensor, value: Tensor) -> Tensor:
     x = graph.whole(x, whole)
     starts = [max(0, -int(low)) for low, _, _ in config]
     ends = [int(high) if high < 0 else None for _, high, _ in config]
-    cut = [length if not (start or end) else length - start + (end or 0) for length, start, end in zip(whole, starts, ends, strict=True)]
+    cut = [
+        length - start + (end or 0) if start or end else length
+        for length, start, end in zip(whole, starts, ends, strict=True)
+    ]
     x = _cut(graph, x, cut, starts, ends, [1] * len(whole))
     pads = [max(0, int(low)) for low, _, _ in config] + [max(0, int(high)) for _, high, _ in config]
     return graph.add("Pad", [x, graph.numbers(*pads), value], *_out(equation)) if any(pads) else x
@@ -284,7 +285,9 @@ def _added_at(graph: Graph, equation: Any, x: Tensor, places: Tensor, updates: T
     window = iter(_shapes(equation)[2])
     sizes = [1 if axis in numbers.inserted_window_dims else next(window) for axis in range(len(shape))]
     before = [starts.get(axis, 0) for axis in range(len(shape))]
-    after = [0 if size == length else length - size - start for size, length, start in zip(sizes, shape, before, strict=True)]
+    after = [
+        0 if size == length else length - size - start for size, length, start in zip(sizes, shape, before, strict=True)
+    ]
     updates = graph.reshaped(graph.whole(updates, _shapes(equation)[2]), sizes)
     wide = graph.add("Pad", [updates, graph.numbers(*before, *after)], shape, x.dtype)
     return graph.add("Add", [x, wide], shape, x.dtype)
@@ -339,8 +342,9 @@ def _pooled(graph: Graph, equation: Any, x: Tensor, kind: str, **attributes: Any
     order, back = (0, 3, 1, 2), (0, 2, 3, 1)
     x = _permuted(graph, graph.whole(x, _shapes(equation)[0]), order)
     before, after = zip(*padding[1:3], strict=True)
-    how = dict(strides=list(params["window_strides"][1:3]), pads=[*map(int, before), *map(int, after)])
-    found = graph.add(kind, [x], [shape[axis] for axis in order], dtype, kernel_shape=list(window[1:3]), **how, **attributes)
+    attributes |= dict(kernel_shape=list(window[1:3]), strides=list(params["window_strides"][1:3]))
+    pads = [*map(int, before), *map(int, after)]
+    found = graph.add(kind, [x], [shape[axis] for axis in order], dtype, pads=pads, **attributes)
     return _permuted(graph, found, back)
 
 

@@ -1,20 +1,19 @@
 """A function as StableHLO, weights and a header in one .npz, which JAX and NumPy alone read.
 
-    header     JSON, as bytes: what `Function.header` says, and "weights", how many arrays follow
-    program    what `jax.export.deserialize` reads: (weights, *inputs) -> output, for CPU, CUDA and TPU
-    weight_0   the first array of a list, and so on
+header     JSON, as bytes: what `Function.header` says, and "weights", how many arrays follow
+program    what `jax.export.deserialize` reads: (weights, *inputs) -> output, for CPU, CUDA and TPU
+weight_0   the first array of a list, and so on
 """
 
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
 from jax import export
 
-from uit_jax.exporting.functions import SMALLEST, Function
+from uit_jax.exporting.functions import Function
 
 PLATFORMS = ("cpu", "cuda", "tpu")
 
@@ -43,8 +42,7 @@ def exported_of(function: Function) -> tuple[export.Exported, list[np.ndarray]]:
 
     Raises whatever JAX raises of a function whose sizes cannot be left open.
     """
-    leaves, tree = jax.tree.flatten(jax.device_get(function.weights))
-    inputs = arguments(function)
+    leaves, tree = jax.tree.flatten(function.weights)
 
     def over(kept: list[int]) -> export.Exported:
         def call(weights, *arrays):
@@ -53,20 +51,9 @@ def exported_of(function: Function) -> tuple[export.Exported, list[np.ndarray]]:
             return function.call(jax.tree.unflatten(tree, rest), *arrays)
 
         given = [jax.ShapeDtypeStruct(leaves[number].shape, leaves[number].dtype) for number in kept]
-        return export.export(jax.jit(call), platforms=PLATFORMS)(given, *inputs)
+        return export.export(jax.jit(call), platforms=PLATFORMS)(given, *function.like)
 
     everything = over(list(range(len(leaves))))
     # The weights are the first arguments; a translation from codes, say, never looks at the encoder's.
     kept = [number for number in everything.module_kept_var_idx if number < len(leaves)]
     return over(kept), [np.asarray(leaves[number]) for number in kept]
-
-
-def arguments(function: Function) -> list[jax.ShapeDtypeStruct]:
-    """Return what its inputs look like to JAX, with symbols for what is open."""
-    limits = [f"{side} >= {SMALLEST}" for side in "hw"] if function.free else []
-    scope = export.SymbolicScope(limits)
-
-    def shaped(shape: tuple) -> Any:
-        return export.symbolic_shape(", ".join(map(str, shape)) + ",", scope=scope)
-
-    return [jax.ShapeDtypeStruct(shaped(each.shape), each.dtype) for each in function.inputs]
