@@ -1,4 +1,4 @@
-"""A folder of the weights that translate, and of no training: config.json and model.safetensors, as exports leave it."""
+"""A folder of the weights that translate, and no training: config.json and model.safetensors, as exports leave it."""
 
 from pathlib import Path
 from typing import Any

@@ -198,8 +198,9 @@ class _Maker:
         if look is not None:
             table, labels = np.asarray(look.codes, np.float32), list(look.labels)
         elif style == "domain":
-            table = self.model.domain_styles().means
-            labels = [f"domain {number}" for number in range(len(table))]
+            found = self.model.domain_styles()
+            table, counts = found.means, found.counts
+            labels = [f"domain {number}, {count} images" for number, count in enumerate(counts)]
         elif style == "code":
             given = [self.coded("style")]
         elif self.model.styled:

@@ -93,7 +93,7 @@ def card(run: Trained, config: Any) -> str:
         "Use": _use(run),
         "Images it was trained on": _table(_images(run, config)),
         "Scores": _scores(run),
-        "Settings": f"`config.json` holds them all. {_table(manifest.of_run(run)['versions'])}",
+        "Settings": f"`config.json` holds them all.\n\n{_table(_made_by(run))}",
         "Licence": told.format(origin=origin),
     }
     body = "\n\n## ".join(f"{title}\n\n{text}" for title, text in sections.items())
@@ -145,6 +145,14 @@ def _images(run: Trained, config: Any) -> dict[str, Any]:
     return found
 
 
+def _made_by(run: Trained) -> dict[str, Any]:
+    """Return what tells the weights from others."""
+    record = manifest.of_run(run)
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items())
+    told = {key: record[key] for key in ("step", "training_seed", "config_sha256")}
+    return told | {"networks of averaged weights": ", ".join(record["averaged"]) or "none", "versions": versions}
+
+
 def _scores(run: Trained) -> str:
     """Return the scores of the run's evaluations, with what they are of."""
     parts = []
@@ -164,4 +172,4 @@ def _portable_text(text: str) -> str:
 
 def _table(rows: Mapping[str, Any]) -> str:
     lines = [f"| {key} | {str(value).replace('|', ' ')} |" for key, value in rows.items()]
-    return "\n".join(["", "", "| | |", "|---|---|", *lines]).strip() if lines else "Nothing is known of them."
+    return "\n".join(["| | |", "|---|---|", *lines]) if lines else "Nothing is known of them."

@@ -4,6 +4,7 @@
 gives graphs of other shapes where the number of images is open.)
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,12 +18,11 @@ from uit_jax.errors import UserError
 OPSET = 18
 _IR = 10
 _BATCH = "number_of_images"
-_INSTEAD = "give --to=stablehlo"
 
 
 def lacking(what: str) -> UserError:
     """Return the error for what has no form in ONNX."""
-    return UserError(f"--to=onnx: what this run computes has no form there ({what}): {_INSTEAD}")
+    return UserError(f"--to=onnx: what this run computes has no form there ({what}): give --to=stablehlo")
 
 
 class Tensor(NamedTuple):
@@ -72,7 +72,8 @@ class Graph:
         if tensor.value is None:
             return tensor.name
         value = np.ascontiguousarray(tensor.value)
-        key = f"constant_{hash((value.tobytes(), value.shape, value.dtype.str)) & (2**64 - 1):016x}"
+        kind = f"{value.dtype.str}{value.shape}".encode()
+        key = f"constant_{hashlib.blake2b(kind + value.tobytes(), digest_size=8).hexdigest()}"
         if key not in self.constants:
             self.constants[key] = numpy_helper.from_array(value.reshape(tensor.value.shape), key)
         return key
@@ -122,6 +123,27 @@ class Graph:
         told = [part if isinstance(part, int) else -1 for part in shape]
         target = self.numbers(*told) if told.count(-1) < 2 and 0 not in told else self.dims(shape)
         return self.add("Reshape", [tensor, target], shape, tensor.dtype)
+
+    def permuted(self, tensor: Tensor, axes: Sequence[int]) -> Tensor:
+        """Return a tensor with its axes in another order."""
+        if tensor.value is not None:
+            return constant(tensor.value.transpose(axes))
+        if list(axes) == list(range(len(axes))):
+            return tensor
+        shape = [tensor.shape[axis] for axis in axes]
+        return self.add("Transpose", [tensor], shape, tensor.dtype, perm=list(axes))
+
+    def cast(self, tensor: Tensor, dtype: Any) -> Tensor:
+        """Return a tensor of the same numbers of another type."""
+        dtype = np.dtype(dtype)
+        if dtype == tensor.dtype:
+            return tensor
+        kind = helper.np_dtype_to_tensor_dtype(dtype)
+        return self.add("Cast", [tensor], tensor.shape, dtype, to=kind)
+
+    def wholes(self, tensors: Sequence[Tensor], equation: Any) -> list[Tensor]:
+        """Return the inputs of an equation with all their axes as long as they are to be."""
+        return [self.whole(each, shape) for each, shape in zip(tensors, shapes(equation), strict=True)]
 
     def model(self, outputs: Mapping[str, Tensor], about: Mapping[str, str]) -> onnx.ModelProto:
         """Return the graph with all that leads to its outputs, and nothing else."""
@@ -182,9 +204,7 @@ def _equation(graph: Graph, equation: Any, inputs: list[Tensor]) -> list[Tensor]
 
 def _known(name: str, tensor: Tensor) -> int:
     if tensor.value is None:
-        raise UserError(
-            f"--to=onnx: images decide here what is computed ({name}), for which there is no form; {_INSTEAD}"
-        )
+        raise lacking(f"{name}, of what images decide")
     return int(tensor.value)
 
 
@@ -223,3 +243,19 @@ def broadcast(*shapes: tuple) -> tuple:
 
 def _is_one(part: Any) -> bool:
     return isinstance(part, int) and part == 1
+
+
+def shapes(equation: Any) -> list[tuple]:
+    """Return the shapes that the inputs of an equation are to have."""
+    return [tuple(each.aval.shape) for each in equation.invars]
+
+
+def out(equation: Any) -> tuple[tuple, np.dtype]:
+    """Return shape and type of an equation's first result."""
+    found = equation.outvars[0].aval
+    return tuple(found.shape), np.dtype(found.dtype)
+
+
+def unsupported(equation: Any, what: str) -> UserError:
+    """Return the error for an equation of a kind that has no form here."""
+    return lacking(f"{equation.primitive}, {what}")
