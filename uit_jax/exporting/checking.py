@@ -80,6 +80,8 @@ def compare(function: Function, run: Callable[..., np.ndarray], model: Model, sh
     with _on_processor():
         for arrays in _tries(function, model, shown):
             found, wanted = run(*arrays), function.run(*arrays)
+            if wanted.dtype.kind == "f" and not np.isfinite(wanted).all():
+                raise UserError(f"the model gives numbers that are not finite, of which no file can be right: {_OTHER}")
             if found.shape != wanted.shape or found.dtype != wanted.dtype:
                 kinds = [f"{each.dtype} {each.shape}" for each in (found, wanted)]
                 raise UserError(f"the file gives {kinds[0]}, and the model {kinds[1]}: {_FAULT}")
@@ -92,6 +94,7 @@ def compare(function: Function, run: Callable[..., np.ndarray], model: Model, sh
 
 
 _FAULT = "nothing is kept; give another --to, and tell us of it"
+_OTHER = "nothing is kept; give another --checkpoint, or other --images"
 
 
 def _span(function: Function, wanted: np.ndarray) -> float:

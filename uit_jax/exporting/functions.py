@@ -218,6 +218,8 @@ class _Maker:
         about = {"method": self.method_name, "precision": self.method.precision}
         about |= {"step": step} if (step := getattr(self.model, "step", None)) is not None else {}
         about |= {"styles": labels} if labels else {}
+        if len(self.method.sides) > 1 and (config := getattr(self.model, "config", None)) is not None:
+            about["direction"] = config.data.direction
         return Function(name, call, jax.device_get(weights), inputs, output, about)
 
     @property

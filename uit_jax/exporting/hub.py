@@ -156,7 +156,8 @@ def _made_by(run: Trained) -> dict[str, Any]:
 def _scores(run: Trained) -> str:
     """Return the scores of the run's evaluations, with what they are of."""
     parts = []
-    for path in sorted(run.workdir.glob("evaluation*.json")):
+    names = sorted(path.name for path in run.workdir.iterdir())
+    for path in (run.workdir / name for name in names if name.startswith("evaluation") and name.endswith(".json")):
         with contextlib.suppress(ValueError, OSError, KeyError, TypeError, AttributeError):
             record = json.loads(read_regular(path))
             rows = {CAPTIONS.get(name, name): f"{value:.4f}" for name, value in record["scores"].items()}

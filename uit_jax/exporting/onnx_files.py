@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import onnx
+import onnxruntime
 
 from uit_jax.exporting import onnx_graph
 from uit_jax.exporting.functions import Function
@@ -27,8 +28,6 @@ def write(function: Function, path: Path) -> None:
 
 def opened(path: Path) -> Callable[..., np.ndarray]:
     """Read a file back and run it by onnxruntime: arrays -> array."""
-    import onnxruntime
-
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     return lambda *arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]

@@ -1,7 +1,7 @@
 """A traced function as a graph of ONNX: constants folded, the forms of the default platform, any number of images.
 
-(A library does this for far more primitives, jax2onnx; up to 0.17 it asks for an older Orbax than this library's, and
-gives graphs of other shapes where the number of images is open.)
+A library does this for more primitives, jax2onnx. Its 0.17.1 wants an Orbax older than ours, and where the number of
+images is open it gave graphs that onnxruntime refused, of FUNIT's networks for one.
 """
 
 import hashlib
