@@ -19,6 +19,7 @@ from uit_jax.errors import UserError
 from uit_jax.inference.batched import to_whole
 from uit_jax.inference.model import Model
 from uit_jax.inference.styles import Look
+from uit_jax.methods import METHODS
 from uit_jax.types import Array, PyTree
 
 FUNCTIONS = ("translate", "encode", "cluster", "sample")
@@ -224,8 +225,8 @@ class _Maker:
 
     @property
     def method_name(self) -> str:
-        config = getattr(self.model, "config", None)
-        return type(self.method).__name__ if config is None else config.method.name
+        kind = type(self.method)
+        return next((name for name, known in METHODS.items() if known is kind), kind.__name__)
 
     def _known(self) -> list[str]:
         readouts = {"encode": self.model.styled, "cluster": self.model.clustered, "sample": self.model.sampled}

@@ -5,6 +5,7 @@ images is open it gave graphs that onnxruntime refused, of FUNIT's networks for 
 """
 
 import hashlib
+import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -51,7 +52,6 @@ class Graph:
         self.constants: dict[str, onnx.TensorProto] = {}
         self.shapes: dict[tuple, Tensor] = {}
         self.inputs = [Tensor(name, tuple(each.shape), np.dtype(each.dtype)) for name, each in inputs.items()]
-        self.batch = self.inputs[0].shape[0]
 
     def add(self, kind: str, inputs: Sequence[Tensor], shape: Sequence, dtype: Any, **attributes: Any) -> Tensor:
         """Add a node of one output."""
@@ -87,22 +87,21 @@ class Graph:
         if all(isinstance(part, int) for part in shape):
             return self.numbers(*shape)
         if (key := tuple(shape)) not in self.shapes:
-            size = self.add("Shape", [self.inputs[0]], (1,), np.int64, start=0, end=1)
-            parts = [self._dim(part, size) for part in shape]
+            images = self.add("Shape", [self.inputs[0]], (1,), np.int64, start=0, end=1)
+            parts = [self._dim(part, images) for part in shape]
             self.shapes[key] = self.add("Concat", parts, (len(parts),), np.int64, axis=0)
         return self.shapes[key]
 
-    def _dim(self, part: Any, size: Tensor) -> Tensor:
+    def _dim(self, part: Any, images: Tensor) -> Tensor:
+        """Return one size as an array of one number: so many times the number of images, and so many more."""
         if isinstance(part, int):
             return self.numbers(part)
-        times = self.times(part)
-        return size if times == 1 else self.add("Mul", [size, self.numbers(times)], (1,), np.int64)
-
-    def times(self, dim: Any) -> int:
-        """Return how many times the number of images a dimension is."""
-        times = int(dim // self.batch)
-        assert dim == times * self.batch, f"{dim} is no multiple of {self.batch}"
-        return times
+        one, two = (_size(part, count) for count in (1, 2))
+        if _size(part, 3) != 2 * two - one:
+            raise lacking(f"a size of {part}")
+        times, more = two - one, 2 * one - two
+        found = images if times == 1 else self.add("Mul", [images, self.numbers(times)], (1,), np.int64)
+        return self.add("Add", [found, self.numbers(more)], (1,), np.int64) if more else found
 
     def whole(self, tensor: Tensor, shape: Sequence) -> Tensor:
         """Return a tensor with all its axes as long as they are to be."""
@@ -214,8 +213,14 @@ def _inlined(graph: Graph, jaxpr: Any, inputs: Sequence[Tensor]) -> list[Tensor]
 
 
 def _closed(equation: Any) -> bool:
-    """Say whether no size of an equation's results is open."""
-    return all(isinstance(part, int) for each in equation.outvars for part in each.aval.shape)
+    """Say whether no size of an equation's results is open, nor what it returns one."""
+    sizes = [part for each in equation.outvars for part in each.aval.shape]
+    return all(isinstance(part, int) for part in (*sizes, equation.params.get("dim", 0)))
+
+
+def _size(part: Any, images: int) -> int:
+    """Return what a size that is open comes to for some images: its text is one of a sum and its products."""
+    return eval(str(part), {"__builtins__": {}, "b": images, "floordiv": operator.floordiv, "mod": operator.mod})
 
 
 def _folded(equation: Any, inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -87,18 +87,23 @@ def gathered(graph: Graph, equation: Any, x: Tensor, places: Tensor) -> Tensor:
 
 
 def _entries(graph: Graph, equation: Any, x: Tensor, places: Tensor) -> Tensor:
-    """Take what lies at places along some axes, each moved inside: the first axes, or those behind the shared ones."""
+    """Take what lies at places along some axes, each moved inside, for each of the first axes that both share."""
     numbers, (shape, _) = equation.params["dimension_numbers"], out(equation)
-    shared, axes = numbers.operand_batching_dims, numbers.start_index_map
-    first = (*shared, *axes) == tuple(range(len(shared) + len(axes))) and numbers.collapsed_slice_dims == axes
-    last = numbers.offset_dims == tuple(range(len(places.shape) - 1, len(shape)))
-    if not (first and last and numbers.start_indices_batching_dims == shared):
+    shared, axes, kept = numbers.operand_batching_dims, numbers.start_index_map, numbers.offset_dims
+    first = tuple(range(len(shared)))
+    if numbers.collapsed_slice_dims != axes or not shared == numbers.start_indices_batching_dims == first:
         raise unsupported(equation, "of windows")
-    places = graph.cast(places, np.int64)
-    ends = graph.add("Sub", [graph.dims([x.shape[axis] for axis in axes]), graph.numbers(1)], (len(axes),), np.int64)
+    places, sizes = graph.cast(places, np.int64), graph.dims([x.shape[axis] for axis in axes])
+    ends = graph.add("Sub", [sizes, graph.numbers(1)], (len(axes),), np.int64)
     for kind, limit in (("Max", graph.numbers(0)), ("Min", ends)):
         places = graph.add(kind, [places, limit], places.shape, np.int64)
-    return graph.add("GatherND", [x, places], shape, x.dtype, batch_dims=len(shared))
+    # ONNX has the axes of the places first, and those that are kept behind them.
+    rest = [axis for axis in range(len(x.shape)) if axis not in (*shared, *axes)]
+    x = graph.permuted(x, [*shared, *axes, *rest])
+    found = [*places.shape[:-1], *(x.shape[-len(rest) :] if rest else ())]
+    taken = graph.add("GatherND", [x, places], found, x.dtype, batch_dims=len(shared))
+    order = [axis for axis in range(len(shape)) if axis not in kept] + list(kept)
+    return graph.permuted(taken, np.argsort(order).tolist())
 
 
 def added_at(graph: Graph, equation: Any, x: Tensor, places: Tensor, updates: Tensor) -> Tensor:
