@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from uit_jax.exporting.functions import shape_at
+
 ROOT = Path(__file__).parents[2]
 _BLOCKED = ("flax", "uit_jax", "optax", "orbax", "tensorflow")
 
@@ -39,10 +41,10 @@ def call(file: Path, arrays: list[np.ndarray], folder: Path) -> np.ndarray:
 
 def off(file: Path, function, folder: Path) -> float:
     """Return how far a file is off its function there, of the range of what comes out, on random inputs."""
-    rng, sizes = np.random.default_rng(0), {"b": 2, "h": 5, "w": 4}
+    rng = np.random.default_rng(0)
 
     def draw(each):
-        shape = [eval(part, {}, sizes) if isinstance(part, str) else part for part in each.shape]
+        shape = shape_at(each.shape, b=2, h=5, w=4)
         if each.dtype == "float32":
             return rng.uniform(-1, 1, shape).astype(np.float32)
         return rng.integers(0, 256 if len(shape) == 4 else 2, shape).astype(each.dtype)

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tests.saved_run import SIZE, save
-from uit_jax import main
+from uit_jax import exporting, main
 from uit_jax.exporting import onnx_files
 
 
@@ -15,22 +15,43 @@ def uit(capsys, *words):
     return status, (told.out + told.err).strip()
 
 
-def test_a_file_of_what_is_asked_for(tmp_path, capsys):
-    save(tmp_path / "run", "starganv2")
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a tiny run, and an image to try files on."""
+    folder = tmp_path_factory.mktemp("export")
+    save(folder / "run", "starganv2")
     image = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3)).astype(np.uint8)
-    Image.fromarray(image).save(tmp_path / "image.png")
-    run, images = f"--workdir={tmp_path / 'run'}", f"--images={tmp_path / 'image.png'}"
-    out = tmp_path / "x.onnx"
-    status, told = uit(capsys, run, "--to=onnx", f"--out={out}", "--styles=2", "--domain=1", "--seed=3", images)
-    assert status == 0 and told.startswith(f"written to {out}: content uint8 [b, 16, 16, 3], number int32 [b] to")
-    assert "largest difference from the model" in told and len(told.splitlines()) == 1
-    assert onnx_files.opened(out)(image[None], np.int32([1])).shape == (1, SIZE, SIZE, 3)
-    status, told = uit(capsys, run, "--to=onnx", f"--out={out}", images)
-    assert status == 2 and "--overwrite" in told
-    status, told = uit(capsys, run, "--to=onnx", f"--out={tmp_path / 'y.onnx'}", images, "--image_size=any")
-    assert status == 2 and "--image_size=any" in told
-    status, told = uit(capsys, run, "--to=onnx", f"--out={tmp_path / 'y.onnx'}", images, "--style=code", "--domain=1")
-    assert status == 2 and "leave one of the two out" in told
+    Image.fromarray(image).save(folder / "image.png")
+    return folder
+
+
+def test_a_file_of_what_is_asked_for(place, capsys):
+    words = [f"--workdir={place / 'run'}", "--to=onnx", f"--out={place / 'x.onnx'}", f"--images={place / 'image.png'}"]
+    status, told = uit(capsys, *words, "--function=cluster")
+    assert status == 0 and told.startswith(f"written to {place / 'x.onnx'}: images uint8 [b, 16, 16, 3] to")
+    assert "probabilities float32 [b, 3], 0.0 MiB; largest difference from the model" in told
+    assert onnx_files.opened(place / "x.onnx")(np.zeros((2, SIZE, SIZE, 3), np.uint8)).shape == (2, 3)
+    for more, wanted in (
+        (["--function=cluster"], "--overwrite"),
+        (["--image_size=any", "--overwrite"], "--image_size=any"),
+        (["--image_size=18x16", "--overwrite"], "multiples of"),
+    ):
+        status, told = uit(capsys, *words, *more)
+        assert status == 2 and wanted in told and len(told.splitlines()) == 1
+
+
+def test_styles_and_sizes_are_handed_over(place, capsys, monkeypatch):
+    asked = {}
+
+    def export(run, to, out, **how):
+        asked.update(how)
+        return exporting.Exported(out)
+
+    monkeypatch.setattr(exporting, "export", export)
+    words = [f"--workdir={place / 'run'}", "--to=hub-folder", f"--out={place / 'out'}"]
+    status, told = uit(capsys, *words, "--styles=2", "--domain=1", "--seed=3", "--image_size=32x48", "--floats")
+    assert (status, told) == (0, f"written to {place / 'out'}: read back bit for bit")
+    assert asked["look"].codes.shape == (2, 4) and asked["size"] == (32, 48) and asked["floats"]
 
 
 @pytest.mark.parametrize("text", ["16x", "x16", "small", "16x16x3"])

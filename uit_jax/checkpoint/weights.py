@@ -41,7 +41,7 @@ def restore(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method
     found = tensors.read(path)
     step = int(found.pop(_STEP, 0))
     if str(which) not in ("latest", str(step)):
-        raise UserError(f"--workdir={workdir}: holds the weights of step {step} alone, and no checkpoint {which!r}")
+        raise UserError(f"--workdir={workdir}: holds the weights of step {step} alone, and no checkpoint {which}")
     like = jax.eval_shape(lambda: method.variables(config_module.initial_state(config, method)))
     wanted = _named(like)
     for name in sorted({*wanted, *found}):

@@ -5,6 +5,7 @@ Shapes are as `jax.export.symbolic_shape` reads them: `b` is any number of image
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -78,6 +79,12 @@ class Function:
         scope = export.SymbolicScope([f"{side} >= {SMALLEST}" for side in "hw"] if self.free else [])
         shapes = [export.symbolic_shape(", ".join(map(str, each.shape)) + ",", scope=scope) for each in self.inputs]
         return [jax.ShapeDtypeStruct(shape, each.dtype) for shape, each in zip(shapes, self.inputs, strict=True)]
+
+    @property
+    def smallest(self) -> list[jax.ShapeDtypeStruct]:
+        """What its smallest inputs look like."""
+        sizes = {"b": 1, "h": SMALLEST, "w": SMALLEST}
+        return [jax.ShapeDtypeStruct(shape_at(each.shape, **sizes), each.dtype) for each in self.inputs]
 
     @functools.cached_property
     def run(self) -> Callable[..., np.ndarray]:
@@ -245,13 +252,19 @@ class _Translate:
     def __call__(self, weights: PyTree, contents: Array, *given: Array) -> Array:
         inputs = {"content": _in_range(contents)}
         if self.second == "number":
-            inputs["style"] = weights["styles"].at[given[0]].get(mode="clip")
+            inputs["style"] = jnp.asarray(weights["styles"]).at[given[0]].get(mode="clip")
         elif self.tabled:
             inputs["style"] = jnp.broadcast_to(weights["styles"], (contents.shape[0], *weights["styles"].shape[1:]))
         elif self.second:
             inputs[self.second] = _in_range(given[0]) if self.second == "reference" else given[0]
         drawn = self.method.translate(weights["variables"], inputs)
         return drawn.astype(jnp.float32) if self.kind == "float32" else to_whole(drawn, self.kind)
+
+
+def shape_at(shape: Shape, **sizes: int) -> tuple[int, ...]:
+    """Return a shape with what is open in it set: `b`, `h` and `w`."""
+    parts = (str(part).split("*") for part in shape)
+    return tuple(math.prod(sizes.get(factor) or int(factor) for factor in part) for part in parts)
 
 
 def _in_range(images: Array) -> Array:

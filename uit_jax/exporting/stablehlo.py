@@ -44,16 +44,16 @@ def exported_of(function: Function) -> tuple[export.Exported, list[np.ndarray]]:
     """
     leaves, tree = jax.tree.flatten(function.weights)
 
-    def over(kept: list[int]) -> export.Exported:
+    def lowered(kept: list[int], inputs: list[jax.ShapeDtypeStruct]) -> export.Exported:
         def call(weights, *arrays):
             found = dict(zip(kept, weights, strict=True))
             rest = [found.get(number, np.zeros(leaf.shape, leaf.dtype)) for number, leaf in enumerate(leaves)]
             return function.call(jax.tree.unflatten(tree, rest), *arrays)
 
         given = [jax.ShapeDtypeStruct(leaves[number].shape, leaves[number].dtype) for number in kept]
-        return export.export(jax.jit(call), platforms=PLATFORMS)(given, *function.like)
+        return export.export(jax.jit(call), platforms=PLATFORMS)(given, *inputs)
 
-    everything = over(list(range(len(leaves))))
-    # The weights are the first arguments; a translation from codes, say, never looks at the encoder's.
-    kept = [number for number in everything.module_kept_var_idx if number < len(leaves)]
-    return over(kept), [np.asarray(leaves[number]) for number in kept]
+    # JAX tells what is read, the encoder not by a translation from codes, say, where all sizes are known.
+    read = lowered(list(range(len(leaves))), function.smallest).module_kept_var_idx
+    kept = [number for number in read if number < len(leaves)]
+    return lowered(kept, function.like), [np.asarray(leaves[number]) for number in kept]
