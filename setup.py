@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 # What `uit report` makes its page with.
 REPORT = ["bokeh>=3.9", "jinja2>=3.1", "scikit-learn>=1.5"]
+# What `uit export --to=onnx` writes and runs its files with.
+EXPORT = ["onnx>=1.19", "onnxruntime>=1.22"]
 # The site of docs/, which the tests build too.
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 
@@ -47,6 +49,7 @@ setup(
     ],
     extras_require={
         "docs": DOCS,
+        "export": EXPORT,
         "cuda": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         # Buckets, by the libraries that fsspec finds; see uit_jax/paths.py.
@@ -66,7 +69,7 @@ setup(
             "torchvision>=0.25",
         ],
         "report": REPORT,
-        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT, *DOCS],
+        "test": ["av>=17.0", "chex>=0.1.90", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.8", *REPORT, *DOCS, *EXPORT],
         "video": ["av>=17.0"],
     },
     entry_points={"console_scripts": ["uit = uit_jax.main:command"]},
