@@ -153,6 +153,14 @@ def test_where_a_size_must_be_known_the_file_is_of_one_and_says_so(tmp_path):
     assert made.function.inputs[0].shape == ("b", SIDE, SIDE, 3) and "16 x 16 px alone" in made.notes[0]
 
 
+def test_the_models_own_size_is_never_too_small(tmp_path):
+    run = small.run(tmp_path, "semit")
+    assert run.image_size < functions.SMALLEST * run.method.multiple
+    assert functions.build(run, size=(run.image_size,) * 2).inputs[0].shape == ("b", SIDE, SIDE, 3)
+    with pytest.raises(UserError, match="32 at least"):
+        functions.build(run, size=(24, 24))
+
+
 # --- what is refused ---
 
 

@@ -202,7 +202,8 @@ class _Maker:
         if look is not None and (look.codes.ndim != 2 or look.own is not None):
             raise UserError("look: a file holds styles that are the same for every content; give one without contents")
         multiple, given, table, labels = self.method.multiple, [], None, None
-        _check_size(size, multiple)
+        if size != self.own:
+            _check_size(size, multiple)
         if look is not None:
             table, labels = np.asarray(look.codes, np.float32), list(look.labels)
         elif style == "domain":
