@@ -1,8 +1,9 @@
 """A folder to upload to a hub of models: weights, settings and a card, which `uit_jax.load` reads back.
 
-model.safetensors   what translates, without the networks that only training needs
-config.json         the run's settings; of places on the machine it was trained on, the last name alone
-README.md           the card
+    model.safetensors   what translates, without the networks that only training needs
+    config.json         the run's settings; of places on the machine it was trained on, the last name alone
+    README.md           the card
+    converted.json      of weights that began with published ones: the names of these
 """
 
 import contextlib
@@ -21,7 +22,7 @@ from uit_jax.checkpoint import weights
 from uit_jax.errors import UserError
 from uit_jax.evaluation import manifest
 from uit_jax.evaluation.report import CAPTIONS
-from uit_jax.files import read_regular
+from uit_jax.files import read_regular, write_json
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 
@@ -48,6 +49,8 @@ def write(run: Trained, folder: Path) -> None:
     weights.save(folder, run.variables, run.step)
     if run.clustered:
         _keep_domains(run, config, folder)
+    if origin := converted_from(run):
+        write_json(folder / convert.CONVERTED, {"networks": origin})
     (folder / "README.md").write_text(card(run, config), encoding="utf-8")
     back = runs.load(folder)
     pairs = zip(jax.tree.leaves(back.variables), jax.tree.leaves(run.variables), strict=True)
