@@ -75,8 +75,12 @@ def _same(graph: Graph, equation: Any, *tensors: Tensor) -> list[Tensor]:
 
 def _reduced(kind: str) -> Callable:
     def node(graph: Graph, equation: Any, x: Tensor) -> Tensor:
-        x, axes = graph.whole(x, shapes(equation)[0]), graph.numbers(*equation.params["axes"])
-        return graph.add(kind, [x, axes], *out(equation), keepdims=0)
+        x = graph.whole(x, shapes(equation)[0])
+        # One axis after the other: onnxruntime adds up as it goes, and loses digits over very many numbers.
+        for axis in sorted(equation.params["axes"], reverse=True):
+            shape = [part for place, part in enumerate(x.shape) if place != axis]
+            x = graph.add(kind, [x, graph.numbers(axis)], shape, x.dtype, keepdims=0)
+        return x
 
     return node
 
