@@ -8,6 +8,8 @@ from setuptools import find_packages, setup
 REPORT = ["bokeh>=3.9", "jinja2>=3.1", "scikit-learn>=1.5"]
 # What `uit demo` serves its page with.
 DEMO = ["gradio>=6.31"]
+# What `uit export --to=onnx` writes and runs its files with.
+EXPORT = ["onnx>=1.19", "onnxruntime>=1.22"]
 # The site of docs/, which the tests build too.
 DOCS = ["mkdocs>=1.6", "mkdocs-material>=9.7", "mkdocstrings[python]>=1.0"]
 
@@ -50,6 +52,7 @@ setup(
     extras_require={
         "demo": DEMO,
         "docs": DOCS,
+        "export": EXPORT,
         "cuda": ["jax[cuda12]>=0.10"],
         "tpu": ["jax[tpu]>=0.10"],
         # Buckets, by the libraries that fsspec finds; see uit_jax/paths.py.
@@ -82,6 +85,7 @@ setup(
             *REPORT,
             *DEMO,
             *DOCS,
+            *EXPORT,
         ],
         "video": ["av>=17.0"],
     },

@@ -39,7 +39,7 @@ def test_help_lists_every_verb(capsys):
     for argv in ([], ["--help"], ["-h"]):
         assert main.main(argv) == 0
         shown = capsys.readouterr().out
-        verbs = "train translate search inspect evaluate report demo convert bench data config".split()
+        verbs = "train translate search inspect evaluate report demo export convert bench data config".split()
         assert all(f"\n  {name} " in shown for name in verbs) and max(map(len, shown.splitlines())) <= 100
 
 

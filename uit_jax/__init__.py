@@ -1,7 +1,7 @@
 """Contrastive, label-free image-to-image translation in JAX.
 
-`load` reads a trained run back, `train` makes one, `evaluate` scores one; see docs/api.md. Nothing heavy is imported
-before it is asked for.
+`load` reads a trained run back, `train` makes one, `evaluate` scores one, `export` writes one for others to run; see
+docs/api.md. Nothing heavy is imported before it is asked for.
 """
 
 import importlib
@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
     from uit_jax.errors import UserError
     from uit_jax.evaluation import evaluate
+    from uit_jax.exporting import export
     from uit_jax.runs import Trained, load
     from uit_jax.state import TrainState
 
 __version__ = "0.2.0"
-__all__ = ["Trained", "UserError", "__version__", "evaluate", "load", "train"]
+__all__ = ["Trained", "UserError", "__version__", "evaluate", "export", "load", "train"]
 
-_PLACES = {"load": "runs", "Trained": "runs", "evaluate": "evaluation", "UserError": "errors"}
+_PLACES = {"load": "runs", "Trained": "runs", "evaluate": "evaluation", "export": "exporting", "UserError": "errors"}
 
 
 def train(

@@ -23,6 +23,7 @@ VERBS = {
     "evaluate": ("uit_jax.verbs.evaluate", "score a trained run"),
     "report": ("uit_jax.verbs.report", "write a page of a run, or of several, to look at in a browser"),
     "demo": ("uit_jax.verbs.demo", "serve a page to try a run in a browser, on this machine"),
+    "export": ("uit_jax.verbs.export", "write a model as StableHLO, ONNX or a SavedModel, or as a folder for a hub"),
     "convert": ("uit_jax.verbs.convert", "read the published checkpoints of a paper into a run, or write some"),
     "bench": ("uit_jax.verbs.bench", "measure a training step on the device at hand"),
     "plan": ("uit_jax.verbs.plan", "tell what a training step needs of devices, also of a TPU that is not here"),
@@ -46,6 +47,7 @@ ROOM = {
     "search": "lower --images",
     "report": "lower --images",
     "demo": "lower --batch_size, --images or --size",
+    "export": "give a smaller --image_size",
 }
 
 

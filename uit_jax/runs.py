@@ -44,7 +44,7 @@ def load(
     """Read a trained run back.
 
     Args:
-      workdir: the folder that training wrote.
+      workdir: the folder that training wrote, or `uit export --to=hub-folder`.
       checkpoint: "latest", "best", or a step.
       direction: of two domains, "AtoB" or "BtoA", as `data.direction` names them; by default the run's own. In the
         other one a model that has learnt both ways translates, encodes and is evaluated from B to A.
@@ -57,12 +57,12 @@ def load(
     if not isinstance(workdir, PathLike):
         raise UserError(f"--workdir={workdir!r}: give the name of a run's folder")
     workdir = as_path(workdir)
-    config, method, state = checkpoints.restore_run(workdir, checkpoint)
+    config, method, variables, step = checkpoints.restore_variables(workdir, checkpoint)
     if data_max_pixels is not None:
         configs.check(configs.update(config, {"data.max_pixels": data_max_pixels}))
-    config, method, variables = _directed(direction, config, method, method.variables(state))
+    config, method, variables = _directed(direction, config, method, variables)
     # Onto the device once, and not with every batch.
-    return Trained(workdir, config, method, jax.device_put(variables), int(state.step))
+    return Trained(workdir, config, method, jax.device_put(variables), step)
 
 
 def drawn_form(workdir: PathLike, direction: str | None = None) -> tuple[int, int]:

@@ -6,6 +6,17 @@ and it stays valid when the device buffers are donated to the next step.
 
 from uit_jax.checkpoint.host import check_room
 from uit_jax.checkpoint.manager import Checkpoints, rank
-from uit_jax.checkpoint.reading import begun_with, of_run, restore_run, steps
+from uit_jax.checkpoint.reading import begun_with, of_run, restore_run, restore_variables, steps
+from uit_jax.checkpoint.records import newest
 
-__all__ = ["Checkpoints", "begun_with", "check_room", "of_run", "rank", "restore_run", "steps"]
+__all__ = [
+    "Checkpoints",
+    "begun_with",
+    "check_room",
+    "newest",
+    "of_run",
+    "rank",
+    "restore_run",
+    "restore_variables",
+    "steps",
+]

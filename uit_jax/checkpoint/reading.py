@@ -9,7 +9,7 @@ import jax
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.checkpoint import records
+from uit_jax.checkpoint import records, weights
 from uit_jax.checkpoint.manager import Checkpoints, quiet
 from uit_jax.errors import UserError
 from uit_jax.method import Method
@@ -39,6 +39,8 @@ def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Me
     if config is None:
         raise UserError(f"--workdir={workdir}: no run was trained there (it has no config.json)")
     method = config_module.method_of(config)
+    if weights.are_alone(workdir):
+        raise UserError(f"--workdir={workdir}: holds the weights that translate alone: name the run they are of")
     if not (as_path(workdir) / "checkpoints").is_dir():
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     with quiet():
@@ -56,6 +58,21 @@ def restore_run(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Me
     if restored is None:
         raise UserError(f"--workdir={workdir}: the run has saved no checkpoint yet")
     return config, method, restored[1]
+
+
+def restore_variables(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree, int]:
+    """Read back what inference needs of a run, or of an export of its weights: (config, method, variables, step).
+
+    Args:
+      which: as `restore_run` has it; of an export its own step, or "latest".
+
+    Raises:
+      UserError: there is no such run or checkpoint.
+    """
+    if weights.are_alone(workdir):
+        return weights.restore(workdir, which)
+    config, method, state = restore_run(workdir, which)
+    return config, method, method.variables(state), int(state.step)
 
 
 def begun_with(workdir: PathLike) -> ConfigDict | None:

@@ -7,9 +7,12 @@ from uit_jax.method import Method
 from uit_jax.paths import PathLike
 from uit_jax.state import TrainState
 
-__all__ = ["PAPERS", "SUFFIXES", "import_file", "of"]
+__all__ = ["CONVERTED", "PAPERS", "SUFFIXES", "import_file", "of"]
 
 SUFFIXES = tuple(tensors.READERS)
+
+CONVERTED = "converted.json"
+"""In the folder of a run that was made of published files: of each network, the name of the file."""
 
 
 def import_file(path: PathLike, method: Method, state: TrainState) -> TrainState:

@@ -194,7 +194,7 @@ class MUNIT(PairMethod):
     def translate(self, variables: PyTree, inputs: Mapping[str, Array]) -> Array:
         """Translate inputs["content"] from A to B, in the style of inputs["reference"] or in inputs["style"] [B, D]."""
         style = inputs["style"] if "style" in inputs else self.read_style(variables, inputs["reference"])
-        content, _ = self.encode(weights(variables), "a", inputs["content"])
+        content = self.run(weights(variables), "generator_a", inputs["content"], method="read_content")
         return self.decode(weights(variables), "b", content, style)
 
 

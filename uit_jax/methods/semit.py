@@ -93,8 +93,8 @@ class SEMIT(FewShot):
 
     def generate(self, params: PyTree, *inputs: PyTree, part: str, alpha: Array | None = None) -> PyTree:
         """Apply a part of the generator as FUNIT's, whose contents are pairs; alpha: float32 [B], by default one."""
-        size = len(jax.tree.leaves(inputs[0])[0])
-        alpha = jnp.full(size, self.alpha, jnp.float32) if alpha is None else alpha[:1].repeat(size)
+        size = jax.tree.leaves(inputs[0])[0].shape[:1]
+        alpha = jnp.full(size, self.alpha, jnp.float32) if alpha is None else jnp.broadcast_to(alpha[:1], size)
         return super().generate(params, *inputs, alpha, part=part)
 
     def classify(self, params: PyTree, images: Array) -> Array:

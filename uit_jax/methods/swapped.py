@@ -167,7 +167,7 @@ class Swapped(Opposed):
         sides = self.networks["generator"].module.noise_sides(*structure.shape[1:3])
         origins = ((0, 31 * number) for number in range(len(sides)))
         noise = (position_noise(*each, origin) for each, origin in zip(sides, origins, strict=True))
-        noise = tuple(jnp.broadcast_to(each, (len(structure), *each.shape[1:])) for each in noise)
+        noise = tuple(jnp.broadcast_to(each, (structure.shape[0], *each.shape[1:])) for each in noise)
         # Nothing in the network keeps its images within the range.
         return jnp.clip(self.run(params, "generator", structure, texture, noise), -1, 1)
 

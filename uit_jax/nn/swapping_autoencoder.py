@@ -156,7 +156,7 @@ class Generator(nn.Module):
     def noise_sides(self, height: int, width: int) -> tuple[tuple[int, int], ...]:
         """Return height and width of each of the maps that noise is added to, for a structure of this size."""
         doublings = [0] * self.head_blocks + [index + 1 for index in range(self.ups)]
-        return tuple((height << times, width << times) for times in doublings for _ in range(2))
+        return tuple((height * 2**times, width * 2**times) for times in doublings for _ in range(2))
 
     @nn.compact
     def __call__(self, structure: Array, texture: Array, noise: tuple[Array, ...]) -> Array:

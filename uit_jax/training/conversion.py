@@ -14,7 +14,7 @@ from uit_jax import config as config_module
 from uit_jax.convert import tensors
 from uit_jax.convert.papers import Paper, is_whole, with_path
 from uit_jax.errors import UserError
-from uit_jax.files import check_places, check_writable
+from uit_jax.files import check_places, check_writable, write_json
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.state import Learner, Learners, TrainState
@@ -70,7 +70,9 @@ def import_run(
         )
     check_writable(workdir, "--workdir")
     _begin(workdir, chosen, paper.import_state(gathered, method, _drawn(chosen, method, shapes, given)))
-    return Imported(chosen, {network: found.path for network, found in gathered.items()}, anew)
+    files_read = {network: found.path for network, found in gathered.items()}
+    write_json(workdir / convert.CONVERTED, {network: as_path(path).name for network, path in files_read.items()})
+    return Imported(chosen, files_read, anew)
 
 
 def export_run(

@@ -1,0 +1,59 @@
+"""A folder of the weights that translate, and no training: config.json and model.safetensors, as exports leave it."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from uit_jax import config as config_module
+from uit_jax.convert import tensors
+from uit_jax.errors import UserError
+from uit_jax.method import Method
+from uit_jax.paths import PathLike, as_path
+from uit_jax.types import PyTree
+
+WEIGHTS = "model.safetensors"
+_STEP = "step"
+
+
+def are_alone(workdir: PathLike) -> bool:
+    """Say whether a folder holds weights alone, and no checkpoint."""
+    return (as_path(workdir) / WEIGHTS).is_file() and not (as_path(workdir) / "checkpoints").is_dir()
+
+
+def save(folder: Path, variables: PyTree, step: int) -> None:
+    """Write the variables of a method, as `Method.variables` returns them, and how long it was trained."""
+    values = {name: np.asarray(leaf) for name, leaf in _named(jax.device_get(variables)).items()}
+    tensors.write(folder / WEIGHTS, {_STEP: np.asarray(step, np.int64), **values})
+
+
+def restore(workdir: PathLike, which: str | int = "latest") -> tuple[Any, Method, PyTree, int]:
+    """Read such a folder: (config, method, variables, step).
+
+    Raises:
+      UserError: it holds other weights than its settings ask for, or no such step.
+    """
+    path = as_path(workdir) / WEIGHTS
+    if (config := config_module.saved(workdir)) is None:
+        raise UserError(f"--workdir={workdir}: holds {WEIGHTS}, but no config.json beside it")
+    method = config_module.method_of(config)
+    found = tensors.read(path)
+    step = int(found.pop(_STEP, 0))
+    if str(which) not in ("latest", str(step)):
+        raise UserError(f"--workdir={workdir}: holds the weights of step {step} alone, and no checkpoint {which}")
+    like = jax.eval_shape(lambda: method.variables(config_module.initial_state(config, method)))
+    wanted = _named(like)
+    for name in sorted({*wanted, *found}):
+        shapes = [getattr(each.get(name), "shape", "not there") for each in (found, wanted)]
+        if shapes[0] != shapes[1]:
+            told = f"{name} is {shapes[0]}, and {shapes[1]} by its settings"
+            raise UserError(f"{path}: is not of the config.json beside it: {told}: fetch both anew")
+    leaves = [found[name].astype(leaf.dtype) for name, leaf in wanted.items()]
+    return config, method, jax.tree.unflatten(jax.tree.structure(like), leaves), step
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    """Return the leaves of a tree by their places, joined by dots."""
+    found = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in found}
