@@ -242,6 +242,19 @@ def test_a_setting_is_explained_with_what_set_it(path, tmp_path):
         config.explain(str(tmp_path))
 
 
+OLD = json.loads((Path(__file__).parent / "data" / "configs_of_old_runs.json").read_text())
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_a_run_of_an_earlier_day_is_read(name, tmp_path):
+    """Whatever settings have come since: with their defaults, which do what was done then."""
+    (tmp_path / "config.json").write_text(json.dumps({"version": "0.2.0", **OLD[name]}))
+    read, told = config.flatten(config.saved(tmp_path)), config.flatten(config._tuples(OLD[name]))
+    assert told.items() <= read.items()
+    known = config.known(name)
+    assert all(read[key] == known[key].default for key in read.keys() - told.keys())
+
+
 def test_the_record_is_read_back_as_it_was(path, tmp_path):
     c = config.resolve(path, ["--config.method.rate=0.3"])
     config.save(c, tmp_path)

@@ -253,7 +253,8 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
         values = {name: getattr(Top, name) for name in later} | values
         if not isinstance(values.get("data"), Mapping):
             raise UserError("data holds no settings")
-        values["data"] = {"max_pixels": Data.max_pixels, "on_device": Data.on_device, **values["data"]}
+        later = ("max_pixels", "on_device", "labels")
+        values["data"] = {name: getattr(Data, name) for name in later} | values["data"]
         if issubclass(kind := methods.kind(values["method"]["name"]), Opposed):
             values["method"] = {"augmentation": vars(kind.augmentation), **values["method"]}
         config = ConfigDict(_tuples(values)).lock()
