@@ -199,6 +199,6 @@ def test_your_own_images_runs_from_top_to_bottom(newcomer, capsys):
 
 def made() -> list[str]:
     """Return the files that the page says there are, as patterns: STEP is the run's."""
-    names = re.findall(r"^\| `([\w/.-]+)`", (ROOT / OWN_IMAGES).read_text(), re.MULTILINE)
+    names = re.findall(r"^\| `(runs/[\w/.-]+)`", (ROOT / OWN_IMAGES).read_text(), re.MULTILINE)
     assert len(names) >= 4
     return [name.replace("STEP", "*") for name in names]
