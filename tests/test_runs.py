@@ -399,7 +399,7 @@ def test_errors_are_those_of_the_command(styled, unstyled, tmp_path, monkeypatch
     monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     for run, command, ask in cases:
         state = SimpleNamespace(step=7, variables=run.variables, **toy.variables())
-        monkeypatch.setattr(checkpoint, "restore_run", lambda *_, run=run, state=state: (run.config, run.method, state))
+        monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(run.config, run.method, state))
         assert main.main([command[0], f"--workdir={run.workdir}", *command[1:]]) == 2, command
         told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("uit: ")]
         with pytest.raises(UserError) as error:

@@ -77,3 +77,8 @@ def config(size: int, **data: Any) -> ConfigDict:
     """Return what inference asks of a run's config."""
     known = dict(source="", test_source="", labels="", depth=8, resample="bilinear", max_pixels=10**8) | data
     return ConfigDict({"seed": 0, "data": {"image_size": size, **known}})
+
+
+def restored(config: ConfigDict, method: Method, state: Any):
+    """Return what reads a run of these back, whatever workdir is named: `checkpoint.restore_variables`."""
+    return lambda workdir, which="latest": (config, method, method.variables(state), int(state.step))

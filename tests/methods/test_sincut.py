@@ -72,10 +72,10 @@ def test_the_penalty_counts_half_and_has_a_period():
     params = jax.tree.map(lambda leaf: 0.1 * jnp.ones(leaf.shape), shapes)
     ramp = jnp.linspace(-1, 1, 16 * 16 * 3).reshape(1, 16, 16, 3)
     oppose = jax.jit(method.oppose, static_argnums=3)
-    lazy, (terms, _) = oppose(params, -ramp, ramp, method.phase(1))
+    lazy, (terms, _) = oppose(params, -ramp, {"b": ramp}, method.phase(1))
     assert set(terms) == {"real", "fake"}
     np.testing.assert_allclose(lazy, (terms["real"] + terms["fake"]) / 2, rtol=1e-5)
-    penalised, (terms, _) = oppose(params, -ramp, ramp, method.phase(0))
+    penalised, (terms, _) = oppose(params, -ramp, {"b": ramp}, method.phase(0))
     assert terms["r1"] > 0
     np.testing.assert_allclose(penalised - lazy, 3.0 * 4 / 2 * terms["r1"], rtol=1e-3)
 

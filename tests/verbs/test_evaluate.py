@@ -21,9 +21,7 @@ def workdir(tmp_path, monkeypatch):
     write_set(tmp_path / "set")
     config = toy.config(SIZE, source=str(tmp_path / "set"), target="", test_target="", direction="AtoB")
     state = SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(
-        checkpoint, "restore_run", lambda workdir, which: (config, toy.method(image_size=SIZE), state)
-    )
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(config, toy.method(image_size=SIZE), state))
     (tmp_path / "run").mkdir()
     return tmp_path / "run"
 

@@ -122,7 +122,7 @@ def uit(tmp_path, monkeypatch):
     def call(*arguments, method=None):
         found = toy.config(16), method or toy_translator.method(image_size=16)
         state = SimpleNamespace(step=7, variables=toy_translator.variables(), **toy.variables())
-        monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (*found, state))
+        monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(*found, state))
         return main.main(["inspect", f"--workdir={tmp_path}", *(str(a) for a in arguments)])
 
     return call

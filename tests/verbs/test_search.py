@@ -28,7 +28,11 @@ def opened(tmp_path, monkeypatch):
     method = toy.method(image_size=SIZE)
     found = SimpleNamespace(config=config, method=toy.altered(method, readouts={"style": method.style}))
     state = SimpleNamespace(step=7, **toy.variables(), variables=toy_translator.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (found.config, found.method, state))
+
+    def open_run(workdir, which):
+        return toy.restored(found.config, found.method, state)(workdir, which)
+
+    monkeypatch.setattr(checkpoint, "restore_variables", open_run)
     return found
 
 

@@ -32,7 +32,7 @@ def run(tmp_path, monkeypatch, traced):
     config = toy.config(SIZE, source=str(tmp_path / "train"))
     state = SimpleNamespace(step=7, **toy.variables())
     method = toy.method(multiple=8, traced=traced, image_size=SIZE)
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (config, method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(config, method, state))
     monkeypatch.setattr(runs, "drawn_form", lambda workdir, direction: (3, 8))
     (tmp_path / "run").mkdir()
     return runs.Trained(tmp_path / "run", config, method, toy.variables(), 7)
@@ -324,7 +324,7 @@ def sampling(run, monkeypatch):
 
     run = altered(run, style_prior=style_prior)
     state = SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(run.config, run.method, state))
     return run
 
 
@@ -413,7 +413,7 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
     capsys.readouterr()
     assert uit(tmp_path, content, "--styles=2", "--seed=4294967295", f"--out={tmp_path / 'last.png'}") == 0
     state = SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (run.config, run.method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(run.config, run.method, state))
     assert uit(tmp_path, content, out, "--styles=2") == 2
     line = "--styles=2: the method of this run samples no styles; give --reference, --domain, --class or --interpolate"
     assert line in capsys.readouterr().err and not (tmp_path / "out").exists()
@@ -511,7 +511,7 @@ def everything(tmp_path):
 
 def test_nothing_that_is_read_or_there_is_written_over(tmp_path, capsys, monkeypatch):
     """And it is refused before the run is looked at."""
-    monkeypatch.setattr(checkpoint, "restore_run", None)
+    monkeypatch.setattr(checkpoint, "restore_variables", None)
     content, reference = paint(tmp_path / "c.png", (9, 9, 9)), paint(tmp_path / "red.png", (200, 60, 50))
     paint(tmp_path / "more" / "blue.png", (60, 50, 200))
     paint(tmp_path / "two" / "x.gif", (1, 2, 3))

@@ -45,9 +45,9 @@ def run(tmp_path, monkeypatch, traced, settings):
         config = toy.config(SIZE, depth=settings["depth"], resample=settings["resample"])
         method = toy_translator.method(channels=channels, target_channels=out, traced=traced, image_size=SIZE)
         variables = toy_translator.variables(channels, out)
-        return config, method, SimpleNamespace(step=7, variables=variables)
+        return config, method, variables, 7
 
-    monkeypatch.setattr(checkpoint, "restore_run", open_run)
+    monkeypatch.setattr(checkpoint, "restore_variables", open_run)
 
     def drawn(workdir, direction):
         return settings["target_channels"] or settings["channels"], settings["depth"]
@@ -126,7 +126,7 @@ def test_large_images_are_drawn_in_tiles_and_look_the_same(tmp_path, monkeypatch
 def test_a_method_that_cannot_draw_in_tiles_says_so(tmp_path, monkeypatch, capsys):
     method = toy.altered(toy_translator.method(image_size=SIZE), stages=())
     state = SimpleNamespace(step=7, variables=toy_translator.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(toy.config(SIZE), method, state))
     paint(tmp_path / "in" / "large.png", (91, 70))
     paint(tmp_path / "in" / "small.png", (20, 20))
     common = [f"--content={tmp_path / 'in'}", f"--out={tmp_path / 'out'}"]
@@ -221,10 +221,11 @@ def test_styles_are_refused_where_there_are_none_and_asked_for_where_there_are(t
             == f"uit: {name}: the method of this run has no styles to choose from; leave it out\n"
         )
     method, state = toy.method(image_size=SIZE), SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(toy.config(SIZE), method, state))
     assert uit(tmp_path, *common) == 2
     assert capsys.readouterr().err.startswith("uit: give --reference, --domain, --class or --interpolate")
     method = toy.altered(method, readouts={"style": method.style})
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(toy.config(SIZE), method, state))
     assert uit(tmp_path, *common, "--domain=0") == 2
     assert "knows no pseudo domains; give a --reference" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
@@ -232,7 +233,7 @@ def test_styles_are_refused_where_there_are_none_and_asked_for_where_there_are(t
 
 def test_a_style_is_drawn_in_a_video_too(tmp_path, monkeypatch):
     method, state = toy.method(image_size=SIZE), SimpleNamespace(step=7, **toy.variables())
-    monkeypatch.setattr(checkpoint, "restore_run", lambda workdir, which: (toy.config(SIZE), method, state))
+    monkeypatch.setattr(checkpoint, "restore_variables", toy.restored(toy.config(SIZE), method, state))
     Image.new("RGB", (SIZE, SIZE), (150, 90, 80)).save(tmp_path / "red.png")
     write_video(tmp_path / "in.mp4", clip(5, 36, 48))
     arguments = [f"--reference={tmp_path / 'red.png'}", f"--out={tmp_path / 'out.mp4'}"]
