@@ -4,7 +4,7 @@ import importlib.util
 import traceback
 from pathlib import Path
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from uit_jax.errors import UserError
 from uit_jax.paths import as_path
@@ -30,7 +30,8 @@ def read(spec: str) -> ConfigDict:
     # It is the user's own code.
     except (Exception, SystemExit) as error:
         raise UserError(f"{path}{_line(error, path)}: {_told(error)}") from error
-    if not isinstance(config, ConfigDict) or "method" not in config:
+    made = isinstance(config, ConfigDict) and not isinstance(config, FrozenConfigDict)
+    if not made or not isinstance(config.get("method"), ConfigDict) or "name" not in config.method:
         raise UserError(f"{path}: get_config returns {type(config).__name__}, not what config.defaults(METHOD) gives")
     return config.lock()
 

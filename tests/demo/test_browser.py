@@ -88,6 +88,15 @@ def test_visitors_translate_blend_and_are_told_what_is_no_image(run, address, tm
             each.tab.evaluate("document.querySelector('#translate').click()")
         assert one.comes_to_see(run.translate(bright, style=(run.encode(dark)[0] + run.encode(bright)[0]) / 2))
         assert other.comes_to_see(run.translate(bright, style=offers.of(run).classes[3].code))
+        # An example takes the place of what was handed in, and is replaced in its turn.
+        blended = (run.encode(dark)[0] + run.encode(bright)[0]) / 2
+        one.tab.click("#content_examples button >> nth=1")
+        one.tab.wait_for_timeout(500)
+        one.tab.click("#translate")
+        assert one.comes_to_see(run.translate(offers.of(run).contents[1], style=blended))
+        one.hand_in("content", dark)
+        one.tab.click("#translate")
+        assert one.comes_to_see(run.translate(dark, style=blended))
         # By chance, of a seed that the browser threw.
         other.tab.click("#way label:has-text('chance')")
         other.tab.click("#another")

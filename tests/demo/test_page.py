@@ -16,13 +16,18 @@ def test_what_goes_wrong_is_told_in_a_sentence(run, tmp_path, caplog):
 
     found, studio, content = offers.of(run), Studio(run, most=1), picture(tmp_path / "<b>.png")
     with Worker(studio.draw, most=1, waiting=1) as worker:
-        draw = page.Page(found, studio, worker).draw
+        draw = page.Page(found, studio, worker, tmp_path).draw
         for given, told in (
             ((None, "random"), "Hand in an image to translate first."),
             ((content, "reference"), "Hand in a reference first"),
             ((content, None), "Choose a style first."),
             ((content, "domain", None, None, 0, 99), "Choose one of the styles first."),
             ((content, "random", None, None, 0, 0, 0, 3, 99), "must be 5 at most"),
+            ((content, "random", None, None, 0, 0, 0, None), "The seed must be a whole number."),
+            ((content, "domain", None, None, 0, float("nan")), "The style must be a whole number."),
+            ((tmp_path.parent, "random"), "of other files nothing is told"),
+            ((tmp_path / ".." / "secret.png", "random"), "of other files nothing is told"),
+            ((tmp_path, "random"), "The image is not here any more"),
         ):
             image, said, near = draw(*given)
             assert image is None and told in said and "role='alert'" in said and near == ""

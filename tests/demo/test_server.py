@@ -40,5 +40,8 @@ def test_a_request_reaches_no_file_but_what_was_uploaded_and_no_other_host(addre
     kind = {"meta": {"_type": "gradio.FileData"}}
     for content in ({"path": str(secret)}, {"path": f"{address}/favicon.ico"}, {"path": "../secret.png"}):
         assert not asked(content | kind)["success"], content
+    # Gradio asks where a file lies only of what says that it is one.
+    (image, told, _) = asked({"path": str(secret)})["output"]["data"]
+    assert image is None and "of other files nothing is told" in told
     (image, told, _) = asked(None)["output"]["data"]
     assert image is None and "Hand in an image to translate first." in told

@@ -48,7 +48,7 @@ def test_styles_and_sizes_are_handed_over(place, capsys, monkeypatch):
         return exporting.Exported(out)
 
     monkeypatch.setattr(exporting, "export", export)
-    words = [f"--workdir={place / 'run'}", "--to=hub-folder", f"--out={place / 'out'}"]
+    words = [f"--workdir={place / 'run'}", "--to=stablehlo", f"--out={place / 'out'}"]
     status, told = uit(capsys, *words, "--styles=2", "--domain=1", "--seed=3", "--image_size=32x48", "--floats")
     assert (status, told) == (0, f"written to {place / 'out'}: read back bit for bit")
     assert asked["look"].codes.shape == (2, 4) and asked["size"] == (32, 48) and asked["floats"]
@@ -59,3 +59,19 @@ def test_a_size_that_is_none_is_refused(text, capsys):
     with pytest.raises(SystemExit):
         main.main(["export", "--workdir=W", "--to=onnx", "--out=x.onnx", f"--image_size={text}"])
     assert "HEIGHTxWIDTH" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("--to=hub-folder --style=code", "--style: the folder holds the whole model"),
+        ("--to=hub-folder --function=encode", "--function: the folder"),
+        ("--to=hub-folder --floats", "--floats: the folder"),
+        ("--to=stablehlo --seed=3", "--seed: it is for --styles"),
+        ("--to=stablehlo --references=imgs", "--references: it is for --style=domain"),
+        ("--to=stablehlo --function=encode --image_size=32", "--image_size: --function=encode draws nothing"),
+    ],
+)
+def test_what_would_change_nothing_is_refused(words, told, capsys):
+    status, said = uit(capsys, "--workdir=W", "--out=x", *words.split())
+    assert status == 2 and told in said and len(said.splitlines()) == 1

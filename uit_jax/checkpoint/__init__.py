@@ -8,11 +8,13 @@ from uit_jax.checkpoint.host import check_room
 from uit_jax.checkpoint.manager import Checkpoints, rank
 from uit_jax.checkpoint.reading import begun_with, of_run, restore_run, restore_variables, steps
 from uit_jax.checkpoint.records import newest
+from uit_jax.checkpoint.weights import check_trainable
 
 __all__ = [
     "Checkpoints",
     "begun_with",
     "check_room",
+    "check_trainable",
     "newest",
     "of_run",
     "rank",

@@ -49,7 +49,10 @@ class Searched:
 
     def nearest(self, code: np.ndarray) -> list[Near]:
         """Return the images whose style is most like a code [D], the nearest first."""
-        count = min(NEAREST, len(self.gallery.codes))
+        # Of a run that has diverged, codes may be no numbers.
+        count = min(NEAREST, int(np.isfinite(self.gallery.codes).all(1).sum())) if np.isfinite(code).all() else 0
+        if not count:
+            return []
         (rows,), (cosines,) = retrieval.nearest(code[None], self.gallery.codes, count)
         return [
             Near(self._thumbnails[row], _called(self.gallery.about(row)), float(cosine))

@@ -3,6 +3,7 @@
 Whatever a visitor chose is in the visitor's browser and comes with every request: visitors share nothing.
 """
 
+import abc
 import html
 import logging
 import time
@@ -40,8 +41,9 @@ LOOK = {
 class Page:
     """What becomes of a click."""
 
-    def __init__(self, offers: Offers, studio: Studio, worker: Worker):
-        self.offers, self.studio, self.worker = offers, studio, worker
+    def __init__(self, offers: Offers, studio: Studio, worker: Worker, folder: Path):
+        """`folder` holds all that is uploaded, and the examples; of no other file anything is told."""
+        self.offers, self.studio, self.worker, self.folder = offers, studio, worker, folder.resolve()
 
     def draw(
         self,
@@ -68,10 +70,10 @@ class Page:
                 case "class":
                     style = _mean(self.offers.classes, of_class)
                 case "random":
-                    style = Sampled(int(seed), None if sampled_of is None else int(sampled_of))
+                    style = Sampled(_whole(seed, "seed"), None if sampled_of is None else _whole(sampled_of, "class"))
                 case _:
                     style = None
-            return Request(self.studio.content(content), style)
+            return Request(self.studio.content(self._own(content)), style)
 
         began = time.monotonic()
         try:
@@ -85,26 +87,42 @@ class Page:
         took = time.monotonic() - began
         return pictures.as_rgb(drawn.image), _told(f"Drawn in {took:.2f} s."), nearest_html(near)
 
+    def _own(self, path: Path) -> Path:
+        """Return a path if it is of a file that was uploaded here. A request may name any, and pipes never end."""
+        path = Path(path).resolve()
+        if not path.is_relative_to(self.folder):
+            raise UserError("Images are handed in on the page: of other files nothing is told.")
+        if not path.is_file():
+            raise UserError("The image is not here any more: hand it in again.")
+        return path
+
     def _blend(self, first: Path | None, second: Path | None, share: float) -> Blend:
         """Read one reference, or the two that are blended."""
         if first is None and second is None:
             raise UserError("Hand in a reference first: an image in whose style to draw.")
         if first is None or second is None:
-            return Blend((self.studio.reference(first or second),))
-        ends = self.studio.reference(first), self.studio.reference(second, "second reference")
+            return Blend((self.studio.reference(self._own(first or second)),))
+        ends = self.studio.reference(self._own(first)), self.studio.reference(self._own(second), "second reference")
         return Blend(ends, min(max(float(share), 0.0), 1.0))
 
 
 def _mean(means: Sequence[Mean], number: int) -> Code:
     """Return the mean style of a number. Raises UserError where there is none."""
-    if not 0 <= int(number) < len(means):
+    if not 0 <= _whole(number, "style") < len(means):
         raise UserError("Choose one of the styles first.")
-    return Code(means[int(number)].code)
+    return Code(means[_whole(number, "style")].code)
+
+
+def _whole(value: Any, called: str) -> int:
+    """Read a number that a request brought. Raises UserError."""
+    if isinstance(value, bool | str) or value is None or not np.isscalar(value) or value != value // 1:
+        raise UserError(f"The {called} must be a whole number.")
+    return int(value)
 
 
 def build(offers: Offers, studio: Studio, worker: Worker, folder: Path) -> gr.Blocks:
     """Lay the page of a run out; its files lie in a folder, which its caller removes behind it."""
-    page = Page(offers, studio, worker)
+    page = Page(offers, studio, worker, folder)
     contents, references = _kept(offers.contents, folder, "content"), _kept(offers.references, folder, "reference")
     ways = _ways(offers)
     chosen = ways[0][1] if ways else None
@@ -191,32 +209,38 @@ def _picture(
     called: str, examples: Sequence[Path], name: str, height: int = _HEIGHT, *, empty: bool = False
 ) -> gr.Image:
     """Lay out a place to hand an image in, and examples, of which the first is there already unless it is `empty`."""
-    picture = gr.Image(
+    picture = _Unopened(
         str(examples[0]) if examples and not empty else None, label=called, type="filepath", image_mode=None,
         sources=["upload"], buttons=[], height=height, min_width=_NARROW, elem_id=name,
         placeholder="Drop an image",
     )
-    _leave_unopened(picture)
     if examples:
-        gr.Examples([[str(path)] for path in examples], picture, label="or take one", api_visibility="private")
+        paths, told = [[str(path)] for path in examples], "or take one"
+        gr.Examples(paths, picture, label=told, api_visibility="private", elem_id=f"{name}_examples")
     return picture
 
 
-def _leave_unopened(picture: gr.Image) -> None:
-    """Let a component hand a file over as it was uploaded: what it holds and how much is for `Studio` to find out.
+def _unopened() -> type[gr.Image]:
+    """Return a kind of `gr.Image` that hands a file over as it was uploaded: what is in it, `Studio` finds out.
 
-    Gradio would open it whatever its size, and fetch it from wherever a request says that it lies. (A subclass would
-    make Gradio write a file beside this one.)
+    Gradio would open it whatever its size, and fetch it from wherever a request says that it lies. It is a class, for
+    Gradio makes a component anew when an example is taken; and made without Gradio's metaclass, which writes a file
+    beside this one.
     """
-    keep = picture.async_move_resource_to_block_cache
 
-    async def keep_uploaded(name: str | Path | None) -> str | None:
+    async def keep_uploaded(self, name: str | Path | None) -> str | None:
         if "://" in str(name):
             raise gr.Error(f"{name}: images are handed in as files", print_exception=False)
-        return await keep(name)
+        return await gr.Image.async_move_resource_to_block_cache(self, name)
 
-    picture.async_move_resource_to_block_cache = keep_uploaded
-    picture.preprocess = lambda payload: None if payload is None or payload.path is None else Path(payload.path)
+    def preprocess(self, payload):
+        return None if payload is None or payload.path is None else Path(payload.path)
+
+    own = {"async_move_resource_to_block_cache": keep_uploaded, "preprocess": preprocess}
+    return abc.ABCMeta.__new__(type(gr.Image), "Image", (gr.Image,), {"__module__": gr.Image.__module__, **own})
+
+
+_Unopened = _unopened()
 
 
 def _kept(images: Sequence[np.ndarray], folder: Path, name: str) -> list[Path]:

@@ -76,6 +76,9 @@ def run(
             max_file_size=most_bytes, max_threads=waiting + _SPARE_THREADS, state_session_capacity=_SESSIONS,
             app_kwargs={"middleware": [Middleware(_Closed)]}, **dict.fromkeys(_UNWANTED, False), **look,
         )
+    except OSError as error:  # gone since it was looked for
+        raise UserError(f"--host={host} --port={port}: nothing can be served there ({error}): name others") from error
+    try:
         ready(f"http://{f'[{host}]' if ':' in host else host}:{port}")
         stop = stop or threading.Event()
         while not stop.wait(0.5):  # a signal may come to another thread, and wakes nobody who waits for ever

@@ -13,7 +13,7 @@ from uit_jax.exporting.functions import Function, Size
 from uit_jax.files import being_written, check_places, check_writable
 from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
-from uit_jax.inference.styles import Look
+from uit_jax.inference.styles import DomainStyles, Look
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.runs import Trained
 
@@ -73,6 +73,7 @@ def export(
     function: str = "translate",
     style: str | None = None,
     look: Look | None = None,
+    domains: DomainStyles | None = None,
     size: Size | str | None = None,
     floats: bool = False,
     images: Images | None = None,
@@ -89,6 +90,7 @@ def export(
       style: what translates takes beside contents, where the method has styles: "reference", "code", or "domain",
         the number of a pseudo domain; by default a reference.
       look: styles that the file is to hold instead, as `Model.look` returns them; of several it takes the number.
+      domains: the mean styles of pseudo domains, for "domain", as `Model.domain_styles` returns them, its default.
       size: (height, width) of contents, or "any"; by default any where the format can, else the model's.
       floats: whether images are float32 from -1 to 1, in and out, and not whole numbers.
       images: to compare file and model on; by default some of the run's own.
@@ -111,7 +113,7 @@ def export(
     shown = checking.pictures(model, images)
     own = (model.image_size,) * 2
     chosen = _size(size, kind, own)
-    how = dict(style=style, look=look, floats=floats, exact=kind.exact)
+    how = dict(style=style, look=look, domains=domains, floats=floats, exact=kind.exact)
     made = functions.build(model, function, size=chosen, **how)
     with being_written(out) as partial:
         made, notes = _written(module.write, made, partial, lambda: functions.build(model, function, size=own, **how))

@@ -19,7 +19,7 @@ from uit_jax.augment import normalize
 from uit_jax.errors import UserError
 from uit_jax.inference.batched import to_whole
 from uit_jax.inference.model import Model
-from uit_jax.inference.styles import Look
+from uit_jax.inference.styles import DomainStyles, Look
 from uit_jax.methods import METHODS
 from uit_jax.types import Array, PyTree
 
@@ -104,6 +104,7 @@ def build(
     *,
     style: str | None = None,
     look: Look | None = None,
+    domains: DomainStyles | None = None,
     size: Size = None,
     floats: bool = False,
     exact: bool = False,
@@ -117,6 +118,7 @@ def build(
         "domain", numbers of pseudo domains; by default images.
       look: styles that the file is to hold, as `Model.look` returns them, in the place of `style`: one, and then it
         translates contents alone; or several, of which it takes the numbers.
+      domains: the mean styles of the pseudo domains, for "domain"; by default `model.domain_styles()`.
       size: of the contents; of None any, as far as the method can.
       floats: whether images are float32 from -1 to 1, and not whole numbers of the model's bits.
       exact: compute in float32, whatever the model was trained in.
@@ -130,7 +132,7 @@ def build(
         raise UserError(f"--function={name}: takes no style; leave it out")
     maker = _Maker(model, floats, exact)
     if name == "translate":
-        return maker.translate(style, look, size)
+        return maker.translate(style, look, domains, size)
     return maker.sample() if name == "sample" else maker.read(name, {"encode": "style"}.get(name, name))
 
 
@@ -191,7 +193,9 @@ class _Maker:
             inputs.append(Named("domain", ("b",), "int32", f"that a code is of, from 0 to {self.method.classes - 1}"))
         return self._made("sample", call, self.model.variables, tuple(inputs), self.coded("codes"))
 
-    def translate(self, style: str | None, look: Look | None, size: Size) -> Function:
+    def translate(
+        self, style: str | None, look: Look | None, domains: DomainStyles | None, size: Size
+    ) -> Function:
         """Return the translation of contents, to the style that they come with, or that is given."""
         if style not in (None, *STYLES):
             raise UserError(f"--style={style}: give one of {', '.join(STYLES)}")
@@ -207,7 +211,7 @@ class _Maker:
         if look is not None:
             table, labels = np.asarray(look.codes, np.float32), list(look.labels)
         elif style == "domain":
-            found = self.model.domain_styles()
+            found = domains or self.model.domain_styles()
             table, counts = found.means, found.counts
             labels = [f"domain {number}, {count} images" for number, count in enumerate(counts)]
         elif style == "code":

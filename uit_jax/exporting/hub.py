@@ -107,7 +107,7 @@ def converted_from(run: Trained) -> str:
     """Return the names of the published files that a run, or one that it began with, was made of; "" if of none."""
     workdir, origin = run.workdir, run.config.init_from
     for _ in range(_LONGEST_LINE):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, AttributeError, TypeError):
             return ", ".join(json.loads(read_regular(workdir / convert.CONVERTED)).values())
         if not origin:
             break

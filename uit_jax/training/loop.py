@@ -46,6 +46,7 @@ def train(config: ConfigDict, workdir: PathLike, began: float | None = None, rec
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
+    checkpoint.check_trainable(workdir)
     (start := Start(began)).done("loading libraries")
     config = budget.of_run(config, as_path(workdir), began)
     if config.hours:

@@ -9,20 +9,26 @@ import argparse
 import re
 
 from uit_jax import exporting, runs
-from uit_jax.errors import shown
+from uit_jax.errors import UserError, shown
 from uit_jax.exporting import functions
 from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, positive
+
+_DOMAIN_IMAGES = 5_000
 
 
 def main(argv: list[str]) -> int:
     args = _parser().parse_args(argv)
+    _check_wanted(args)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     given = (args.reference, args.of_class, args.domain, args.styles)
     look = None
     if any(each is not None for each in given):
         how = dict(of_class=args.of_class, styles=args.styles, seed=args.seed)
-        places = dict(references=args.references, domain_images=args.domain_images)
+        places = dict(references=args.references, domain_images=args.domain_images or _DOMAIN_IMAGES)
         look = run.look(args.reference, args.domain, **how, **places)
+    domains = None
+    if args.style == "domain":
+        domains = run.domain_styles(args.references, limit=args.domain_images or _DOMAIN_IMAGES)
     made = exporting.export(
         run,
         args.to,
@@ -30,6 +36,7 @@ def main(argv: list[str]) -> int:
         function=args.function,
         style=args.style,
         look=look,
+        domains=domains,
         size=args.image_size,
         floats=args.floats,
         images=args.images,
@@ -39,6 +46,26 @@ def main(argv: list[str]) -> int:
         print(note)
     print(f"written to {shown(made.path)}: {told(made)}")
     return 0
+
+
+def _check_wanted(args: argparse.Namespace) -> None:
+    """Refuse what would be read and change nothing. Raises UserError."""
+    styles = ("style", "reference", "of_class", "domain", "styles")
+    chosen = [name for name in styles if getattr(args, name) is not None]
+    useless = []
+    if args.to == exporting.HUB:
+        useless = [*chosen, "seed", "references", "domain_images", "image_size", "floats", "images", "overwrite"]
+        useless += ["function"] if args.function != "translate" else []
+        why = "the folder holds the whole model"
+    elif args.function != "translate":
+        useless, why = ["image_size", "references", "domain_images"], f"--function={args.function} draws nothing"
+    elif not {"of_class", "domain"} & set(chosen) and args.style != "domain":
+        useless, why = ["references", "domain_images"], "it is for --style=domain, --domain and --class"
+    if args.seed is not None and args.styles is None and "seed" not in useless:
+        useless, why = [*useless, "seed"], "it is for --styles"
+    for name in useless:
+        if getattr(args, name) not in (None, False):
+            raise UserError(f"--{'class' if name == 'of_class' else name}: {why}; leave it out")
 
 
 def told(made: exporting.Exported) -> str:
@@ -91,7 +118,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--references", help="a source whose images stand for the pseudo domains or classes (default: training's)"
     )
-    parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
+    parser.add_argument(
+        "--domain_images", type=positive, help=f"at most so many of them are read (default: {_DOMAIN_IMAGES})"
+    )
     parser.add_argument(
         "--image_size",
         type=_size,
