@@ -476,6 +476,8 @@ def test_a_config_that_is_none_is_one_line(tmp_path, text, words):
         ("1 / 0", ", line 4: division by zero"),
         ("return None", ": get_config returns NoneType, not what"),
         ("return config.ConfigDict()", ": get_config returns ConfigDict, not what"),
+        ("return config.ConfigDict({'method': 3})", ": get_config returns ConfigDict, not what"),
+        ("import ml_collections as m; return m.FrozenConfigDict(config.defaults('cut'))", ": get_config returns F"),
         ("import sys; sys.exit('bye')", ", line 4: it ends the program instead of returning a config"),
         ("return get_config(preset)", ", line 4: maximum recursion depth exceeded"),
         ("return (", ": '(' was never closed (own.py, line 4)"),

@@ -167,6 +167,8 @@ def test_nearest_counts_last_parts_as_much_as_the_way_there():
         "method.size": "data.size",
     }.items():
         assert settings.nearest(name, known) == f"; did you mean {near}?"
+    known = ["method.negatives.kind", "method.augmentation.kinds"]
+    assert settings.nearest("method.augmentation.kind", known) == "; did you mean method.augmentation.kinds?"
     assert settings.nearest("zzz", ["a", "b"]) == "; there are: a, b"
     assert settings.nearest("zzz", []) == "" and settings.nearest("zzz", map(str, range(99))) == ""
 

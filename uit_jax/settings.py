@@ -180,6 +180,9 @@ def replace(group: Any, values: Mapping[str, Any], prefix: str) -> Any:
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "; did you mean NAME?" for the known name most like a wrong one, or a list of them where none is."""
     known = list(known)
+    # Of a group inside of a group, only a setting of its own is meant.
+    group = name.rpartition(".")[0]
+    known = ("." in group and [each for each in known if each.rpartition(".")[0] == group]) or known
     near = max(known, key=lambda each: _likeness(name, each), default="")
     if near and _likeness(name, near)[0] >= 0.6:
         return f"; did you mean {near}?"

@@ -89,5 +89,15 @@ def test_what_it_cannot_do_is_said(written, tmp_path):
     with pytest.raises(UserError, match="no config.json|holds model.safetensors"):
         uit_jax.load(other)
     (other / "config.json").write_bytes((written / "config.json").read_bytes())
+    with pytest.raises(UserError, match="none can be trained further"):
+        uit_jax.train(uit_jax.load(written).config, written)
+    assert not (written / "checkpoints").exists()
+    step = values["step"]
+    for broken in (np.zeros(8, np.uint8), np.zeros((0,)), np.float64("nan"), np.int64(-5)):
+        values["step"] = np.asarray(broken)
+        tensors.write(other / "model.safetensors", values)
+        with pytest.raises(UserError, match="names no step of training"):
+            uit_jax.load(other)
+    tensors.write(other / "model.safetensors", values | {"step": step})
     with pytest.raises(UserError, match="is not of the config.json beside it: generator_ab.* is not there"):
         uit_jax.load(other)

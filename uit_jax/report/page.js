@@ -21,14 +21,16 @@
     for (const model of tagged(models, "counts")) model.glyph.text_color = { value: ink };
   }
 
-  // An exponential mean without the pull of its start, as TensorBoard's.
+  // An exponential mean without the pull of its start, as TensorBoard's; of a constant it is that to the last digit.
   function smoothed(values, share) {
-    let mean = 0, weight = 0;
+    let mean = 0, weight = 0, low = Infinity, high = -Infinity;
     return values.map((value) => {
       if (!Number.isFinite(value)) return NaN;
       mean = share * mean + (1 - share) * value;
       weight = share * weight + (1 - share);
-      return mean / weight;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+      return Math.min(high, Math.max(low, mean / weight));
     });
   }
 

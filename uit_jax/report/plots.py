@@ -12,7 +12,10 @@ from uit_jax.report.looking import Seen
 from uit_jax.report.pictures import THUMBNAIL
 from uit_jax.report.records import Curve, Phase
 
-COLOURS = ("#2f7fd1", "#c2660a", "#2e8b57", "#b04fc0", "#d1495b", "#1b8a94", "#8a7a12", "#7a7f87")
+COLOURS = (
+    *("#2f7fd1", "#c2660a", "#2e8b57", "#b04fc0", "#d1495b", "#1b8a94", "#8a7a12", "#9c5a3c", "#e0559c", "#6a63d8"),
+    "#7a7f87",
+)
 """Of runs, pseudo domains and classes, in their order and over again: each is seen on white and on black."""
 
 _MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle")
