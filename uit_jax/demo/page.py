@@ -186,6 +186,7 @@ def _styles(offers: Offers, ways: Sequence[tuple[str, str]], references: Sequenc
         return [gr.update(visible=now == key) for key in groups]
 
     way.change(show, way, list(groups.values()), queue=False, show_progress="hidden", api_visibility="private")
+    picks.append(way.input)
     return [way, first, second, share, *numbers, seed, sampled_of], picks
 
 
@@ -193,7 +194,7 @@ def _means(means: Sequence[Mean], key: str) -> tuple[gr.Number, Any]:
     """Lay mean styles out to be clicked; return the number of the one that is chosen, and what follows a click."""
     number = gr.Number(0, precision=0, visible="hidden")
     gallery = gr.Gallery(
-        [(mean.picture, mean.called) for mean in means], columns=3, height="auto", object_fit="contain", format="png",
+        [(mean.picture, mean.called) for mean in means], columns=4, height="auto", object_fit="contain", format="png",
         allow_preview=False, interactive=False, buttons=[], show_label=False, elem_id=key, elem_classes=["sharp"],
         selected_index=0 if means else None,
     )
