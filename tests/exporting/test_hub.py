@@ -33,6 +33,11 @@ def written(run):
     return out
 
 
+def test_no_file_lies_among_checkpoints(run):
+    with pytest.raises(UserError, match="lies among the run's checkpoints"):
+        uit_jax.export(run, "hub-folder", run.workdir / "checkpoints" / "2")
+
+
 def test_it_is_read_back_as_a_run_is(run, written):
     back = uit_jax.load(written)
     assert back.method == run.method and back.step == run.step == 1 and back.title == run.title

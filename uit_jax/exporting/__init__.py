@@ -104,6 +104,8 @@ def export(
     _check_place(kind, to, out, overwrite)
     module = _module(kind, to)
     model = model if isinstance(model, Model) else runs.load(model)
+    if isinstance(model, Trained) and out.absolute().is_relative_to((model.workdir / "checkpoints").absolute()):
+        raise UserError(f"--out={out}: lies among the run's checkpoints, which it would spoil: name another place")
     if to == HUB:
         if not isinstance(model, Trained):
             raise UserError(f"--to={HUB}: takes a run that was read back by uit_jax.load")
