@@ -132,7 +132,7 @@ class Trained(Model):
         channels = self.method.sides[0].channels
         return dict(channels=channels, depth=wanted.depth, resample=wanted.resample, max_pixels=wanted.max_pixels)
 
-    def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
+    def domain_styles(self, references: str | None = None, *, limit: int = styles.DOMAIN_IMAGES) -> DomainStyles:
         """Return what the pseudo domains look like: mean styles, counts and portraits.
 
         Args:
@@ -148,7 +148,7 @@ class Trained(Model):
         if references is not None:
             return self._domain_styles(references, limit)
         source = self.config.data.source
-        path = self.workdir / f"domain_styles_{self.step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"
+        path = _kept_styles(self.workdir, self.step, source, limit)
         # One that is damaged, or not there, is made anew.
         with contextlib.suppress(Exception), np.load(io.BytesIO(read_regular(path)), allow_pickle=False) as kept:
             return styles.checked(DomainStyles(**kept), self._entries("cluster"), self._entries("style"))
@@ -156,10 +156,10 @@ class Trained(Model):
         found = self._domain_styles(source, limit)
         # A run may be read from a place where nothing can be kept; the next call computes them again.
         with contextlib.suppress(UserError):
-            write_whole(path, lambda partial: np.savez_compressed(partial, **found._asdict()))
+            keep_domain_styles(found, self.workdir, self.step, source, limit)
         return found
 
-    def class_look(self, name: str, references: str | None = None, *, limit: int = 5_000) -> Look:
+    def class_look(self, name: str, references: str | None = None, *, limit: int = styles.DOMAIN_IMAGES) -> Look:
         """Return the mean style of the images of a class.
 
         Args:
@@ -258,3 +258,15 @@ class Trained(Model):
         for key in keys:
             data.check_there(f"data.{key}", getattr(wanted, key), "--source")
         return data.open_last_side(sides, wanted, str(images or ""), size=self.image_size, seed=self.config.seed)
+
+
+def keep_domain_styles(
+    found: DomainStyles, workdir: Path, step: int, source: str, limit: int = styles.DOMAIN_IMAGES
+) -> None:
+    """Write what a run's pseudo domains look like to where `Trained.domain_styles` finds it. Raises UserError."""
+    path = _kept_styles(workdir, step, source, limit)
+    write_whole(path, lambda partial: np.savez_compressed(partial, **found._asdict()))
+
+
+def _kept_styles(workdir: Path, step: int, source: str, limit: int) -> Path:
+    return workdir / f"domain_styles_{step}_{limit}_{zlib.crc32(source.encode()):08x}.npz"

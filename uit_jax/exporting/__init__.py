@@ -10,6 +10,7 @@ from uit_jax.errors import UserError
 from uit_jax.exporting import checking, functions
 from uit_jax.exporting.checking import Difference
 from uit_jax.exporting.functions import Function, Size
+from uit_jax.exporting.stablehlo import SizesNeeded
 from uit_jax.files import being_written, check_places, check_writable
 from uit_jax.inference.inputs import Images
 from uit_jax.inference.model import Model
@@ -130,15 +131,10 @@ def _written(
     try:
         write(made, path)
         return made, ()
-    except UserError:
-        raise
-    except (TypeError, ValueError, IndexError, NotImplementedError) as error:
-        if not made.free:
-            raise
+    except SizesNeeded as why:
         made = fixed()
         write(made, path)
         height, width = made.inputs[0].shape[1:3]
-        why = " ".join(str(error).split())[:160]
         return made, (f"of images of {height} x {width} px alone, as these networks need to know their size ({why})",)
 
 

@@ -8,7 +8,6 @@
 
 import contextlib
 import json
-import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -69,10 +68,7 @@ def portable(config: Any) -> Any:
 def _keep_domains(run: Trained, config: Any, folder: Path) -> None:
     """Keep beside the weights what the pseudo domains look like, as far as the training images are there."""
     with contextlib.suppress(UserError):
-        found = run.domain_styles()
-        source = config.data.source
-        name = f"domain_styles_{run.step}_5000_{zlib.crc32(source.encode()):08x}.npz"
-        np.savez_compressed(folder / name, **found._asdict())
+        runs.keep_domain_styles(run.domain_styles(), folder, run.step, config.data.source)
 
 
 # --- the card ---

@@ -18,6 +18,10 @@ from uit_jax.exporting.functions import Function
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
+class SizesNeeded(Exception):
+    """A function cannot be written down without the height and width of its images."""
+
+
 def write(function: Function, path: Path) -> None:
     """Write a function to an .npz file."""
     exported, weights = exported_of(function)
@@ -40,7 +44,8 @@ def opened(path: Path) -> Callable[..., np.ndarray]:
 def exported_of(function: Function) -> tuple[export.Exported, list[np.ndarray]]:
     """Return a function for all platforms, (weights, *inputs) -> output, and the list of those weights that it reads.
 
-    Raises whatever JAX raises of a function whose sizes cannot be left open.
+    Raises:
+      SizesNeeded: it is to take images of any size, and cannot.
     """
     leaves, tree = jax.tree.flatten(function.weights)
 
@@ -56,4 +61,11 @@ def exported_of(function: Function) -> tuple[export.Exported, list[np.ndarray]]:
     # JAX tells what is read, the encoder not by a translation from codes, say, where all sizes are known.
     read = lowered(list(range(len(leaves))), function.smallest).module_kept_var_idx
     kept = [number for number in read if number < len(leaves)]
-    return lowered(kept, function.like), [np.asarray(leaves[number]) for number in kept]
+    try:
+        exported = lowered(kept, function.like)
+    # What went well with sizes fails without them in as many ways as a network can ask for one.
+    except Exception as error:
+        if not function.free:
+            raise
+        raise SizesNeeded(" ".join(str(error).split())[:160]) from error
+    return exported, [np.asarray(leaves[number]) for number in kept]

@@ -18,7 +18,7 @@ from uit_jax.inference import styles as looks
 from uit_jax.inference.files import Job
 from uit_jax.inference.inputs import Given, Images
 from uit_jax.inference.inspection import Inspected
-from uit_jax.inference.styles import DomainStyles, Look
+from uit_jax.inference.styles import DOMAIN_IMAGES, DomainStyles, Look
 from uit_jax.method import Method
 from uit_jax.types import PyTree
 
@@ -39,11 +39,11 @@ class Model:
         """What its images are brought to: channels, depth, resample and max_pixels, as `images.decode` has them."""
         raise NotImplementedError
 
-    def domain_styles(self, references: str | None = None, *, limit: int = 5_000) -> DomainStyles:
+    def domain_styles(self, references: str | None = None, *, limit: int = DOMAIN_IMAGES) -> DomainStyles:
         """Return what the pseudo domains look like, over a source of images, at most so many of it."""
         raise NotImplementedError
 
-    def class_look(self, name: str, references: str | None = None, *, limit: int = 5_000) -> Look:
+    def class_look(self, name: str, references: str | None = None, *, limit: int = DOMAIN_IMAGES) -> Look:
         """Return the mean style of a class of a source of images, of at most so many of it."""
         raise NotImplementedError
 
@@ -226,7 +226,7 @@ class Model:
         styles: int | None = None,
         seed: int | None = None,
         references: str | None = None,
-        domain_images: int = 5_000,
+        domain_images: int = DOMAIN_IMAGES,
         contents: int = 1,
     ) -> Look | None:
         """Return the styles to draw in, for `translations`; None where the method has none and none is asked for.

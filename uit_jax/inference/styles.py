@@ -19,6 +19,9 @@ MOST = 1000
 
 _PORTRAIT = 64
 
+DOMAIN_IMAGES = 5_000
+"""Images that pseudo domains are the mean of, at most and by default."""
+
 
 class Look(NamedTuple):
     """The styles to draw in.

@@ -11,9 +11,8 @@ import re
 from uit_jax import exporting, runs
 from uit_jax.errors import UserError, shown
 from uit_jax.exporting import functions
+from uit_jax.inference.styles import DOMAIN_IMAGES
 from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, positive
-
-_DOMAIN_IMAGES = 5_000
 
 
 def main(argv: list[str]) -> int:
@@ -24,11 +23,11 @@ def main(argv: list[str]) -> int:
     look = None
     if any(each is not None for each in given):
         how = dict(of_class=args.of_class, styles=args.styles, seed=args.seed)
-        places = dict(references=args.references, domain_images=args.domain_images or _DOMAIN_IMAGES)
+        places = dict(references=args.references, domain_images=args.domain_images or DOMAIN_IMAGES)
         look = run.look(args.reference, args.domain, **how, **places)
     domains = None
     if args.style == "domain":
-        domains = run.domain_styles(args.references, limit=args.domain_images or _DOMAIN_IMAGES)
+        domains = run.domain_styles(args.references, limit=args.domain_images or DOMAIN_IMAGES)
     made = exporting.export(
         run,
         args.to,
@@ -119,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
         "--references", help="a source whose images stand for the pseudo domains or classes (default: training's)"
     )
     parser.add_argument(
-        "--domain_images", type=positive, help=f"at most so many of them are read (default: {_DOMAIN_IMAGES})"
+        "--domain_images", type=positive, help=f"at most so many of them are read (default: {DOMAIN_IMAGES})"
     )
     parser.add_argument(
         "--image_size",

@@ -268,7 +268,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--references", help="a source whose images stand for the pseudo domains or classes (default: training's)"
     )
-    parser.add_argument("--domain_images", type=positive, default=5000, help="at most so many of them are read")
+    parser.add_argument("--domain_images", type=positive, default=DOMAIN_IMAGES, help="at most so many of them are read")
     parser.add_argument("--frames", type=positive, help="images of an interpolation (default: 8)")
     parser.add_argument(
         "--size",
