@@ -25,6 +25,7 @@ from uit_jax.images import encode, pictures, video
 from uit_jax.inference import batched, inputs
 from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
+from uit_jax.inference.styles import DOMAIN_IMAGES
 from uit_jax.listing import ARRAYS, PICTURES, check_readable, find_images
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
@@ -268,7 +269,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--references", help="a source whose images stand for the pseudo domains or classes (default: training's)"
     )
-    parser.add_argument("--domain_images", type=positive, default=DOMAIN_IMAGES, help="at most so many of them are read")
+    told = "at most so many of them are read"
+    parser.add_argument("--domain_images", type=positive, default=DOMAIN_IMAGES, help=told)
     parser.add_argument("--frames", type=positive, help="images of an interpolation (default: 8)")
     parser.add_argument(
         "--size",
