@@ -46,7 +46,7 @@ _SUPERVISED = (
 )
 _LABELLED = {"method.labels.share": 1.0, "steps": 850, "method.average_start": 0}
 _ALONE_LABELLED = "learns from the labelled images alone"
-_TURNS = "each iteration teaches either the discriminators or the generator: 800 of either"
+_TURNS = "each of 3,200 iterations teaches either the discriminators or the generator: 1,600 of either"
 _NAMED = "the first 400 of the 1,600 iterations are the classifier's, which names the images without labels"
 _UNSEEN = "learns from five species, and draws the sixth by references alone"
 _GIVEN = "learns from all labels"
