@@ -1,5 +1,8 @@
 """The forms of a convolution for a processor against XLA's own, in value and in every derivative."""
 
+import functools
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,8 +22,9 @@ CASES = {
 }
 
 
-def plain(x, kernel, pad):
-    return jax.lax.conv_general_dilated(x, kernel, (1, 1), (pad, pad), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def plain(x, kernel, stride=1, pad=(0, 0)):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), (pad, pad), dimension_numbers=numbers)
 
 
 def derivatives(function, x, kernel, pad):
@@ -63,11 +67,7 @@ def _programs(x, kernel, stride=1, platforms=("cpu",)):
         traced = jax.jit(jax.grad(square, (0, 1))).trace(x, kernel)
         return traced.lower(lowering_platforms=platforms).as_text()
 
-    numbers = ("NHWC", "HWIO", "NHWC")
-    ours = gradient(lambda x, kernel: convolution.convolve(x, kernel, stride))
-    return ours, gradient(
-        lambda x, kernel: jax.lax.conv_general_dilated(x, kernel, (stride, stride), "VALID", dimension_numbers=numbers)
-    )
+    return [gradient(lambda x, kernel, each=each: each(x, kernel, stride)) for each in (convolution.convolve, plain)]
 
 
 def _shapes(side, features, dtype=jnp.float32):
@@ -81,8 +81,24 @@ def _shapes(side, features, dtype=jnp.float32):
     ids=["small", "bf16", "stride"],
 )
 def test_what_gains_nothing_is_as_xla_has_it(shapes, stride):
-    ours, expected = _programs(*shapes, stride)
+    ours, expected = (sorted(re.findall(r"stablehlo.convolution\(.*?\)(.*)", text)) for text in _programs(*shapes, stride))
+    assert len(ours) == 3
     assert ours == expected
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_gradient_penalty_reverses_no_window(stride):
+    """XLA runs a convolution with a reversed window in a plain loop on a processor."""
+
+    def loss(function, kernel, x):
+        return jnp.square(jax.grad(lambda x: function(x, kernel, stride).sum())(x)).sum()
+
+    def program(function):
+        shapes = _shapes(8, 4)[::-1]
+        return jax.jit(jax.grad(functools.partial(loss, function))).lower(*shapes).compile().as_text()
+
+    assert "rhs_reversal" in program(plain)
+    assert "rhs_reversal" not in program(convolution.convolve)
 
 
 def test_a_large_convolution_takes_other_forms_on_a_processor_alone():

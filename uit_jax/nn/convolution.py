@@ -1,14 +1,16 @@
 """The convolution of all networks: as XLA has it and, of large images on a processor, in faster forms of equal result.
 
 A convolution C of images x by a kernel is linear in both, so that its derivatives are two more such maps: I, the
-gradient by the images, and K, that by the kernel. Each has the other two for its derivatives, to any order.
+gradient by the images, and K, that by the kernel. Each has the other two for its derivatives, to any order; as JAX
+derives them a second time, for a gradient penalty, they reverse their windows, which XLA runs on a processor in a plain
+loop (of FUNIT's small step that was half of the time).
 
-On a processor XLA is slow in three cases (measured on two cores, JAX 0.10.2, float32): without any padding C takes two
-to three times as long as with a row of zeros, whose result is cut off again; K, one convolution with a kernel as large
-as the images, takes two to four times as long for several images, or large ones, as for one image of a moderate size,
-so that the images are stacked to one, which is then cut into bands; and I takes four to five times as long for images
-of three channels, a matrix product of very few columns, as with a channel for every row of the kernel, which are then
-shifted and added up.
+Of large images XLA is slow there in three more cases (measured on two cores, JAX 0.10.2, float32): without any padding
+C takes two to three times as long as with a row of zeros, whose result is cut off again; K, one convolution with a
+kernel as large as the images, takes two to four times as long for several images, or large ones, as for one image of a
+moderate size, so that the images are stacked to one, which is then cut into bands; and I takes four to five times as
+long for images of three channels, a matrix product of very few columns, as with a channel for every row of the kernel,
+which are then shifted and added up.
 """
 
 import functools
@@ -33,37 +35,25 @@ class _Geometry(NamedTuple):
     pad: tuple[int, int]
     image: tuple[int, int]
     kernel: tuple[int, int]
+    gains: bool  # whether a processor computes it faster in the forms below
 
 
 def convolve(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0, 0)) -> Array:
     """Convolve images [B, H, W, in] by a kernel [h, w, in, out], with zeros before and after both axes.
 
-    A large one of stride 1 has derivatives in reverse mode only.
+    It has derivatives of any order, in reverse mode.
     """
-    geometry = _geometry(x, kernel, stride, pad)
-    return (_again if _gains(x, kernel, geometry) else _plain)(geometry, x, kernel)
+    geometry = _Geometry(stride, tuple(pad), x.shape[1:3], kernel.shape[:2], _gains(x, kernel, stride))
+    return _again(geometry, x, kernel)
 
 
-def convolve_twice_differentiable(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0, 0)) -> Array:
-    """Convolve as `convolve`, with second derivatives in reverse mode that reverse no window.
-
-    On a processor XLA runs a convolution with a reversed window, as JAX derives it for a stride, in a plain loop.
-    """
-    return _again(_geometry(x, kernel, stride, pad), x, kernel)
-
-
-def _geometry(x: Array, kernel: Array, stride: int, pad: tuple[int, int]) -> _Geometry:
-    return _Geometry(stride, tuple(pad), x.shape[1:3], kernel.shape[:2])
-
-
-def _gains(x: Array, kernel: Array, geometry: _Geometry) -> bool:
-    """Say whether a processor computes a convolution faster in the forms below."""
+def _gains(x: Array, kernel: Array, stride: int) -> bool:
     sizes = (*x.shape, *kernel.shape)
-    if geometry.stride != 1 or not all(isinstance(size, int) for size in sizes):
+    if stride != 1 or not all(isinstance(size, int) for size in sizes):
         return False
     if x.dtype != kernel.dtype or x.dtype not in (jnp.float32, jnp.float64):
         return False
-    return x.shape[0] * math.prod(geometry.image) * math.prod(kernel.shape) >= _LARGE
+    return math.prod(x.shape[:3]) * math.prod(kernel.shape) >= _LARGE
 
 
 # --- the three maps, and each one's derivatives ---
@@ -112,7 +102,7 @@ for _map, _back in (
 
 
 def _by_platform(geometry: _Geometry, processor, default, *arguments: Array) -> Array:
-    if geometry.stride != 1:
+    if not geometry.gains:
         return default(geometry, *arguments)
     processor, default = (functools.partial(each, geometry) for each in (processor, default))
     return jax.lax.platform_dependent(*arguments, cpu=processor, default=default)

@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from uit_jax.nn.convolution import convolve, convolve_twice_differentiable
+from uit_jax.nn.convolution import convolve
 from uit_jax.nn.norms import per_channel, widened
 from uit_jax.types import Array
 
@@ -134,7 +134,7 @@ class PooledConv(nn.Module):
         x = bordered(x.astype(self.dtype))
         x = x[:, 1:] + x[:, :-1]
         x = (x[:, :, 1:] + x[:, :, :-1]) / 4
-        return convolve_twice_differentiable(x, kernel.astype(self.dtype), 2) + per_channel(bias).astype(self.dtype)
+        return convolve(x, kernel.astype(self.dtype), 2) + per_channel(bias).astype(self.dtype)
 
 
 # The two coarse pixels that a fine one sees: an odd one looks ahead from its coarse pixel, an even one back.

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from uit_jax.nn import norms
-from uit_jax.nn.convolution import convolve, convolve_twice_differentiable
+from uit_jax.nn.convolution import convolve
 from uit_jax.nn.convs import bordered, sub_pixel
 from uit_jax.types import Array
 
@@ -103,8 +103,7 @@ class Layer(nn.Module):
             x = blur(x, around, 2 if size == 1 else 1, taps=self.taps, border=self.border)
         elif pad and self.border != "zero":
             x, pad = bordered(x, pad, self.border), 0
-        # What halves is differentiated twice where there is a gradient penalty.
-        x = (convolve if stride == 1 else convolve_twice_differentiable)(x, weight, stride, (pad, pad))
+        x = convolve(x, weight, stride, (pad, pad))
         if not self.activate and not self.biased:
             return x
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
