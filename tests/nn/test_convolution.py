@@ -81,7 +81,8 @@ def _shapes(side, features, dtype=jnp.float32):
     ids=["small", "bf16", "stride"],
 )
 def test_what_gains_nothing_is_as_xla_has_it(shapes, stride):
-    ours, expected = (sorted(re.findall(r"stablehlo.convolution\(.*?\)(.*)", text)) for text in _programs(*shapes, stride))
+    products = re.compile(r"stablehlo.convolution\(.*?\)(.*)")
+    ours, expected = (sorted(products.findall(text)) for text in _programs(*shapes, stride))
     assert len(ours) == 3
     assert ours == expected
 
