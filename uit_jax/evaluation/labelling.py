@@ -29,7 +29,7 @@ SIDE = 32
 _STARTS = 10
 _STYLE = "style:"
 _PROTOCOL = (
-    "k-means (k-means++, best of {starts} starts, seed {seed}) on {what}, {count} clusters of {images} training images;"
+    "k-means (k-means++, best of {starts} starts) on {what}, {count} clusters of {images} training images;"
     " {scored}; accuracy after the best one-to-one matching of clusters and classes (Hungarian), matched and scored on"
     " the same images; NMI normalised by the arithmetic mean of the entropies"
 )
@@ -98,7 +98,7 @@ def label(
         held_out = agreement("cluster", clusters.nearest(found, fitted.centres), test.labels)
         scored = f"{len(test)} test images belong to the nearest centre"
     about = dict(what=points.told, count=count, images=len(source), scored=scored)
-    protocol = _PROTOCOL.format(starts=_STARTS, seed=seed, **about)
+    protocol = _PROTOCOL.format(starts=_STARTS, **about)
     own = agreement("cluster", fitted.assignment, source.labels)
     return Labelled(source, fitted.assignment, own, held_out, protocol)
 
