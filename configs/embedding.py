@@ -15,7 +15,7 @@ Presets, several joined by commas:
     world       32 px, the procedural world, 1,600 steps: the comparison of docs/embedding.md
 """
 
-from uit_jax import config
+from uit_jax import config, recipes
 
 SETTINGS = {
     "steps": 100_000,
@@ -25,32 +25,13 @@ SETTINGS = {
     "checkpoint_every": 5_000,
 }
 
-SMALL = {
-    "batch_size": 16,
-    "log_every": 25,
-    "checkpoint_every": 400,
-    "image_every": 400,
-    "keep_checkpoints": 1,
-    "method.style_dim": 32,
-    "method.width": 16,
-    "method.max_width": 64,
-    "method.bottleneck": 8,
-    "method.blocks": 1,
-    "method.queue_size": 1024,
-    "method.key_average": 0.99,
-    "method.average": 0.995,
-    "method.adam.learning_rate": 1e-3,
-    "method.adam.b1": 0.5,
-    "method.view.fill": "edge",
-}
-
 PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
-    "bf16": {"precision": "bf16"},
-    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.bottleneck": 16},
+    "bf16": recipes.BF16,
+    "photos": {**recipes.SMALL_CONTRASTIVE, "steps": 3_000, "data.image_size": 64, "method.bottleneck": 16},
     "world": {
-        **SMALL,
+        **recipes.SMALL_CONTRASTIVE,
         "steps": 1_600,
         "data.image_size": 32,
         "method.view.hue": 0.2,

@@ -75,10 +75,7 @@ PRESETS = {
     "world": {
         **SMALL,
         "steps": 1_600,
-        "log_every": 25,
-        "checkpoint_every": 400,
-        "image_every": 400,
-        "keep_checkpoints": 1,
+        **recipes.SHORT,
         "data.image_size": 32,
         "method.load_size": 36,
         "method.domains": 6,

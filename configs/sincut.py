@@ -12,7 +12,7 @@ Presets, several joined by commas:
     quick      narrow networks, 4 crops a step with 8 patches each, 3,000 steps: for a processor without accelerator
 """
 
-from uit_jax import config
+from uit_jax import config, recipes
 
 SETTINGS = {
     "steps": 100_000,
@@ -23,7 +23,7 @@ SETTINGS = {
 }
 
 PRESETS = {
-    "bf16": {"precision": "bf16"},
+    "bf16": recipes.BF16,
     "quick": {
         "steps": 3_000,
         "log_every": 50,

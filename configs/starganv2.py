@@ -18,7 +18,7 @@ Presets, several joined by commas:
     world           32 px, the procedural world's six species, 1,600 steps
 """
 
-from uit_jax import config
+from uit_jax import config, recipes
 
 SETTINGS = {
     "steps": 100_000,
@@ -28,28 +28,14 @@ SETTINGS = {
     "checkpoint_every": 5_000,
 }
 
-SMALL = {
-    "log_every": 25,
-    "checkpoint_every": 400,
-    "image_every": 400,
-    "keep_checkpoints": 1,
-    "method.style_dim": 32,
-    "method.mapping_width": 128,
-    "method.width": 16,
-    "method.max_width": 64,
-    "method.bottleneck": 8,
-    "method.blocks": 1,
-    "method.average": 0.995,
-    "method.adam.learning_rate": 1e-3,
-    "method.mapping_rate": 1e-5,
-}
+SMALL = {**recipes.SMALL, "method.mapping_width": 128, "method.mapping_rate": 1e-5}
 
 PRESETS = {
     "afhq": {"method.domains": 3, "method.diversity_weight": 2.0},
     "celeba": {"method.high_pass": 1.0, "method.bottleneck": 8},
     "128": {"data.image_size": 128},
     "64": {"data.image_size": 64},
-    "bf16": {"precision": "bf16"},
+    "bf16": recipes.BF16,
     "photos": {
         **SMALL,
         "steps": 3_000,

@@ -37,10 +37,7 @@ SETTINGS = {
 
 SMALL = {
     "batch_size": 16,
-    "log_every": 25,
-    "checkpoint_every": 400,
-    "image_every": 400,
-    "keep_checkpoints": 1,
+    **recipes.SHORT,
     "method.texture_dim": 64,
     "method.average": 0.99,
     "method.encoder.scale": 0.25,

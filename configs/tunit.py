@@ -17,7 +17,7 @@ Presets, several joined by commas, as in configs/tunit.py:256,f :
 For a processor without accelerator there is configs/demo.py:photos.
 """
 
-from uit_jax import config
+from uit_jax import config, recipes
 
 PRESETS = {
     "b": {"method.labels.share": 1.0, "method.average_start": 1_000},
@@ -34,7 +34,7 @@ PRESETS = {
     "parity": {"method.reference_quirks": True},
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
-    "bf16": {"precision": "bf16"},
+    "bf16": recipes.BF16,
 }
 
 

@@ -36,6 +36,29 @@ PHOTOS_RESNET = {
 """A processor without accelerator: small images, and narrow networks as CycleGAN has them."""
 PHOTOS_STEPS = 12_000
 
+SHORT = {"log_every": 25, "image_every": 400, "checkpoint_every": 400, "keep_checkpoints": 1}
+"""A run of a few thousand steps."""
+
+SMALL = {
+    **SHORT,
+    "method.style_dim": 32,
+    "method.width": 16,
+    "method.max_width": 64,
+    "method.bottleneck": 8,
+    "method.blocks": 1,
+    "method.average": 0.995,
+    "method.adam.learning_rate": 1e-3,
+}
+SMALL_CONTRASTIVE = {
+    **SMALL,
+    "batch_size": 16,
+    "method.queue_size": 1024,
+    "method.key_average": 0.99,
+    "method.adam.b1": 0.5,
+    "method.view.fill": "edge",
+}
+"""A processor without accelerator, a few thousand steps: StarGAN v2's networks, and what their contrast remembers."""
+
 
 def named(presets: str) -> list[str]:
     """Return the names in "a,b"."""
