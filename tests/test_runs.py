@@ -525,6 +525,16 @@ def test_the_page_about_the_api_runs_from_top_to_bottom(trained):
         exec(compile(snippet, "docs/api.md", "exec"), namespace)
 
 
+def test_munits_page_samples_styles(trained):
+    page = (ROOT / "docs" / "munit.md").read_text().replace("runs/munit", "runs/pets").replace("horse.jpg", "cat.jpg")
+    lines = re.findall(r"^    (run = uit_jax.load.*)\n    (images = .*)$", page, re.MULTILINE)
+    assert len(lines) == 1
+    namespace = {"uit_jax": uit_jax}
+    exec(compile("\n".join(lines[0]), "docs/munit.md", "exec"), namespace)
+    images = namespace["images"]
+    assert len(images) == 10 and len({image.tobytes() for image in images}) == 10
+
+
 @pytest.mark.parametrize(
     "call, words",
     [

@@ -2,16 +2,20 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.evaluation.sets import SIZE
 from uit_jax.convert import tensors
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier, networks
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -82,18 +86,37 @@ def test_what_lpips_sees_is_averaged_over_the_image(tmp_path):
     assert all(np.linalg.norm(found[0, a:b]) <= 1 + 1e-5 for a, b in zip(ends, ends[1:], strict=False))
 
 
-def test_inception_is_named_by_its_file(tmp_path, monkeypatch):
+@pytest.fixture
+def inception(tmp_path, monkeypatch):
     """A file of weights that give what is easily told: the network itself, long to compile, is left out."""
     file = tmp_path / "inception.npz"
     np.savez(file, scale=np.float32(2))
     monkeypatch.setattr(networks.weights_file, "read", lambda path: dict(np.load(path)))
     monkeypatch.setattr(networks, "_pooled", lambda variables, images: images.mean((1, 2)) * variables["scale"])
+    return file
+
+
+def test_inception_is_named_by_its_file(inception, monkeypatch):
     images = np.full((2, 9, 12, 3), 255, np.uint8)
-    network = networks.inception_network(file)
+    network = networks.inception_network(inception)
     np.testing.assert_allclose(network.read(images), np.full((2, 3), 2.0), rtol=1e-6)
     assert network.defines_fid and (network.side, network.resize) == (299, "pytorch_fid")
-    assert network.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
-    clean = networks.choose(inception=file, resize="clean")
+    assert network.sha256 == hashlib.sha256(inception.read_bytes()).hexdigest()
+    clean = networks.choose(inception=inception, resize="clean")
     np.testing.assert_allclose(clean.read(images), np.full((2, 3), 2 * 127 / 128), rtol=1e-6)
-    monkeypatch.setenv(networks.VARIABLE, str(file))
+    monkeypatch.setenv(networks.VARIABLE, str(inception))
     assert networks.choose().record() == network.record()
+
+
+def test_the_page_about_metrics_runs_in_python(inception, tmp_path, monkeypatch, capsys):
+    """Of two sets of one colour each the covariances are 0, and the distance is that of the means."""
+    monkeypatch.chdir(tmp_path)
+    for folder, level in (("true", 255), ("generated", 127)):
+        (tmp_path / folder).mkdir()
+        for number in range(4):
+            Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(tmp_path / folder / f"{number}.png")
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "metrics.md").read_text(), re.DOTALL)
+    exec(compile(snippet.replace('"FILE"', repr(str(inception))), "docs/metrics.md", "exec"), {})
+    distance, sha256 = capsys.readouterr().out.split()[-2:]
+    assert float(distance) == pytest.approx(3 * (2 * (255 - 127) / 128) ** 2, rel=1e-4)
+    assert sha256 == hashlib.sha256(inception.read_bytes()).hexdigest()
