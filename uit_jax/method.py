@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -36,6 +37,11 @@ class Stream:
 
     kind: str = "all"
     labelled_share: float = 0.0
+
+
+def portion(count: int, share: float) -> int:
+    """Return how many of some things a share of them are, rounded down; hundredths of a hundred are whole numbers."""
+    return math.floor(count * share + 1e-9)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,7 +115,8 @@ class Method:
       inherited: names of what of the memory belongs to the weights, and goes with them into another run.
       style_prior: of the variables, samples styles float32 [n, D], one for each of keys [n]; None where a style is of
         images alone.
-      sampled_by_class: whether it also takes their classes, int32 [n], or None for any.
+      sampled_by_class: whether styles are of classes: whether it, and the read-out "style", also take the classes,
+        int32 [n], or None for any.
     """
 
     kept: ClassVar[tuple[str, ...]] = ()

@@ -170,19 +170,12 @@ class Trained(Model):
         Raises:
           UserError: the source cannot be read, or has no such class.
         """
-        labels = ""
-        if references is None:
-            references = self.config.data.source if len(self.method.sides) == 1 else ""
-            if not references:
-                raise UserError(f"--class={name}: this run has no classes of its own; name a source by --references")
-            data.check_there("data.source", references, "--references")
-            labels = self.config.data.labels
         how = dict(split="train", size=self.image_size, seed=self.config.seed, **self.form)
-        if labels:
-            source = data.relabelled(data.open_source(references, **how), labels).of_class(name)
+        if references is not None:
+            source, label = data.open_source(references, **how).of_class(name), None
         else:
-            source = data.open_source(f"{references}#{name}", **how)
-        gallery = search.encode(self.method, self.variables, source, pick_evenly(len(source), limit))
+            source, label = self._own_class(name, **how)
+        gallery = search.encode(self.method, self.variables, source, pick_evenly(len(source), limit), label=label)
         rows = range(min(4, len(gallery.codes)))
         told = f"class {source.classes[0]}, mean style of {len(gallery.codes)} images"
         look = styles.reference_look(gallery.codes, [gallery.image(row) for row in rows], [source.classes[0]])
@@ -224,6 +217,20 @@ class Trained(Model):
             return search.nearest(search.from_gallery(gallery, queries), gallery, count)
         codes = batched.read(self.method, "style", self.variables, pixels)
         return search.nearest(search.from_images(asked, pixels, codes, gallery), gallery, count)
+
+    def _own_class(self, name: str, **how: Any) -> tuple[data.Source, int | None]:
+        """Return the training images of a class, and its number where the method's styles are of classes."""
+        spec = self.config.data.source if len(self.method.sides) == 1 else ""
+        if not spec:
+            raise UserError(f"--class={name}: this run has no classes of its own; name a source by --references")
+        data.check_there("data.source", spec, "--references")
+        every = data.open_source(spec, **how)
+        every = data.relabelled(every, self.config.data.labels) if self.config.data.labels else every
+        try:
+            source = every.of_class(name)
+        except UserError as error:
+            raise UserError(f"{error}; classes of other images are read from --references") from error
+        return source, every.classes.index(source.classes[0]) if self.method.sampled_by_class else None
 
     def _entries(self, name: str) -> int:
         """Return how many numbers a read-out gives of an image."""

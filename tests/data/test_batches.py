@@ -183,6 +183,15 @@ def test_streams(class_folders):
     assert images == {source.image(i).tobytes() for i in labelled}
 
 
+def test_a_share_in_hundredths_is_one():
+    """Of 100 images; .29, .57 and .58 times 100 are a little less than whole as floats."""
+    source = open_source("procedural:count=600,species=6", size=16)
+    source.labels = np.repeat(np.arange(6, dtype=np.int32), 100)
+    for hundredths in range(1, 100):
+        members, _ = stream_members(source, Stream("labelled", hundredths / 100))
+        assert len(members) == 6 * hundredths
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
 def test_partly_labelled_holds_everything_and_shows_the_labels_of_labelled(class_folders, share):
     source = open_source(str(class_folders), size=16)

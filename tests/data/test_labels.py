@@ -41,6 +41,17 @@ def test_labels_are_any_texts_in_any_order(tmp_path):
     assert found.classes == ("pug", "tabby cat") and found.labels.tolist() == [1, 0, 1]
 
 
+def test_an_accent_is_one_however_it_is_written_and_a_blank_is_no_part_of_a_label(tmp_path):
+    root = tmp_path / "flat"
+    root.mkdir()
+    for name in ("cha\u0302t.png", "\u00e9te.png"):
+        Image.new("RGB", (16, 16)).save(root / name)
+    path = tmp_path / "labels.csv"
+    path.write_text("image,label\nch\u00e2t.png, 2\ne\u0301te.png,10 \n", encoding="utf-8")
+    found = relabelled(open_source(str(root), size=16), path)
+    assert found.classes == ("2", "10") and sorted(found.labels.tolist()) == [0, 1]
+
+
 def test_a_file_is_of_the_procedural_worlds_numbers(tmp_path):
     source, path = open_source("procedural:count=6", size=16), tmp_path / "labels.csv"
     assert keys(source) == list("012345")
@@ -70,6 +81,7 @@ def test_a_packed_set_goes_by_the_names_that_it_keeps(tmp_path, class_folders):
         ("image,label 0,a 1, 2,a", "line 3 is not IMAGE,LABEL"),
         ("0,a 1,b 2,b", "does not begin with the line image,label; put it first"),
         ("", "does not begin with the line"),
+        ("image,label 0,2 1,02 2,1", "the labels '02' and '2' are one number; write it in one way"),
         ('image,label 0,"a', "is no CSV file (unexpected end of data); its lines are IMAGE,LABEL"),
     ],
 )

@@ -19,7 +19,8 @@ from tests.methods.by_hand import (
     random_state,
     stepped,
 )
-from uit_jax import config, methods
+from tests.saved_run import save
+from uit_jax import augment, config, data, methods, runs
 from uit_jax.errors import UserError
 from uit_jax.methods.starganv2 import LAZY, PENALISED
 from uit_jax.nn import fan
@@ -136,6 +137,19 @@ def test_a_reference_is_read_in_the_domain_in_which_it_looks_most_real():
     np.testing.assert_array_equal(method.readouts["cluster"](variables, x).argmax(-1), logits.argmax(-1))
 
 
+def test_a_class_of_its_own_is_read_in_its_own_domain(tmp_path):
+    """Whatever its images look like; those of other sources in that in which each looks the most real."""
+    save(tmp_path / "run", "starganv2", **{"data.source": "procedural:species=3,count=12"})
+    run = runs.load(tmp_path / "run")
+    for number, name in enumerate(("disk", "square", "triangle")):
+        source = data.open_source(f"procedural:species=3,count=12#{name}", size=16)
+        x = augment.normalize(source.images(range(len(source))))
+        every = run.method.run({"encoder": run.variables["encoder"]["params"]}, "encoder", x)["style"]
+        np.testing.assert_allclose(run.look(of_class=name).codes[0], every[:, number].mean(0), atol=1e-5)
+        elsewhere = run.look(of_class=name, references="procedural:species=3,count=12").codes[0]
+        np.testing.assert_allclose(elsewhere, run.encode(source.images(range(len(source)))).mean(0), atol=1e-5)
+
+
 def test_both_references_of_an_image_are_of_its_target_and_different_images():
     method = table.build("starganv2", crop=dict(probability=0.0), flip=0.0)
     batch = table.batch_of(method)
@@ -187,10 +201,15 @@ def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
             methods.build("starganv2", high_pass=1.0, landmarks=path and str(tmp_path / path)).check_files()
 
 
-def test_images_without_classes_or_of_too_many_are_refused(tmp_path):
+def test_images_without_classes_or_of_other_numbers_are_refused(tmp_path):
+    """Fewer too: styles are sampled in every domain."""
     method = methods.build("starganv2", domains=2)
     method.check_images("it", 10, ("cat", "dog"))
-    for classes, line in (((), "it has no labels, but this"), (tuple("abc"), "it has 3 classes: set method.domains")):
+    for classes, line in (
+        ((), "it has no labels, but this"),
+        (tuple("abc"), "it has 3 classes: set method.domains"),
+        (("a",), "it has fewer classes, 1, than method.domains=2: set it to as many"),
+    ):
         with pytest.raises(UserError, match=line):
             method.check_images("it", 10, classes)
     wanted = config.update(config.defaults("starganv2"), {"data.source": "procedural:species=3,count=20"})

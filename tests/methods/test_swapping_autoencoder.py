@@ -121,7 +121,7 @@ def test_images_of_another_size_keep_theirs():
 @pytest.mark.parametrize(
     "values, line",
     [
-        (dict(image_size=96), "data.image_size=96 is below the 112 px of method.encoder's halvings"),
+        (dict(image_size=96), "data.image_size=96 is below the 112 px of method.encoder.downs and"),
         (dict(image_size=200), "data.image_size=200 must be a multiple of 16"),
         (dict(load_size=128), "method.load_size=128 must be 0 or at least the crop's data.image_size=256"),
         (dict(patches=dict(size=48)), "method.patches.size=48 must be a power of two"),

@@ -10,6 +10,8 @@ classes: of numbers in their order, of others by the alphabet.
 
 import csv
 import io
+import itertools
+import unicodedata
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -45,11 +47,11 @@ def of_training(sources: Sources, path: str) -> Sources:
 def relabelled(source: Source, path: PathLike) -> Source:
     """Return a source with the labels that a file says.
 
-    Raises UserError for a file that is none of these, and for one that names an image twice, not at all, or one that
-    the source does not have.
+    Raises UserError for a file that is none of these, for one that names an image twice, not at all, or that the source
+    does not have, and for one that writes a number in two ways.
     """
     found = _read(path)
-    keys = [source.key(index) for index in range(len(source))]
+    keys = [_one_spelling(source.key(index)) for index in range(len(source))]
     advice = f"write it for this source: `uit data label {shown(source.spec)} {shown(path)}`"
     if missing := [key for key in keys if key not in found]:
         also = f" and of {len(missing) - 1} more" * (len(missing) > 1)
@@ -57,7 +59,7 @@ def relabelled(source: Source, path: PathLike) -> Source:
     if unknown := sorted(found.keys() - set(keys)):
         also = f" and {len(unknown) - 1} more" * (len(unknown) > 1)
         raise UserError(f"{path}: names {shown(unknown[0])}{also}, not in {source.spec}; remove the lines, or {advice}")
-    classes = _ordered(found)
+    classes = _ordered(path, found)
     number = {name: index for index, name in enumerate(classes)}
     return source.relabelled(np.array([number[found[key]] for key in keys], np.int32), classes)
 
@@ -78,16 +80,27 @@ def _read(path: PathLike) -> dict[str, str]:
     for line, row in enumerate(rows[1:], start=2):
         if not row:
             continue
-        if len(row) != 2 or not all(row):
+        if len(row) != 2 or not (row[0] and row[1].strip()):
             raise UserError(f"{path}: line {line} is not IMAGE,LABEL; give each image one label")
-        if row[0] in found:
-            both = f"lines {lines[row[0]]} and {line}"
+        name = _one_spelling(row[0])
+        if name in found:
+            both = f"lines {lines[name]} and {line}"
             raise UserError(f"{path}: {both} both name {shown(row[0])}; remove one of them")
-        found[row[0]], lines[row[0]] = row[1], line
+        found[name], lines[name] = row[1].strip(), line
     return found
 
 
-def _ordered(found: Mapping[str, str]) -> tuple[str, ...]:
+def _one_spelling(name: str) -> str:
+    """Return a name as it is written where an accented letter is one character, which file systems do not agree on."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _ordered(path: PathLike, found: Mapping[str, str]) -> tuple[str, ...]:
     names = set(found.values())
-    numbers = all(name.isdecimal() for name in names)
-    return tuple(sorted(names, key=lambda name: (int(name), name) if numbers else name))
+    if not all(name.isdecimal() for name in names):
+        return tuple(sorted(names))
+    ordered = sorted(names, key=lambda name: (int(name), name))
+    for first, second in itertools.pairwise(ordered):
+        if int(first) == int(second):
+            raise UserError(f"{path}: the labels {first!r} and {second!r} are one number; write it in one way")
+    return tuple(ordered)

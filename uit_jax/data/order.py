@@ -7,7 +7,7 @@ import numpy as np
 
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
-from uit_jax.method import Stream
+from uit_jax.method import Stream, portion
 
 ALL = Stream()
 STREAMS = ("all", "labelled", "unlabelled", "partly_labelled")
@@ -78,7 +78,7 @@ class Order(NamedTuple):
 def stream_members(source: Source, stream: Stream) -> tuple[np.ndarray, np.ndarray]:
     """Return a stream's image indices, ascending int64 [m], and the labels it shows, int32 [n] over the source.
 
-    "labelled" holds the first int(count * share) images of each class, at least one; "unlabelled" holds the
+    "labelled" holds the first `portion` of the images of each class, at least one; "unlabelled" holds the
     others and shows every label as -1; "all" holds and shows everything; "partly_labelled" holds everything and shows
     the labels of "labelled" alone.
     Raises UserError where the stream is empty or unknown.
@@ -94,7 +94,7 @@ def stream_members(source: Source, stream: Stream) -> tuple[np.ndarray, np.ndarr
     if share > 0:
         for label in np.unique(source.labels[source.labels >= 0]):
             of_class = np.flatnonzero(source.labels == label)
-            labelled[of_class[: max(1, int(len(of_class) * share))]] = True
+            labelled[of_class[: max(1, portion(len(of_class), share))]] = True
     hidden = np.full(len(source), -1, np.int32)
     if kind == "partly_labelled":
         return np.arange(len(source)), np.where(labelled, source.labels, hidden)

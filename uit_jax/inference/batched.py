@@ -48,10 +48,19 @@ def local(variables: PyTree) -> PyTree:
 
 
 def read(
-    method: Method, name: str, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
+    method: Method,
+    name: str,
+    variables: PyTree,
+    images: np.ndarray,
+    *,
+    batch_size: int | None = None,
+    label: int | None = None,
 ) -> np.ndarray:
-    """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D])."""
-    return apply(Readout(method, name), variables, images, batch_size=batch_size)
+    """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D]).
+
+    `label` is the class that all are of, of a method whose styles are of classes; None where nobody tells.
+    """
+    return apply(Readout(method, name, label), variables, images, batch_size=batch_size)
 
 
 def apply(
@@ -199,9 +208,11 @@ class Readout:
 
     method: Method
     name: str
+    label: int | None = None
 
     def __call__(self, variables: PyTree, images: Array) -> Array:
-        return self.method.readouts[self.name](variables, images)
+        classes = () if self.label is None else (jnp.full(len(images), self.label),)
+        return self.method.readouts[self.name](variables, images, *classes)
 
 
 # A new program for every call would be compiled anew, so they are kept: equal methods share them.

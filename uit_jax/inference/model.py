@@ -6,12 +6,13 @@ come out as numpy arrays, uint8, or uint16 at depth 16.
 
 import functools
 from collections.abc import Callable, Sequence
+from pathlib import PurePath
 from typing import Any
 
 import jax
 import numpy as np
 
-from uit_jax.errors import UserError
+from uit_jax.errors import UserError, shown
 from uit_jax.inference import batched, inputs, inspection
 from uit_jax.inference import files as drawing
 from uit_jax.inference import styles as looks
@@ -321,7 +322,10 @@ class Model:
     def _mean_look(self, reference: Images) -> Look:
         given, images = self._readable(inputs.gather(reference, "reference"), "reference")
         codes = batched.read(self.method, "style", self.variables, images)
-        return looks.reference_look(codes, images, [given.called(index) for index in range(len(images))])
+        look = looks.reference_look(codes, images, [given.called(index) for index in range(len(images))])
+        folders = {item.parent.name if isinstance(item, PurePath) else "" for item in given.items}
+        told = f" of {shown(folder)}" if len(folders) == 1 and (folder := folders.pop()) else ""
+        return look._replace(title=f"mean style of {len(images)} images{told}" if len(images) > 1 else "")
 
     def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
         given = inputs.gather(images, "images")

@@ -158,8 +158,13 @@ class Found(NamedTuple):
         return "\n".join(map(shown, lines))
 
 
-def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence[int]) -> Gallery:
-    """Encode images of a source; unreadable ones are named and left out. Raises UserError where none is left."""
+def encode(
+    method: Method, variables: PyTree, source: Searched, chosen: Sequence[int], *, label: int | None = None
+) -> Gallery:
+    """Encode images of a source; unreadable ones are named and left out. Raises UserError where none is left.
+
+    `label` is the class that all are of, where the method's styles are of classes and it is known.
+    """
     size = min(64, len(chosen))
     kept, codes, why = [], [], ""
 
@@ -181,7 +186,7 @@ def encode(method: Method, variables: PyTree, source: Searched, chosen: Sequence
                     why = why or f" ({source.names[index]}: {error})"
                 bar.update()
             if images:
-                codes.append(batched.read(method, "style", variables, np.stack(images), batch_size=size))
+                codes.append(batched.read(method, "style", variables, np.stack(images), batch_size=size, label=label))
     if not kept:
         raise UserError(f"{source.spec}: none of its {len(chosen)} images can be read{why}")
     return Gallery(source, np.array(kept), np.concatenate(codes), len(chosen) - len(kept))

@@ -49,6 +49,12 @@ class Domained(Labelled):
         if self.high_pass and self.channels != 3:
             yield "high_pass", f"must be 0 where data.channels={self.channels}: landmarks are found in colours"
 
+    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
+        super().check_images(name, count, classes)
+        # Styles are sampled in every domain, and mean nothing in one that has no images.
+        fewer = f"{name} has fewer classes, {len(classes)}, than method.domains={self.domains}: set it to as many"
+        require(len(classes) == self.domains, fewer)
+
     def check_files(self) -> None:
         if self.high_pass:
             require(bool(self.landmarks), "method.landmarks is empty: with method.high_pass it has to name a file")
@@ -118,9 +124,10 @@ class Domained(Labelled):
         """Return how likely images are of each domain [B, K], as far as the discriminator can tell (ours)."""
         return jax.nn.softmax(self.judge(weights(variables), images))
 
-    def read_style(self, variables: PyTree, images: Array) -> Array:
-        """Return the styles [B, D] of images, each of the domain in which it looks the most real."""
-        return self.encode(weights(variables), images, self.sort(variables, images).argmax(-1))
+    def read_style(self, variables: PyTree, images: Array, domains: Array | None = None) -> Array:
+        """Return the styles [B, D] of images: of domains int32 [B], or each of that in which it looks the most real."""
+        domains = self.sort(variables, images).argmax(-1) if domains is None else domains
+        return self.encode(weights(variables), images, domains)
 
     @property
     def readouts(self):

@@ -67,7 +67,8 @@ class FewShot(Labelled):
             yield "load_size", f"must be 0 or at least the crop's data.image_size={self.image_size}"
         smallest = max(self.smallest, funit.smallest(self.discriminator.stages))
         if self.image_size < smallest:
-            yield "image_size", f"is below the {smallest} px of the halvings of method.generator and discriminator"
+            halvings = "the halvings of method.generator and discriminator"
+            yield "image_size", f"is below the {smallest} px of {halvings}: raise it"
         if self.image_size % self.multiple:
             yield "image_size", f"must be a multiple of {self.multiple}"
 

@@ -15,7 +15,7 @@ import optax
 from uit_jax import collectives, optimizers
 from uit_jax.losses import clustering, contrastive
 from uit_jax.memory import key_queue, restarting_queue
-from uit_jax.method import Method, Network, Phase, Side, require
+from uit_jax.method import Method, Network, Phase, Side, portion, require
 from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.guide import GuidingNetwork
 from uit_jax.settings import Adam, changed, setting
@@ -49,7 +49,7 @@ class Labels:
         """Say whether an iteration reads labels."""
         if not self.some:
             return self.share == 1
-        return step < self.steps or step % self.cycle_steps < int(self.cycle_steps * self.share)
+        return step < self.steps or step % self.cycle_steps < portion(self.cycle_steps, self.share)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -100,7 +100,7 @@ class Swapped(Opposed):
         if 0 < self.load_size < self.image_size:
             yield "load_size", f"must be 0 or at least the crop's data.image_size={self.image_size}"
         if self.image_size < module.smallest:
-            yield "image_size", f"is below the {module.smallest} px of method.encoder's halvings"
+            yield "image_size", f"is below the {module.smallest} px of method.encoder.downs and texture_downs: raise it"
         if self.image_size % module.multiple:
             yield "image_size", f"must be a multiple of {module.multiple}"
 

@@ -43,14 +43,16 @@ def convolve(x: Array, kernel: Array, stride: int = 1, pad: tuple[int, int] = (0
 
     It has derivatives of any order, in reverse mode.
     """
-    geometry = _Geometry(stride, tuple(pad), x.shape[1:3], kernel.shape[:2], _gains(x, kernel, stride))
+    geometry = _Geometry(stride, tuple(pad), x.shape[1:3], kernel.shape[:2], _gains(x, kernel, stride, pad))
     return _again(geometry, x, kernel)
 
 
-def _gains(x: Array, kernel: Array, stride: int) -> bool:
+def _gains(x: Array, kernel: Array, stride: int, pad: tuple[int, int]) -> bool:
     sizes = (*x.shape, *kernel.shape)
     if stride != 1 or not all(isinstance(size, int) for size in sizes):
         return False
+    if any(side + sum(pad) < reach for side, reach in zip(x.shape[1:3], kernel.shape[:2], strict=True)):
+        return False  # nothing comes of it
     if x.dtype != kernel.dtype or x.dtype not in (jnp.float32, jnp.float64):
         return False
     return math.prod(x.shape[:3]) * math.prod(kernel.shape) >= _LARGE

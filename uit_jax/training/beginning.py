@@ -88,9 +88,11 @@ def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[j
     if repeated := data.repeated(sources, config.batch_size):
         yield repeated
     if not any(phase.translates for phase in phases(method, config.steps)):
+        first = bisect.bisect_left(range(10**9), True, key=lambda step: method.phase(step).translates)
+        behind = f", which is behind step {first}" if method.phase(first).translates else ""
         yield (
             f"steps={config.steps} end in phase {method.phase(last).name}, before the translator begins to"
-            " learn: raise them, or shorten what comes before it (`uit config` tells every setting)"
+            f" learn{behind}: raise them, or shorten what comes before it (`uit config` tells every setting)"
         )
     if stands_still(method, last):
         end = bisect.bisect_left(range(last), True, key=lambda step: stands_still(method, step))

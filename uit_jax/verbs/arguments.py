@@ -1,6 +1,7 @@
 """Arguments that verbs share: their types, where results go, and the run that is asked."""
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from uit_jax.errors import UserError
@@ -15,6 +16,17 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
     return int(text)
+
+
+def at_most(highest: int) -> Callable[[str], int]:
+    """Return what reads a whole number of 1 to `highest`."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or not 1 <= int(text) <= highest:
+            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 to {highest}")
+        return int(text)
+
+    return read
 
 
 def natural(text: str) -> int:

@@ -15,8 +15,9 @@ from uit_jax.evaluation.labelling import SIDE, WAYS, label, points_of
 from uit_jax.files import check_places
 from uit_jax.images.decode import FILTERS
 from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.method import LARGEST_SIDE
 from uit_jax.metrics.clusters import sizes
-from uit_jax.verbs.arguments import add_limit, add_overwrite, natural, positive, share, suffixed_path
+from uit_jax.verbs.arguments import add_limit, add_overwrite, at_most, natural, positive, share, suffixed_path
 
 _SOURCE = (
     "a folder of images, of classes, or of trainA and trainB; an image file; tfds:NAME[:split];"
@@ -98,7 +99,8 @@ def _parser() -> argparse.ArgumentParser:
         help="the weights of the FID's Inception-v3, or those of AlexNet or VGG-16 and lpips' own as FILE,FILE; or a"
         " trained run, for its style codes",
     )
-    labelling.add_argument("--side", type=positive, default=SIDE, help="pixels: of images (default: %(default)s)")
+    told = "of images compared by their pixels (default: %(default)s)"
+    labelling.add_argument("--side", type=at_most(LARGEST_SIDE), metavar="PIXELS", default=SIDE, help=told)
     labelling.add_argument("--domains", dest="count", type=positive, required=True, help="how many labels to find")
     labelling.add_argument("--seed", type=natural, default=0, help="of k-means and the procedural world (default: 0)")
     add_overwrite(labelling)

@@ -27,6 +27,7 @@ from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
 from uit_jax.inference.styles import DOMAIN_IMAGES
 from uit_jax.listing import ARRAYS, PICTURES, check_readable, find_images
+from uit_jax.method import phases
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, picture_path, positive
@@ -128,6 +129,9 @@ def _check(args: argparse.Namespace, targets: dict[str, Path], contents: Sequenc
 
 def _job(run: Trained, args: argparse.Namespace, *, keep: bool | None = None) -> Job:
     """Gather what shall be drawn and how; `keep` is for where no size is asked for. Raises UserError."""
+    if run.step and not any(phase.translates for phase in phases(run.method, run.step)):
+        untrained = f"{args.workdir}: at step {run.step} the translator has not begun to learn, and draws noise"
+        print(shown(untrained), file=sys.stderr)
     ends = args.interpolate
     if ends is not None and run.styled:
         ends = _split_pair(ends)
@@ -235,6 +239,14 @@ def _place_film(args: argparse.Namespace) -> Path:
     return path
 
 
+def _number(text: str) -> int:
+    """Read the number of a domain; classes have names, and an option of their own."""
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number; --class takes names") from None
+
+
 def _rate(text: str) -> Fraction:
     """Read frames per second: 25, 29.97 or 30000/1001."""
     try:
@@ -263,7 +275,10 @@ def _parser() -> argparse.ArgumentParser:
         "--styles", type=positive, metavar="N", help="so many sampled ones, side by side, the same for all images"
     )
     parser.add_argument(
-        "--domain", type=int, help="a domain's number, for its mean style; with --styles=N, what these are sampled in"
+        "--domain",
+        type=_number,
+        metavar="K",
+        help="a domain's number, for its mean style; with --styles=N, what these are sampled in",
     )
     parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
     parser.add_argument(
