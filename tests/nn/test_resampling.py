@@ -3,6 +3,7 @@
 import functools
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,23 @@ def test_pooling():
     assert resampling.overlapping_pool(x)[0, :, :, 0].tolist() == [[2.5, 4], [8.5, 10]]
     assert resampling.overlapping_pool(x[:, :3, :3], stride=1)[0, 1].tolist() == [[4.5], [5], [5.5]]
     assert resampling.overlapping_pool(jnp.ones((1, 5, 6, 1))).tolist() == jnp.ones((1, 3, 3, 1)).tolist()
+
+
+@pytest.mark.parametrize("sides", [(8, 6), (5, 7)])
+def test_the_maximum_on_a_processor_is_that_of_windows(sides):
+    """In value and gradient, of ties too, which rectifiers make; and what is no number stays none."""
+    x = jax.nn.relu(normal(3, *sides, 4))
+    direction = normal(3, sides[0] // 2, sides[1] // 2, 4, seed=1)
+
+    def windows(x):
+        return nn.max_pool(x, (2, 2), (2, 2))
+
+    ours, expected = (jax.vjp(function, x) for function in (resampling.max_pool, windows))
+    np.testing.assert_array_equal(ours[0], expected[0])
+    np.testing.assert_array_equal(ours[1](direction)[0], expected[1](direction)[0])
+    for place in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        broken = x.at[0, place[0], place[1], 0].set(jnp.nan)
+        np.testing.assert_array_equal(resampling.max_pool(broken), windows(broken))
 
 
 def test_repetition():

@@ -28,8 +28,21 @@ def overlapping_pool(x: Array, stride: int = 2) -> Array:
 
 
 def max_pool(x: Array) -> Array:
-    """Halve H and W by the maximum of 2 x 2 blocks."""
-    return nn.max_pool(x, (2, 2), (2, 2))
+    """Halve H and W by the maximum of 2 x 2 blocks, of which the first in reading order has the gradient."""
+    windows = functools.partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
+    return jax.lax.platform_dependent(x, cpu=_larger_of_four, default=windows)
+
+
+def _larger_of_four(x: Array) -> Array:
+    """Return what `max_pool` does: on a processor XLA takes 10 to 20 times as long for the gradient of its windows."""
+    height, width = (side // 2 * 2 for side in x.shape[1:3])
+    first, second, third, fourth = (x[:, row:height:2, column:width:2] for row in (0, 1) for column in (0, 1))
+    return _larger(_larger(first, second), _larger(third, fourth))
+
+
+def _larger(x: Array, y: Array) -> Array:
+    """Return the larger of two numbers, x where they are equal, and what is no number where either is none."""
+    return jnp.where((x >= y) | jnp.isnan(x), x, y)
 
 
 def repeat(x: Array) -> Array:
