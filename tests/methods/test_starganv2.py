@@ -24,7 +24,7 @@ from uit_jax import augment, config, data, methods, runs
 from uit_jax.errors import UserError
 from uit_jax.methods.starganv2 import LAZY, PENALISED
 from uit_jax.nn import fan
-from uit_jax.training import loop
+from uit_jax.training import beginning, loop
 
 
 def l1(one, other):
@@ -201,20 +201,25 @@ def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
             methods.build("starganv2", high_pass=1.0, landmarks=path and str(tmp_path / path)).check_files()
 
 
-def test_images_without_classes_or_of_other_numbers_are_refused(tmp_path):
-    """Fewer too: styles are sampled in every domain."""
+def test_images_without_classes_or_of_too_many_are_refused(tmp_path):
+    """And of fewer a note is made: styles are sampled in every domain."""
     method = methods.build("starganv2", domains=2)
     method.check_images("it", 10, ("cat", "dog"))
     for classes, line in (
         ((), "it has no labels, but this"),
         (tuple("abc"), "it has 3 classes: set method.domains"),
-        (("a",), "it has fewer classes, 1, than method.domains=2: set it to as many"),
     ):
         with pytest.raises(UserError, match=line):
             method.check_images("it", 10, classes)
     wanted = config.update(config.defaults("starganv2"), {"data.source": "procedural:species=3,count=20"})
     with pytest.raises(UserError, match="3 classes: set method.domains to as many"):
         loop.train(wanted, tmp_path / "run")
+    source = data.open_source("procedural:species=2,count=20", size=16)
+    note = "of 4 domains 2 have images: set method.domains to as many, or noise is sampled too"
+    for domains, expected in ((2, []), (4, [note])):
+        method = methods.build("starganv2", domains=domains)
+        told = list(beginning.notes(wanted, method, {"image": source}, jax.local_devices()))
+        assert [line for line in told if "domains" in line] == expected
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,6 @@ class Domained(Labelled):
         if self.high_pass and self.channels != 3:
             yield "high_pass", f"must be 0 where data.channels={self.channels}: landmarks are found in colours"
 
-    def check_images(self, name: str, count: int, classes: tuple[str, ...]) -> None:
-        super().check_images(name, count, classes)
-        # Styles are sampled in every domain, and mean nothing in one that has no images.
-        fewer = f"{name} has fewer classes, {len(classes)}, than method.domains={self.domains}: set it to as many"
-        require(len(classes) == self.domains, fewer)
-
     def check_files(self) -> None:
         if self.high_pass:
             require(bool(self.landmarks), "method.landmarks is empty: with method.high_pass it has to name a file")

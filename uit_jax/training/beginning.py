@@ -87,6 +87,9 @@ def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[j
         )
     if repeated := data.repeated(sources, config.batch_size):
         yield repeated
+    known = len(next(iter(sources.values())).classes)
+    if method.sampled_by_class and known < method.classes:
+        yield f"of {method.classes} domains {known} have images: set method.domains to as many, or noise is sampled too"
     if not any(phase.translates for phase in phases(method, config.steps)):
         first = bisect.bisect_left(range(10**9), True, key=lambda step: method.phase(step).translates)
         behind = f", which is behind step {first}" if method.phase(first).translates else ""
