@@ -20,13 +20,14 @@ def save(workdir: Path, name: str, **settings) -> None:
     method, rng = configs.method_of(config), np.random.default_rng(0)
     shapes = jax.eval_shape(lambda: configs.initial_state(config, method))
 
-    def draw(leaf):
+    def draw(path, leaf):
         if not np.issubdtype(leaf.dtype, np.floating):
             return np.zeros(leaf.shape, leaf.dtype)
         scale = np.sqrt(2 / np.prod(leaf.shape[:-1])) if len(leaf.shape) > 1 else 0.5
-        return rng.normal(0, scale, leaf.shape).astype(leaf.dtype)
+        drawn = rng.normal(0, scale, leaf.shape).astype(leaf.dtype)
+        return np.abs(drawn) if "'var'" in jax.tree_util.keystr(path) else drawn
 
-    state = jax.tree.map(draw, shapes)
+    state = jax.tree_util.tree_map_with_path(draw, shapes)
     workdir.mkdir(parents=True)
     configs.save(config, workdir)
     checkpoints = checkpoint.Checkpoints(workdir)

@@ -180,7 +180,7 @@ def test_names_are_unique_and_data_sets_known():
     for table in TABLES.values():
         assert len({row.name for row in table.rows}) == len(table.rows)
     known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values()]
-    known += [*starganv2.DATA_SETS.values(), world.WORLD, world.DISKS, world.FIVE]
+    known += [*starganv2.DATA_SETS.values(), world.WORLD, world.DISKS, world.FIVE, world.EIGHTY]
     assert all(row.data in known for _, row in ROWS)
     # What is named has a number in the paper, or says that there is none; of our own nothing is published.
     for name, row in ROWS:

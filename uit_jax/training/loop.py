@@ -196,8 +196,7 @@ class Run:
         """Write the metrics, scores and pictures that are due; return whether the best score was beaten."""
         config, record, began = self.config, {}, time.monotonic()
         self.scores = {}
-        # A run that ends before a line is due has one.
-        if due(config.log_every, step) or (last and step < config.log_every):
+        if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.speed(step, self.progress.lap(step, record)._asdict())
             record |= self._watched(symptoms.of_losses(record), step)
