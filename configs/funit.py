@@ -56,7 +56,6 @@ PRESETS = {
         **recipes.PHOTOS,
         "steps": 3_000,
         "method.domains": 10,
-        "method.generator.style_downs": 4,
         # At 1e-3 with four stages the first steps, of 0.01 a weight, ruined both networks.
         "method.rmsprop.learning_rate": 3e-4,
         "method.discriminator_rate": 3e-4,

@@ -23,8 +23,8 @@ from uit_jax.inference import batched
 from uit_jax.metrics import clusters
 
 WAYS = ("kmeans-pixels", "kmeans-features")
-SIDE = 32
-"""Of images whose pixels are compared, where nothing else is said."""
+SIDE, LARGEST_SIDE = 32, 256
+"""Of images whose pixels are compared, where nothing else is said and at most: all of them are in memory together."""
 
 _STARTS = 10
 _STYLE = "style:"

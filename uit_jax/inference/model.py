@@ -323,9 +323,11 @@ class Model:
         given, images = self._readable(inputs.gather(reference, "reference"), "reference")
         codes = batched.read(self.method, "style", self.variables, images)
         look = looks.reference_look(codes, images, [given.called(index) for index in range(len(images))])
-        folders = {item.parent.name if isinstance(item, PurePath) else "" for item in given.items}
-        told = f" of {shown(folder)}" if len(folders) == 1 and (folder := folders.pop()) else ""
-        return look._replace(title=f"mean style of {len(images)} images{told}" if len(images) > 1 else "")
+        if len(images) == 1:
+            return look
+        folders = {item.parent.name for item in given.items if isinstance(item, PurePath)} - {""}
+        told = f" of {shown(*folders)}" if len(folders) == 1 else ""
+        return look._replace(title=f"mean style of {len(images)} images{told}")
 
     def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
         given = inputs.gather(images, "images")

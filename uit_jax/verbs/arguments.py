@@ -22,9 +22,9 @@ def at_most(highest: int) -> Callable[[str], int]:
     """Return what reads a whole number of 1 to `highest`."""
 
     def read(text: str) -> int:
-        if not text.isdecimal() or not 1 <= int(text) <= highest:
-            raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 1 to {highest}")
-        return int(text)
+        if (number := positive(text)) > highest:
+            raise argparse.ArgumentTypeError(f"{text} must be {highest} at most")
+        return number
 
     return read
 

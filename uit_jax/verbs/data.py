@@ -11,11 +11,10 @@ from uit_jax.data import labels
 from uit_jax.data.check import check
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError, shown
-from uit_jax.evaluation.labelling import SIDE, WAYS, label, points_of
+from uit_jax.evaluation.labelling import LARGEST_SIDE, SIDE, WAYS, label, points_of
 from uit_jax.files import check_places
 from uit_jax.images.decode import FILTERS
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.method import LARGEST_SIDE
 from uit_jax.metrics.clusters import sizes
 from uit_jax.verbs.arguments import add_limit, add_overwrite, at_most, natural, positive, share, suffixed_path
 
