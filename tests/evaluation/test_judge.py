@@ -169,6 +169,9 @@ def test_of_two_domains_a_translation_is_wanted_to_be_of_the_second(domains, dir
     assert without.keys() == few.keys()
     idle, _ = score(idle)
     assert idle["translation_frechet"] > 5 * perfect["translation_frechet"] and idle["translation_coverage"] == 0
+    # What a translator that changes nothing reaches is told beside.
+    untranslated = "translation_frechet_untranslated"
+    assert idle[untranslated] == perfect[untranslated] == pytest.approx(idle["translation_frechet"], rel=1e-5)
     turned = toy.altered(toy.method(image_size=SIZE), readouts={}, translate=lambda _, x: jnp.roll(x["content"], 1, -1))
     assert score(turned)[0]["translation_accuracy"] > 0.9
 

@@ -37,7 +37,8 @@ PAIR_PROTOCOL = (
 )
 FEATURES_PROTOCOL = (
     ". In the judge's features, so that it is no FID: Fréchet distance of the translations from the {true} training"
-    " images of {target} (floor = of its {held_out} test images from these), and coverage = share of these training"
+    " images of {target} (floor = of its {held_out} test images from these, untranslated = of the contents as they"
+    " are), and coverage = share of these training"
     " images among whose {neighbours} nearest there is a translation"
 )
 _NEIGHBOURS = 5
@@ -63,9 +64,15 @@ class Judge(Evaluator):
         "translation_kept": "  still of the content's class",
         "translation_frechet": "Fréchet distance in the judge's features",
         "translation_frechet_floor": "  of true test images",
+        "translation_frechet_untranslated": "  of the contents as they are",
         "translation_coverage": "  share of true images with translations near",
     }
-    falling = ("translation_kept", "translation_frechet", "translation_frechet_floor")
+    falling = (
+        "translation_kept",
+        "translation_frechet",
+        "translation_frechet_floor",
+        "translation_frechet_untranslated",
+    )
     compares_labels = True
 
     file: Path | None = None
@@ -211,8 +218,8 @@ def score_pair(
 
     Returns:
       Scores, and the protocol as a sentence; as `score` does. `translation_frechet` is the Fréchet distance of the
-      translations from `true` in the judge's features, `translation_frechet_floor` that of the second side's images;
-      `translation_coverage` the share of `true` images with a translation among their nearest.
+      translations from `true` in the judge's features, `translation_frechet_floor` that of the second side's images,
+      `translation_frechet_untranslated` that of the contents as they are; `translation_coverage` the share of `true` images with a translation among their nearest.
 
     Raises:
       UserError: the images are not as the classifier reads them.
@@ -220,7 +227,7 @@ def score_pair(
     first, second = sources.values()
     judge.check_fits(_both(sources, direction), "the judge given")
     chosen = np.arange(len(first)) if chosen is None else np.asarray(chosen)
-    chosen, found = read_all(first, chosen, "judge, contents", judge.read)
+    chosen, found, contents = read_all(first, chosen, "judge, contents", judge.read, judge.features)
     readers = [judge.read, judge.features]
     if styled:
         readers.append(functools.partial(styles, method, variables))
@@ -242,14 +249,14 @@ def score_pair(
     }
     of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
-    also, told = ({}, "") if true is None else _likeness(judge, true, features, held_out, target)
+    also, told = ({}, "") if true is None else _likeness(judge, true, features, contents, held_out, target)
     return scores | also, PAIR_PROTOCOL.format(source=source, target=target, **about) + told
 
 
 def _likeness(
-    judge: Classifier, true: Source, translated: np.ndarray, held_out: np.ndarray, target: str
+    judge: Classifier, true: Source, translated: np.ndarray, contents: np.ndarray, held_out: np.ndarray, target: str
 ) -> tuple[dict[str, float], str]:
-    """Compare features [n, D] of translations, and of held-out images [m, D], with true ones: scores and protocol."""
+    """Compare features of translations [n, D], contents [l, D] and held-out images [m, D] with those of true ones."""
     _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
     # Of a handful of images there is no distribution.
     if min(map(len, (translated, held_out, wanted))) <= _NEIGHBOURS:
@@ -258,6 +265,7 @@ def _likeness(
     scores = {
         "translation_frechet": frechet.distance(frechet.moments(translated), like),
         "translation_frechet_floor": frechet.distance(frechet.moments(held_out), like),
+        "translation_frechet_untranslated": frechet.distance(frechet.moments(contents), like),
         "translation_coverage": manifold.scores(wanted, translated, _NEIGHBOURS)["coverage"],
     }
     about = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
