@@ -40,14 +40,16 @@ def test_scores_of_a_set_whose_clusters_are_known(tmp_path, run):
     scores = result["scores"]
     assert scores["cluster_accuracy"] == 30 / 36
     assert scores["cluster_nmi"] == pytest.approx(clusters.normalized_mutual_information(predicted, true))
-    # Pixels separate these classes, and make the same six mistakes.
-    assert scores["kmeans_accuracy"] == 30 / 36
+    # Pixels separate these classes, and so do the mean colours that are the styles; both make the same six mistakes.
+    assert scores["kmeans_accuracy"] == scores["kmeans_style_accuracy"] == 30 / 36
+    assert scores["kmeans_style_nmi"] == pytest.approx(scores["kmeans_nmi"])
     assert result["cluster_sizes"] == [6, 18, 12]
     assert (result["images"], result["labelled_images"], result["step"]) == (36, 36, 7)
     assert result["classes"] == list(CLASSES) and result["training_seed"] == 3
     assert result["averaged"] == [] and result["run"] == str(tmp_path / "run") and len(result["config_sha256"]) == 64
     assert "fitted on 90 training images" in result["protocol"]["kmeans"]
     assert "16 px" in result["protocol"]["kmeans"]
+    assert "on style codes" in result["protocol"]["kmeans_style"]
 
 
 def unclustered(run):
@@ -118,7 +120,7 @@ def test_images_without_labels_have_sizes_but_no_accuracy(tmp_path, run):
     write_set(tmp_path / "set", labelled=False)
     result = evaluate(run, KMeans())
     assert result["scores"] == {} and result["cluster_sizes"] == [12, 12, 12]
-    assert set(result["protocol"]) == {"clusters", "kmeans"}
+    assert set(result["protocol"]) == {"clusters", "kmeans", "kmeans_style"}
     assert "no labels" in evaluation.table(result)
 
 

@@ -219,7 +219,8 @@ def score_pair(
     Returns:
       Scores, and the protocol as a sentence; as `score` does. `translation_frechet` is the Fréchet distance of the
       translations from `true` in the judge's features, `translation_frechet_floor` that of the second side's images,
-      `translation_frechet_untranslated` that of the contents as they are; `translation_coverage` the share of `true` images with a translation among their nearest.
+      `translation_frechet_untranslated` that of the contents as they are; `translation_coverage` the share of `true`
+      images with a translation among their nearest.
 
     Raises:
       UserError: the images are not as the classifier reads them.

@@ -18,9 +18,10 @@ from uit_jax.evaluation import networks
 from uit_jax.evaluation.clusters import agreement
 from uit_jax.evaluation.context import chunks
 from uit_jax.evaluation.kmeans import pixels
+from uit_jax.evaluation.translations import styles
 from uit_jax.images.opening import MAX_PIXELS
-from uit_jax.inference import batched
 from uit_jax.metrics import clusters
+from uit_jax.metrics.retrieval import directions
 
 WAYS = ("kmeans-pixels", "kmeans-features")
 SIDE, LARGEST_SIDE = 32, 256
@@ -131,8 +132,7 @@ def _styles(workdir: str) -> Points:
         raise UserError(f"--features={_STYLE}{workdir}: this run's method has no style codes; name another run")
 
     def read(images: np.ndarray) -> np.ndarray:
-        codes = batched.read(run.method, "style", run.variables, images, batch_size=64)
-        return codes / np.maximum(np.linalg.norm(codes, axis=1, keepdims=True), 1e-12)
+        return directions(styles(run.method, run.variables, images))
 
     told = f"style codes, scaled to length 1, of a {type(run.method).__name__} run at step {run.step}"
     return Points(told, {"size": run.image_size, **run.form}, read)

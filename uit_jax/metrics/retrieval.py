@@ -9,7 +9,7 @@ _TIE = 1e-12
 
 def cosines(queries: np.ndarray, codes: np.ndarray) -> np.ndarray:
     """Return the cosine of every query [m, D] with every code [n, D]: float64 [m, n]; 0 for a code of length 0."""
-    return _unit(queries) @ _unit(codes).T
+    return directions(queries) @ directions(codes).T
 
 
 def nearest(
@@ -44,7 +44,7 @@ def same_label_share(codes: np.ndarray, labels: np.ndarray) -> float:
     Raises:
       ValueError: there are fewer than two codes, or not as many labels.
     """
-    codes, labels = _unit(codes), _labels(labels)
+    codes, labels = directions(codes), _labels(labels)
     if len(codes) != len(labels):
         raise ValueError(f"{len(codes)} codes have {len(labels)} labels")
     total = 0.0
@@ -66,7 +66,8 @@ def same_label_chance(labels: np.ndarray) -> float:
     return float((counts * (counts - 1)).sum() / (len(labels) * (len(labels) - 1)))
 
 
-def _unit(codes: np.ndarray) -> np.ndarray:
+def directions(codes: np.ndarray) -> np.ndarray:
+    """Scale codes [n, D] to length 1: float64 [n, D]; one of length 0 stays as it is."""
     codes = np.asarray(codes, np.float64)
     return codes / np.maximum(np.linalg.norm(codes, axis=-1, keepdims=True), 1e-12)
 

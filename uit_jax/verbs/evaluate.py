@@ -239,7 +239,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--lpips_network", choices=("alex", "vgg"), default="alex", help="what LPIPS looks with (default: alex)"
     )
-    parser.add_argument("--kmeans", action="store_true", help="also score k-means on pixels, as a baseline")
+    parser.add_argument("--kmeans", action="store_true", help="also score k-means, on pixels and on style codes")
     parser.add_argument("--pairs", type=natural, default=600, help="procedural world: translations compared (0: none)")
     parser.add_argument(
         "--judge",
