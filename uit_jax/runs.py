@@ -173,13 +173,24 @@ class Trained(Model):
         how = dict(split="train", size=self.image_size, seed=self.config.seed, **self.form)
         if references is not None:
             source, label = data.open_source(references, **how).of_class(name), None
+            if self.method.sampled_by_class:
+                # Of a class that it was not trained on, nobody can tell.
+                with contextlib.suppress(UserError):
+                    label = self.class_number(source.classes[0])
         else:
-            source, label = self._own_class(name, **how)
+            source, number = self._own_class(name, **how)
+            label = number if self.method.sampled_by_class else None
         gallery = search.encode(self.method, self.variables, source, pick_evenly(len(source), limit), label=label)
         rows = range(min(4, len(gallery.codes)))
         told = f"class {source.classes[0]}, mean style of {len(gallery.codes)} images"
         look = styles.reference_look(gallery.codes, [gallery.image(row) for row in rows], [source.classes[0]])
         return look._replace(labels=[source.classes[0]], title=told)
+
+    def class_number(self, name: str) -> int:
+        """Return the number of a class of the training images, named or numbered. Raises UserError."""
+        how = dict(split="train", size=self.image_size, seed=self.config.seed, **self.form)
+        _, number = self._own_class(name, **how)
+        return number
 
     def search(
         self,
@@ -218,8 +229,8 @@ class Trained(Model):
         codes = batched.read(self.method, "style", self.variables, pixels)
         return search.nearest(search.from_images(asked, pixels, codes, gallery), gallery, count)
 
-    def _own_class(self, name: str, **how: Any) -> tuple[data.Source, int | None]:
-        """Return the training images of a class, and its number where the method's styles are of classes."""
+    def _own_class(self, name: str, **how: Any) -> tuple[data.Source, int]:
+        """Return the training images of a class, and its number."""
         spec = self.config.data.source if len(self.method.sides) == 1 else ""
         if not spec:
             raise UserError(f"--class={name}: this run has no classes of its own; name a source by --references")
@@ -230,7 +241,7 @@ class Trained(Model):
             source = every.of_class(name)
         except UserError as error:
             raise UserError(f"{error}; classes of other images are read from --references") from error
-        return source, every.classes.index(source.classes[0]) if self.method.sampled_by_class else None
+        return source, every.classes.index(source.classes[0])
 
     def _entries(self, name: str) -> int:
         """Return how many numbers a read-out gives of an image."""

@@ -10,6 +10,7 @@ from tests.evaluation.sets import SIZE, write_set
 from uit_jax import evaluation
 from uit_jax.errors import UserError
 from uit_jax.evaluation import Guided, guided, networks, perceptual
+from uit_jax.evaluation.context import open_context
 from uit_jax.runs import Trained
 
 
@@ -31,12 +32,19 @@ def sampled(variables, keys, domains):
     return noise + jax.nn.one_hot(domains, 3)
 
 
+def style(variables, images, domains=None):
+    """Tell the colour of an image whose class is known, and of others none."""
+    return images.mean((1, 2)) * (domains is not None)
+
+
 @pytest.fixture
 def run(tmp_path):
-    """A run of the toy, which samples styles of classes too."""
+    """A run of the toy, whose styles are of classes, sampled ones and those of images."""
     write_set(tmp_path / "set", test=4, train=6)
     config = toy.config(SIZE, source=str(tmp_path / "set"), target="", test_target="", direction="AtoB")
-    method = toy.altered(toy.method(image_size=SIZE), style_prior=sampled, sampled_by_class=True)
+    method = toy.method(image_size=SIZE)
+    readouts = {"style": style, "cluster": method.cluster}
+    method = toy.altered(method, style_prior=sampled, sampled_by_class=True, readouts=readouts)
     return Trained(tmp_path, config, method, toy.variables(), 7)
 
 
@@ -67,6 +75,28 @@ def test_translations_in_the_right_colours_are_nearer_than_idle_ones(run):
     idle = evaluation.evaluate(Trained(run.workdir, run.config, still, run.variables, 7), [Guided(outputs=2)])["scores"]
     assert set(idle) == {"reference_frechet", "reference_apart"} and idle["reference_apart"] == 0
     assert found["reference_frechet"] < 0.5 * idle["reference_frechet"] and found["reference_apart"] > 0
+
+
+def test_an_image_without_a_label_has_the_style_of_the_class_it_is_taken_for(run):
+    context = open_context(run)
+    context.labels = context.labels.copy()
+    context.labels[:4] = -1
+
+    def style(variables, images, domains=None):
+        return jnp.zeros((len(images), 3)) if domains is None else jax.nn.one_hot(domains, 3)
+
+    context.trained = altered = Trained(
+        run.workdir,
+        run.config,
+        toy.altered(run.method, readouts={"style": style, "cluster": run.method.cluster}),
+        run.variables,
+        7,
+    )
+    # The first four are red, whose cluster is the first.
+    assert context.class_codes().argmax(-1).tolist() == np.repeat([0, 1, 2], 4).tolist()
+    assert (context.class_codes().sum(-1) == 1).all() and not context.codes().any()
+    plain = open_context(Trained(run.workdir, run.config, toy.altered(altered.method, sampled_by_class=False), {}, 7))
+    assert not plain.class_codes().any()
 
 
 def test_what_cannot_be_scored_is_told(run):

@@ -2,6 +2,7 @@
 
 import re
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -102,6 +103,19 @@ def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what
         "translation_kept": right,
     }
     assert scores["translation_accuracy"] < 0.2
+
+
+def test_where_styles_are_of_classes_the_class_of_a_reference_is_told(judge, test):
+    """A translator that draws a class's colour for every image of it, and grey where nobody tells."""
+
+    def style(variables, images, domains=None):
+        colours = jnp.zeros(3) if domains is None else 2 * jax.nn.one_hot(domains, 3) - 1
+        return jnp.broadcast_to(colours[..., None, None, :], images.shape).reshape(len(images), -1)
+
+    method = toy.altered(translator(lambda content, reference: reference), sampled_by_class=True)
+    method = toy.altered(method, readouts={"style": style})
+    scores, _ = judging.score(method, toy.variables(), test, judge, references=5)
+    assert scores["translation_accuracy"] == 1 and scores["translation_kept"] == 0
 
 
 def test_some_images_are_judged_among_themselves(judge, test):

@@ -2,10 +2,12 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import toy
 from tests.conftest import compiled_well
 from uit_jax.data import world as worlds
 from uit_jax.data.world import World
@@ -90,11 +92,15 @@ def test_score_gives_content_and_reference_to_the_translator(reader):
         return jnp.square(images[:, None] - variables[None]).sum((2, 3, 4)).argmin(1)
 
     class Perfect:
+        sampled_by_class = False
+
         @staticmethod
         def translate(variables, inputs):
             return answers[find(variables, inputs["content"]), find(variables, inputs["reference"])]
 
     class Idle:
+        sampled_by_class = False
+
         @staticmethod
         def translate(variables, inputs):
             return inputs["content"]
@@ -103,6 +109,24 @@ def test_score_gives_content_and_reference_to_the_translator(reader):
     perfect, idle = (oracle.score(method, shown, WORLD, *pairs, reader=reader) for method in (Perfect, Idle))
     assert perfect["species"] > 0.9 and perfect["follows_reference"] == 1 and perfect["error"] < 1e-6
     assert idle["species"] < 0.1 and idle["follows_reference"] < 0.1
+
+
+def test_where_styles_are_of_classes_the_species_of_a_reference_is_told():
+    scenes = WORLD.scenes("test")
+    pair = [scenes[rows] for rows in oracle.pairs(scenes, 7)]
+
+    def style(variables, images, domains):
+        return jax.nn.one_hot(domains, 3) * images.mean((1, 2, 3))[:, None]
+
+    def translate(variables, inputs):
+        return inputs["content"] * 0 + inputs["style"][:, None, None]
+
+    method = toy.altered(
+        toy.method(image_size=16), sampled_by_class=True, readouts={"style": style}, translate=translate
+    )
+    drawn = oracle._translations(method, {}, WORLD, content=pair[0], reference=pair[1])
+    told = pixels(pair[1]).mean((1, 2, 3))
+    np.testing.assert_allclose(drawn[:, 0, 0], np.eye(3)[pair[1].species] * told[:, None], rtol=1e-5)
 
 
 def of_species(number):

@@ -366,6 +366,41 @@ def test_sampled_styles_are_of_the_domain_that_is_named(run):
             run.look(**options)
 
 
+def test_a_reference_is_read_as_of_the_class_that_is_named(run, tmp_path):
+    """By its number or its name, alone, as the ends of an interpolation, and in Python; else by a guess."""
+
+    def style(variables, images, domains=None):
+        return jnp.zeros((len(images), 3)) if domains is None else jax.nn.one_hot(domains, 3)
+
+    run = altered(run, readouts={"style": style, "cluster": run.method.cluster}, sampled_by_class=True)
+    photo = tmp_path / "photo.png"
+    paint(photo, (0, 0, 255))
+    assert not run.look(photo).codes.any() and not run.encode(photo).any()
+    assert run.encode([photo, photo], domain=1).tolist() == [[0, 1, 0]] * 2
+    assert run.look(photo, 2).codes.tolist() == [[0, 0, 1]]
+    strip = run.look(interpolate=(photo, photo), frames=3, domain=1)
+    np.testing.assert_allclose(strip.codes, [[0, 1, 0]] * 3, atol=1e-6)
+    for name in ("green", "red"):
+        for number in range(2):
+            paint(tmp_path / "set" / "train" / name / f"{number}.png", (9, 9, 9))
+    run.config.data.source = str(tmp_path / "set")
+    assert run.class_number("red") == 1 and run.look(photo, of_class="red").codes.tolist() == [[0, 1, 0]]
+    # Images of another source, of a class of that name or of none.
+    for name, code in (("red", [0, 1, 0]), ("blue", [0, 0, 0])):
+        for folder in (name, "other"):
+            paint(tmp_path / "more" / "train" / folder / "0.png", (1, 2, 3))
+        assert run.class_look(name, str(tmp_path / "more")).codes.tolist() == [code]
+    for options, line in (
+        (dict(reference=photo, domain=3), "--domain=3 must be 2 at most"),
+        (dict(reference=photo, of_class="blue"), "classes of other images are read from --references"),
+        (dict(reference=photo, of_class="red", domain=1), "--reference and --class: a style comes from one of them"),
+    ):
+        with pytest.raises(UserError, match=line):
+            run.look(**options)
+    with pytest.raises(UserError, match="--domain=1: the styles of this method are of no domain"):
+        altered(run, sampled_by_class=False).encode(photo, domain=1)
+
+
 SIZES = (40, 20), (16, 18)
 
 
@@ -398,7 +433,7 @@ def test_styles_that_cannot_be_sampled_are_one_line(tmp_path, run, sampling, cap
     cases = [
         (["--styles=1001"], "--styles=1001 must be 1000 at most"),
         (["--styles=2", "--seed=4294967296"], "--seed=4294967296 must be 4294967295 at most"),
-        (["--domain=0", "--styles=2"], "--domain=0: this method samples styles of no domain; leave it out"),
+        (["--domain=0", "--styles=2"], "--domain and --styles: a style comes from one of them; leave the others out"),
         (["--domain=0", "--seed=1"], "--seed=1: is for the styles that --styles=N samples; leave it out"),
         (["--interpolate=own,c.png", "--frames=1001"], "--frames=1001 must be 1000 at most"),
         ([], "give --reference, --domain, --class, --interpolate or --styles: the method of this run draws in a style"),

@@ -238,12 +238,20 @@ def _step(network: Network, tx: optax.GradientTransformation, smoothing: float) 
     return step
 
 
-def read_all(source: Source, chosen: np.ndarray, what: str, *readers: Callable) -> tuple[np.ndarray, ...]:
-    """Return which of the chosen images int [n] are readable, and what each reader makes of these."""
-    parts: list[list] = [[] for _ in readers]
+def read_all(
+    source: Source, chosen: np.ndarray, what: str, *readers: Callable, labelled: Callable | None = None
+) -> tuple[np.ndarray, ...]:
+    """Return which of the chosen images int [n] are readable, what each reader makes of these, and what `labelled`
+    makes of them and their labels."""
+    parts: list[list] = [[] for _ in (*readers, *([labelled] if labelled else []))]
+    done = 0
     for images in chunks(source, chosen, what):
-        for part, reader in zip(parts, readers, strict=True):
-            part.append(reader(images))
+        found = [reader(images) for reader in readers]
+        if labelled:
+            found.append(labelled(images, source.labels[chosen[done : done + len(images)]]))
+        done += len(images)
+        for part, each in zip(parts, found, strict=True):
+            part.append(each)
     # What replaces an unreadable image is another one's double.
     readable = ~np.isin(chosen, list(source.unreadable))
     return chosen[readable], *(np.concatenate(part)[readable] for part in parts)

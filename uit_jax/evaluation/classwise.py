@@ -49,7 +49,7 @@ class Classwise(Featured):
 
     def run(self, context: Context) -> Scores:
         network = self.network(context.source.channels)
-        codes, known = context.codes(), context.known()
+        codes, known = context.class_codes(), context.known()
         codes, labels, chosen = codes[known], context.labels[known], context.chosen[known]
         training = context.training
         of_true, features = of_source(training, np.flatnonzero(training.labels >= 0), network, "true images")

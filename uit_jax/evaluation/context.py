@@ -16,6 +16,7 @@ from uit_jax.listing import pick_evenly
 from uit_jax.runs import Trained
 
 _CHUNK = 256
+_OF_CLASS = "style, of the class"
 
 
 class Scores(NamedTuple):
@@ -96,6 +97,17 @@ class Context:
     def codes(self) -> np.ndarray:
         """Return the style code of each chosen image: float32 [n, D]."""
         return self._read("style")
+
+    def class_codes(self) -> np.ndarray:
+        """Return the codes that `codes` does; where styles are of classes, each is of its image's known class."""
+        method, variables = self.trained.method, self.trained.variables
+        if not method.sampled_by_class:
+            return self.codes()
+        if _OF_CLASS not in self._found:
+            rows = slices(len(self.chosen), _CHUNK, "test images, by class", shown=self.shown)
+            parts = [(data.examples(self.source, self.chosen[each]), self.labels[each]) for each in rows]
+            self._found[_OF_CLASS] = np.concatenate([batched.styles(method, variables, *part) for part in parts])
+        return self._found[_OF_CLASS]
 
     def known(self) -> np.ndarray:
         """Say which of the chosen images have a label and, as far as they were read, can be: bool [n]."""

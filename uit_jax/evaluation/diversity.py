@@ -12,7 +12,7 @@ from uit_jax.evaluation import perceptual
 from uit_jax.evaluation.classifier import read_all
 from uit_jax.evaluation.context import Context, Scores
 from uit_jax.evaluation.featured import Featured, facts
-from uit_jax.evaluation.translations import of_any, styles, translations
+from uit_jax.evaluation.translations import of_any, translations
 from uit_jax.inference import batched
 from uit_jax.paths import PathLike
 
@@ -82,8 +82,8 @@ class Diversity(Featured):
             codes = batched.sample(trained.method, trained.variables, self.outputs, seed)
             return codes, np.tile(np.arange(self.outputs), (count, 1)), f"the same sampled styles (seed {seed})"
         source = list(context.sources.values())[-1]
-        reader = functools.partial(styles, trained.method, trained.variables)
-        found, codes = read_all(source, np.arange(len(source)), "references", reader)
+        reader = functools.partial(batched.styles, trained.method, trained.variables)
+        found, codes = read_all(source, np.arange(len(source)), "references", labelled=reader)
         labels = source.labels[found]
         if len(context.sources) > 1 or len(np.unique(labels[labels >= 0])) < 2:
             return codes, of_any(count, len(codes), self.outputs, seed), f"the styles of test images (seed {seed})"

@@ -5,7 +5,6 @@ how far they all are from the other's training images. The scores are means over
 """
 
 import dataclasses
-import functools
 import itertools
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,13 +13,12 @@ import numpy as np
 
 from uit_jax.errors import UserError
 from uit_jax.evaluation import perceptual
-from uit_jax.evaluation.classifier import read_all
 from uit_jax.evaluation.context import Context, Scores
 from uit_jax.evaluation.diversity import apart
 from uit_jax.evaluation.featured import Featured, facts, measured, of_source
 from uit_jax.evaluation.networks import FeatureNetwork
 from uit_jax.evaluation.perceptual import Perceptual
-from uit_jax.evaluation.translations import styles, translations
+from uit_jax.evaluation.translations import translations
 from uit_jax.inference import batched
 from uit_jax.metrics import frechet
 from uit_jax.metrics.frechet import Moments
@@ -102,9 +100,8 @@ class Guided(Featured):
         return Scores(scores, protocol, facts(network, context) | ({"lpips": lpips.record()} if lpips else {}))
 
     def _references(self, context: Context) -> "_References":
-        read = functools.partial(styles, context.trained.method, context.trained.variables)
-        chosen, codes = read_all(context.source, context.chosen[context.labels >= 0], "references", read)
-        return _References(chosen, codes, context.source.labels[chosen])
+        codes, known = context.class_codes(), context.known()
+        return _References(context.chosen[known], codes[known], context.labels[known])
 
     def _true(self, context: Context, labels: list[int], network: FeatureNetwork) -> dict[int, Moments]:
         """Return the moments of the training images of each class."""

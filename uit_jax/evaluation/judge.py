@@ -17,8 +17,9 @@ from uit_jax.errors import UserError, shown
 from uit_jax.evaluation import classifier
 from uit_jax.evaluation.classifier import Classifier, check_labels, read_all
 from uit_jax.evaluation.context import Context, Evaluator, Scores
-from uit_jax.evaluation.translations import of_any, of_other_classes, styles, translations
+from uit_jax.evaluation.translations import of_any, of_other_classes, translations
 from uit_jax.files import check_writable
+from uit_jax.inference import batched
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold
 from uit_jax.paths import as_path
@@ -178,8 +179,10 @@ def score(
     judge.check_fits(test, "the judge given")
     chosen = np.arange(len(test)) if chosen is None else np.asarray(chosen)
     check_labels(test, chosen)
-    readers = functools.partial(styles, method, variables), judge.read
-    chosen, codes, found = read_all(test, chosen[test.labels[chosen] >= 0], "judge, test images", *readers)
+    reader = functools.partial(batched.styles, method, variables)
+    chosen, found, codes = read_all(
+        test, chosen[test.labels[chosen] >= 0], "judge, test images", judge.read, labelled=reader
+    )
     check_labels(test, chosen)
     labels = test.labels[chosen]
     others = of_other_classes(labels, references, seed)
@@ -231,7 +234,7 @@ def score_pair(
     chosen, found, contents = read_all(first, chosen, "judge, contents", judge.read, judge.features)
     readers = [judge.read, judge.features]
     if styled:
-        readers.append(functools.partial(styles, method, variables))
+        readers.append(functools.partial(batched.styles, method, variables))
     _, of_second, held_out, *codes = read_all(second, np.arange(len(second)), "judge, references", *readers)
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:

@@ -9,7 +9,7 @@ import numpy as np
 from uit_jax.errors import UserError
 from uit_jax.evaluation.clusters import agreement
 from uit_jax.evaluation.context import Context, Evaluator, Scores, chunks
-from uit_jax.evaluation.translations import styles
+from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
 from uit_jax.metrics import clusters
 from uit_jax.metrics.retrieval import directions
@@ -55,7 +55,7 @@ class KMeans(Evaluator):
         read: dict[str, Callable[[np.ndarray], np.ndarray]] = {"kmeans": pixels}
         # Of two domains, styles are of one, and labels are not.
         if trained.styled and len(trained.method.sides) == 1:
-            read["kmeans_style"] = lambda images: directions(styles(trained.method, trained.variables, images))
+            read["kmeans_style"] = lambda images: directions(batched.styles(trained.method, trained.variables, images))
         points = {
             split: _points(chunks(source, chosen, f"k-means, {split} images"), read)
             for split, source, chosen in (

@@ -18,8 +18,8 @@ from uit_jax.evaluation import networks
 from uit_jax.evaluation.clusters import agreement
 from uit_jax.evaluation.context import chunks
 from uit_jax.evaluation.kmeans import pixels
-from uit_jax.evaluation.translations import styles
 from uit_jax.images.opening import MAX_PIXELS
+from uit_jax.inference import batched
 from uit_jax.metrics import clusters
 from uit_jax.metrics.retrieval import directions
 
@@ -132,7 +132,7 @@ def _styles(workdir: str) -> Points:
         raise UserError(f"--features={_STYLE}{workdir}: this run's method has no style codes; name another run")
 
     def read(images: np.ndarray) -> np.ndarray:
-        return directions(styles(run.method, run.variables, images))
+        return directions(batched.styles(run.method, run.variables, images))
 
     told = f"style codes, scaled to length 1, of a {type(run.method).__name__} run at step {run.step}"
     return Points(told, {"size": run.image_size, **run.form}, read)

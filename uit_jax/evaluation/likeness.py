@@ -12,7 +12,8 @@ from uit_jax.evaluation import comparison
 from uit_jax.evaluation.classifier import read_all
 from uit_jax.evaluation.context import Context, Scores
 from uit_jax.evaluation.featured import Featured, facts, measured, of_images, of_source
-from uit_jax.evaluation.translations import of_any, styles, translations
+from uit_jax.evaluation.translations import of_any, translations
+from uit_jax.inference import batched
 
 PROTOCOL = (
     "{count} translations by the weights kept for inference, of {images} test images of {source}, {styles}, against all"
@@ -76,7 +77,7 @@ class Likeness(Featured):
         (contents,) = read_all(first, context.chosen, "contents")
         if not trained.styled:
             return contents, None, np.zeros((len(contents), 1), np.int64), "as they are"
-        reader = functools.partial(styles, trained.method, trained.variables)
+        reader = functools.partial(batched.styles, trained.method, trained.variables)
         _, codes = read_all(second, np.arange(len(second)), "references", reader)
         others = of_any(len(contents), len(codes), self.references, context.seed)
         told = f"each in the styles of {others.shape[1]} of the target's, drawn at random (seed {context.seed})"

@@ -16,6 +16,7 @@ import optax
 
 from uit_jax.data import world as worlds
 from uit_jax.evaluation.context import Context, Evaluator, Scores
+from uit_jax.inference import batched
 from uit_jax.listing import pick_evenly
 from uit_jax.losses import clustering
 from uit_jax.method import Method
@@ -256,6 +257,10 @@ def _translations(method: Method, variables: PyTree, world: worlds.World, **scen
     translate = jax.jit(method.translate)
     count = len(scenes["content"])
     images = {name: _to_float(world.render(each)) for name, each in scenes.items()}
+    if "reference" in scenes and method.sampled_by_class and scenes["reference"].species.max() < method.classes:
+        # A style is of a class, which of a reference is known.
+        reference = images.pop("reference")
+        images["style"] = batched.read(method, "style", variables, reference, label=scenes["reference"].species)
     outputs = [
         np.asarray(translate(variables, {name: each[rows] for name, each in images.items()}))
         for rows in np.array_split(np.arange(count), max(1, count // 100))

@@ -6,7 +6,7 @@ import numpy as np
 
 from uit_jax.evaluation import oracle
 from uit_jax.evaluation.context import Context, Evaluator, Scores
-from uit_jax.evaluation.translations import BATCH, styles
+from uit_jax.evaluation.translations import BATCH
 from uit_jax.inference import batched
 
 PROTOCOL = (
@@ -60,7 +60,7 @@ class Shots(Evaluator):
         contents = rng.permutation(np.resize(np.flatnonzero(~wanted), self.count))
         members = np.flatnonzero(wanted)
         chosen = np.stack([rng.choice(members, self.shots, replace=False) for _ in contents])
-        codes = styles(trained.method, trained.variables, source.images(members))
+        codes = batched.styles(trained.method, trained.variables, source.images(members))
         place, reader, scores = np.searchsorted(members, chosen), oracle.train(source.world), {}
         model, images, content = (trained.method, trained.variables), source.images(contents), source.scenes[contents]
         for kind, shots in (("one_reference", 1), ("several_references", self.shots)):

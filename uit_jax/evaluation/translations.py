@@ -14,11 +14,6 @@ from uit_jax.types import PyTree
 BATCH = 16
 
 
-def styles(method: Method, variables: PyTree, images: np.ndarray) -> np.ndarray:
-    """Return the style codes of images uint8 or uint16 [n, S, S, C]: float32 [n, D]."""
-    return batched.read(method, "style", variables, images, batch_size=BATCH)
-
-
 def translations(
     method: Method,
     variables: PyTree,

@@ -54,30 +54,38 @@ def read(
     images: np.ndarray,
     *,
     batch_size: int | None = None,
-    label: int | None = None,
+    label: int | np.ndarray | None = None,
 ) -> np.ndarray:
     """Apply a read-out to images uint8 [n, H, W, C]: float32 [n, ...] ("cluster": [n, K], "style": [n, D]).
 
-    `label` is the class that all are of, of a method whose styles are of classes; None where nobody tells.
+    `label` is the class that all are of, or that of each, int [n], of a method whose styles are of classes; None where
+    nobody tells.
     """
-    return apply(Readout(method, name, label), variables, images, batch_size=batch_size)
+    labels = () if label is None else (np.broadcast_to(np.asarray(label, np.int32), len(images)),)
+    return apply(Readout(method, name), variables, images, *labels, batch_size=batch_size)
 
 
 def apply(
-    function: Callable[[PyTree, Array], Array], variables: PyTree, images: np.ndarray, *, batch_size: int | None = None
+    function: Callable[..., Array],
+    variables: PyTree,
+    images: np.ndarray,
+    *others: np.ndarray,
+    batch_size: int | None = None,
 ) -> np.ndarray:
     """Apply `(variables, images float32 [B, H, W, C] in [-1, 1]) -> [B, ...]` to images [n, H, W, C]: [n, ...].
 
-    Whole numbers are brought to that range, floats are in it. A batch is spread over the devices that hold `variables`,
-    where these were put `everywhere`. It is compiled once for functions that are equal.
+    The function also takes a batch of each of `others` [n, ...], as they are. Whole numbers of images are brought to
+    that range, floats are in it. A batch is spread over the devices that hold `variables`, where these were put
+    `everywhere`. It is compiled once for functions that are equal.
     """
     run, devices = _reader(function), _devices(variables)
     batch_size = batch_size or min(64, len(images))
     if len(devices) == 1:
-        return _in_batches(lambda chunk: run(variables, chunk), images, batch_size=batch_size)
+        return _in_batches(lambda *chunk: run(variables, *chunk), images, *others, batch_size=batch_size)
     rows = NamedSharding(Mesh(devices, "rows"), PartitionSpec("rows"))
     batch_size = -(-batch_size // len(devices)) * len(devices)
-    return _in_batches(lambda chunk: run(variables, jax.device_put(chunk, rows)), images, batch_size=batch_size)
+    spread = functools.partial(jax.device_put, device=rows)
+    return _in_batches(lambda *chunk: run(variables, *map(spread, chunk)), images, *others, batch_size=batch_size)
 
 
 def everywhere(variables: PyTree) -> PyTree:
@@ -89,6 +97,27 @@ def _devices(variables: PyTree) -> list[jax.Device]:
     """Return the devices that hold variables, the default one for those that none does."""
     held = {device for leaf in jax.tree.leaves(variables) if isinstance(leaf, jax.Array) for device in leaf.devices()}
     return sorted(held, key=lambda device: device.id) or jax.local_devices()[:1]
+
+
+def styles(
+    method: Method,
+    variables: PyTree,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    *,
+    batch_size: int | None = 16,
+) -> np.ndarray:
+    """Return the style codes of images uint8 or uint16 [n, S, S, C]: float32 [n, D].
+
+    Where the method's styles are of classes and `labels` int [n] are given, each is of its image's class, or of the
+    class that the method takes it for where the label is below 0.
+    """
+    how: dict[str, Any] = dict(batch_size=batch_size)
+    if labels is not None and method.sampled_by_class:
+        if (labels < 0).any():
+            labels = np.where(labels < 0, domains(method, variables, images, **how), labels)
+        how["label"] = labels
+    return read(method, "style", variables, images, **how)
 
 
 def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size: int | None = None) -> np.ndarray:
@@ -208,18 +237,17 @@ class Readout:
 
     method: Method
     name: str
-    label: int | None = None
 
-    def __call__(self, variables: PyTree, images: Array) -> Array:
-        classes = () if self.label is None else (jnp.full(len(images), self.label),)
-        return self.method.readouts[self.name](variables, images, *classes)
+    def __call__(self, variables: PyTree, images: Array, *labels: Array) -> Array:
+        return self.method.readouts[self.name](variables, images, *labels)
 
 
 # A new program for every call would be compiled anew, so they are kept: equal methods share them.
 @functools.lru_cache(maxsize=8)
 def _reader(function: Callable) -> Callable:
-    def run(variables, images):
-        return function(variables, normalize(images) if jnp.issubdtype(images.dtype, jnp.integer) else images)
+    def run(variables, images, *others):
+        images = normalize(images) if jnp.issubdtype(images.dtype, jnp.integer) else images
+        return function(variables, images, *others)
 
     return jax.jit(run)
 

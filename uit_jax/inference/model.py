@@ -29,7 +29,8 @@ _CHUNK, _LARGEST_SEED = 256, 2**32 - 1
 class Model:
     """A method with its weights. What it cannot do, for the method has it not, is a UserError that says so.
 
-    A subclass says where they come from: `method`, `variables`, `form`, `domain_styles` and `class_look`.
+    A subclass says where they come from: `method`, `variables`, `form`, `domain_styles`, `class_look` and
+    `class_number`.
     """
 
     method: Method
@@ -46,6 +47,10 @@ class Model:
 
     def class_look(self, name: str, references: str | None = None, *, limit: int = DOMAIN_IMAGES) -> Look:
         """Return the mean style of a class of a source of images, of at most so many of it."""
+        raise NotImplementedError
+
+    def class_number(self, name: str) -> int:
+        """Return the number of a class that it was trained on."""
         raise NotImplementedError
 
     @property
@@ -75,15 +80,19 @@ class Model:
 
     # --- what it says about images ---
 
-    def encode(self, images: Images, *, batch_size: int | None = None) -> np.ndarray:
+    def encode(self, images: Images, *, domain: int | None = None, batch_size: int | None = None) -> np.ndarray:
         """Return the style codes of images, read at the model's size: float32 [n, D].
 
+        Args:
+          domain: the class that the images are of, where the method's styles are of classes; None where nobody tells.
+
         Raises:
-          UserError: the method has no styles, or an image cannot be read.
+          UserError: the method has no styles, or of no class, or an image cannot be read.
         """
         if not self.styled:
             raise UserError("the method of this run has no style codes")
-        return self._read("style", images, batch_size)
+        self._check_domain(domain)
+        return self._read("style", images, batch_size, domain)
 
     def cluster(self, images: Images, *, batch_size: int | None = None) -> np.ndarray:
         """Return the probabilities of images, read at the model's size, to be of each pseudo domain: float32 [n, K].
@@ -108,10 +117,7 @@ class Model:
             raise UserError("the method of this run has no styles to sample")
         looks.whole(count, "count")
         looks.whole(seed, "seed", low=0, high=_LARGEST_SEED)
-        if domain is not None:
-            if not self.method.sampled_by_class:
-                raise UserError(f"--domain={domain}: this method samples styles of no domain; leave it out")
-            looks.whole(domain, "domain", low=0, high=self.method.classes - 1)
+        self._check_domain(domain)
         return batched.sample(self.method, self.variables, int(count), int(seed), label=domain)
 
     # --- translating ---
@@ -236,13 +242,18 @@ class Model:
           reference, domain, of_class, style: as `translate` has them; `contents` says how many images there are codes
             for.
           interpolate, frames: the two ends of an interpolation, and its frames.
-          styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0; with a
-            `domain`, of that one, where styles are of classes.
+          styles, seed: how many styles to sample, the same for all images, and from which seed, by default 0.
           references, domain_images: for a domain or a class, the source and the limit of `domain_styles`.
+
+        Where the method's styles are of classes, `domain` or `of_class` beside a reference, an interpolation or sampled
+        styles tells whose they are.
 
         Raises:
           UserError: not exactly one of the six is given to a method with styles, or it cannot be had.
         """
+        of_domain = self.method.sampled_by_class and [reference, interpolate, styles] != [None] * 3
+        if of_domain and of_class is not None and domain is None:
+            domain, of_class = self.class_number(of_class), None
         options = {"reference": reference, "domain": domain, "class": of_class, "interpolate": interpolate}
         options |= dict(styles=styles, style=style)
         given = [f"--{name}" for name, value in options.items() if value is not None]
@@ -252,25 +263,24 @@ class Model:
             raise UserError(f"give {self._ways()}: the method of this run draws in a style")
         if given and not self.styled:
             raise UserError(f"{given[0]}: the method of this run has no styles to choose from; leave it out")
-        if given == ["--domain", "--styles"] and self.sampled:
-            looks.whole(styles, "styles", high=looks.MOST)
-            return looks.sampled_look(self.sample(styles, seed or 0, domain), seed or 0, domain)
+        if of_domain and domain is not None:
+            given.remove("--domain")
         if len(given) > 1:
             raise UserError(f"{' and '.join(given)}: a style comes from one of them; leave the others out")
         if reference is not None:
-            return self._mean_look(reference)
+            return self._mean_look(reference, domain)
         if styles is not None:
             if not self.sampled:
                 raise UserError(f"--styles={styles}: the method of this run samples no styles; give {self._ways()}")
             looks.whole(styles, "styles", high=looks.MOST)
-            return looks.sampled_look(self.sample(styles, seed or 0), seed or 0)
+            return looks.sampled_look(self.sample(styles, seed or 0, domain), seed or 0, domain)
         if style is not None:
             shape = (1, self.image_size, self.image_size, self.form["channels"])
             read = functools.partial(self.method.readouts["style"], self.variables)
             width = jax.eval_shape(read, jax.ShapeDtypeStruct(shape, np.float32)).shape[-1]
             return looks.given_look(style, contents, width)
         if interpolate is not None:
-            ends = [None if end is None else self._mean_look(end) for end in interpolate]
+            ends = [None if end is None else self._mean_look(end, domain) for end in interpolate]
             return looks.interpolation(ends, frames)
         if of_class is not None:
             return self.class_look(of_class, references, limit=domain_images)
@@ -319,9 +329,17 @@ class Model:
         *others, last = [option for option, known in there.items() if known]
         return f"{', '.join(others)} or {last}"
 
-    def _mean_look(self, reference: Images) -> Look:
+    def _check_domain(self, domain: int | None) -> None:
+        """Raise a UserError for a class that the method's styles are not of."""
+        if domain is not None:
+            if not self.method.sampled_by_class:
+                raise UserError(f"--domain={domain}: the styles of this method are of no domain; leave it out")
+            looks.whole(domain, "domain", low=0, high=self.method.classes - 1)
+
+    def _mean_look(self, reference: Images, domain: int | None) -> Look:
+        self._check_domain(domain)
         given, images = self._readable(inputs.gather(reference, "reference"), "reference")
-        codes = batched.read(self.method, "style", self.variables, images)
+        codes = batched.read(self.method, "style", self.variables, images, label=domain)
         look = looks.reference_look(codes, images, [given.called(index) for index in range(len(images))])
         if len(images) == 1:
             return look
@@ -329,14 +347,16 @@ class Model:
         told = f" of {shown(*folders)}" if len(folders) == 1 else ""
         return look._replace(title=f"mean style of {len(images)} images{told}")
 
-    def _read(self, readout: str, images: Images, batch_size: int | None) -> np.ndarray:
+    def _read(
+        self, readout: str, images: Images, batch_size: int | None, label: int | None = None
+    ) -> np.ndarray:
         given = inputs.gather(images, "images")
         if batch_size is not None:
             looks.whole(batch_size, "batch_size")
         size = batch_size or min(64, len(given.items))
         parts = inputs.in_parts(given, max(1, _CHUNK // size) * size, size=self.image_size, **self.form)
         return np.concatenate(
-            [batched.read(self.method, readout, self.variables, part, batch_size=size) for part in parts]
+            [batched.read(self.method, readout, self.variables, part, batch_size=size, label=label) for part in parts]
         )
 
     def _readable(self, given: Given, what: str) -> tuple[Given, np.ndarray]:

@@ -264,7 +264,6 @@ def _parser() -> argparse.ArgumentParser:
     add_direction(parser)
     style = parser.add_mutually_exclusive_group()
     style.add_argument("--reference", action="append", help="an image, or a folder for its mean style; may be repeated")
-    style.add_argument("--class", dest="of_class", metavar="NAME", help="a class of the images, for its mean style")
     style.add_argument(
         "--interpolate",
         metavar="A,B",
@@ -278,7 +277,11 @@ def _parser() -> argparse.ArgumentParser:
         "--domain",
         type=_number,
         metavar="K",
-        help="a domain's number, for its mean style; with --styles=N, what these are sampled in",
+        help="a domain's number, for its mean style; of methods whose styles are of classes, with --reference,"
+        " --interpolate or --styles, whose style that is",
+    )
+    parser.add_argument(
+        "--class", dest="of_class", metavar="NAME", help="a class of the images, by its name: as --domain by its number"
     )
     parser.add_argument("--seed", type=natural, help="of --styles: the first ones are the same for any N (default: 0)")
     parser.add_argument(
