@@ -51,13 +51,17 @@ SMALL = {
     "method.labels.righting": 20.0,
 }
 
+SHARES = {
+    "10": {**NAMED, "method.labels.share": 0.1},
+    "20": {**NAMED, "method.labels.share": 0.2},
+}
+
 PRESETS = {
     "animals": {"method.domains": 119},
     "birds": {"method.domains": 444, "batch_size": 64},
     "flowers": {"method.domains": 85},
     "food": {"method.domains": 224},
-    "10": {**NAMED, "method.labels.share": 0.1},
-    "20": {**NAMED, "method.labels.share": 0.2},
+    **SHARES,
     "bf16": recipes.BF16,
     "photos": {
         **SMALL,
@@ -93,4 +97,6 @@ PRESETS = {
 
 
 def get_config(preset: str = ""):
-    return config.preset(config.update(config.defaults("semit"), SETTINGS), preset, PRESETS)
+    # Shares of labels first, so that the steps are those of the size that is named with them, before or behind.
+    names = sorted(recipes.named(preset), key=lambda name: name not in SHARES)
+    return config.preset(config.update(config.defaults("semit"), SETTINGS), ",".join(names), PRESETS)

@@ -1,6 +1,7 @@
 """Tables 1 to 3 of CLUIT (arXiv:2105.03117): each row's data, settings and published numbers."""
 
 from experiments.rows import DataSet, Metric, Paper, Row, Table
+from uit_jax.evaluation import CluitClasses, Judge
 
 CONFIG = "configs/cluit.py"
 BASELINE = "configs/tunit.py"
@@ -38,6 +39,7 @@ _PATCHES = (
     " .125 to 1"
 )
 _DEFAULT = "cluit/table1/afhq-cluit"
+_SCORED = (CluitClasses(), Judge())
 
 
 def _table1() -> tuple[Row, ...]:
@@ -109,24 +111,32 @@ def _ablation(name: str, overrides: dict, numbers: tuple[float, float], notes: t
 PAPER = Paper(
     title="CLUIT (Lee et al., arXiv:2105.03117)",
     tables={
-        "table1": Table("Table 1: comparison with baselines", _table1()),
-        "table2": Table("Table 2: augmentations, and the least side of a crop", _table2()),
-        "table3": Table("Table 3: matching strategies", _table3()),
+        "table1": Table("Table 1: comparison with baselines", _table1(), evaluators=_SCORED),
+        "table2": Table("Table 2: augmentations, and the least side of a crop", _table2(), evaluators=_SCORED),
+        "table3": Table("Table 3: matching strategies", _table3(), evaluators=_SCORED),
     },
     metrics={
-        "mfid": Metric("mFID", 1),
-        "mfid_ablation": Metric("mFID", 2),
-        "fid": Metric("FID", 1),
-        "accuracy": Metric("accuracy", 1),
+        "mfid": Metric("mFID", 1, score="mean_class_fid_cluit", protocol="cluit_classes", needs="inception"),
+        "mfid_ablation": Metric("mFID", 2, score="mean_class_fid_cluit", protocol="cluit_classes", needs="inception"),
+        "fid": Metric(
+            "FID", 1, absent="no evaluator takes images without classes: `uit translate`, then `uit evaluate --a --b`"
+        ),
+        "accuracy": Metric("accuracy", 1, absent="the authors' ResNet-50 was not published"),
+        "judged": Metric(
+            "accuracy, our judge", 3, score="translation_accuracy", protocol="judged_translations", needs="judge"
+        ),
         "retrieval": Metric("style retrieval", 3, score="style_retrieval", protocol="style_retrieval"),
         "seconds": Metric("s/it", 2, score="seconds_per_iteration", protocol="cost"),
         "gigabytes": Metric("GB", 2, score="gigabytes", protocol="cost"),
     },
     remark=(
         "The authors translate every test image by 10 random test images as references, the same ones for every"
-        " method. mFID is the mean of AFHQ's three classes, by the class of the reference; it and FID need the"
-        " published Inception weights. Accuracy, in per cent, is how often the authors' ResNet-50 finds the"
-        " reference's class in the translation (99.7 on AFHQ's own images), or on average 12 binary attributes"
-        " (93.2 on CelebA's). None of them was at hand. Style retrieval, s/it and GB are not in the paper."
+        " method. mFID is the mean of AFHQ's three classes, by the class of the reference; it and FID"
+        " take the published Inception weights (--inception or $UIT_INCEPTION), and FID of CelebA, which has no"
+        " classes, is left to `uit translate` and `uit evaluate --a=TRUE --b=DRAWN --inception=FILE`. Accuracy, in per"
+        " cent, is how often the authors' ResNet-50, which was not published, finds the reference's class in the"
+        " translation (99.7 on AFHQ's own images), or on average 12 binary attributes (93.2 on CelebA's). Our judge"
+        " (--judge=FILE.npz) is a network of ours, asked of references of other classes alone, and the share is of 1."
+        " The judge's accuracy, style retrieval, s/it and GB are not in the paper."
     ),
 )

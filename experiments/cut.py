@@ -4,6 +4,7 @@ Each row's data, settings and published numbers; and the data sets that the pape
 """
 
 from experiments.rows import DataSet, Metric, Paper, Row, Table
+from uit_jax.evaluation import Likeness
 
 CONFIG = "configs/cut.py"
 SINGLE = "configs/sincut.py"
@@ -61,6 +62,7 @@ _WEIGHT = (
     "the paper does not say what the contrastive loss weighs in this ablation: 10, as its Section 3 has it without"
     " identity; 1 would be --config.method.nce_weight=1"
 )
+_MAPS = "takes a network that segments streets: `uit evaluate --labels=TRUE --predicted=MAPS` scores its label maps"
 _PICTURES = "the paper shows pictures and no number"
 _CROPS = (
     "the paper says crops of 128 px, split into 64 px for the discriminator, of an image 384 to 1,024 px wide; as in"
@@ -158,22 +160,23 @@ def _pictures() -> tuple[Row, ...]:
 PAPER = Paper(
     title="CUT (Park et al., ECCV 2020, arXiv:2007.15651)",
     tables={
-        "table1": Table("Table 1: comparison with baselines", _table1()),
-        "figure4": Table("Figure 4: ablations", _figure4()),
-        "c5": Table("Appendix C.5: additional ablations", _appendix_c5()),
+        "table1": Table("Table 1: comparison with baselines", _table1(), evaluators=(Likeness(),)),
+        "figure4": Table("Figure 4: ablations", _figure4(), evaluators=(Likeness(),)),
+        "c5": Table("Appendix C.5: additional ablations", _appendix_c5(), evaluators=(Likeness(),)),
         "pictures": Table("Figures 9 and 11: pictures", _pictures()),
     },
     metrics={
-        "miou": Metric("mAP", 1),
-        "pixel_accuracy": Metric("pixAcc", 1),
-        "class_accuracy": Metric("classAcc", 1),
-        "fid": Metric("FID", 1),
+        "miou": Metric("mAP", 1, absent=_MAPS),
+        "pixel_accuracy": Metric("pixAcc", 1, absent=_MAPS),
+        "class_accuracy": Metric("classAcc", 1, absent=_MAPS),
+        "fid": Metric("FID", 1, score="fid", protocol="fid", needs="inception"),
         "seconds": Metric("s/it", 2, score="seconds_per_iteration", protocol="cost"),
         "gigabytes": Metric("GB", 2, score="gigabytes", protocol="cost"),
     },
     remark=(
-        "FID needs the published Inception weights; mAP (mean intersection over union), pixAcc and classAcc need the"
-        " authors' segmentation network: neither was at hand. s/it and GB of the authors are those of a GTX 1080"
-        " Ti at batch size 1."
+        "FID takes the published Inception weights (--inception or $UIT_INCEPTION). mAP (mean intersection over union),"
+        " pixAcc and classAcc take the authors' segmentation network, which is not here: of label maps that one has"
+        " made by such a network they are computed by `uit evaluate`. s/it and GB of the authors are those of a GTX"
+        " 1080 Ti at batch size 1."
     ),
 )

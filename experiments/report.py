@@ -60,11 +60,10 @@ def report(table: str, results: Sequence[dict[str, Any]]) -> str:
     paper, rows = tables.paper_of(table), TABLES[table].rows
     found = {row.name: _results_of(row, table, results) for row in rows}
     measured = {score for own in found.values() for result in own for score in result["scores"]}
-    metrics = {
-        name: metric
-        for name, metric in paper.metrics.items()
-        if metric.score in measured or any(name in row.paper for row in rows)
-    }
+    published = {name for row in rows for name in row.paper}
+    # A score that stands beside the paper's has no column of its own.
+    measured -= {paper.metrics[name].score for name in published}
+    metrics = {name: metric for name, metric in paper.metrics.items() if metric.score in measured or name in published}
     notes: list[str] = []
     heads = (metric.head for metric in metrics.values())
     lines = [("row", *heads, "seeds", "step", "images", "commit", "notes")]
@@ -113,6 +112,9 @@ def _account(
             told.append("changed: " + ", ".join(f"{key}={value}" for key, value in first["changes"].items()))
         if missing := [str(seed) for seed in row.seeds if seed not in seeds]:
             told.append(f"{NOT_RUN}: seed {', '.join(missing)}")
+        told += [
+            f"{metric.head}: {metric.absent}" for name, metric in metrics.items() if metric.absent and name in row.paper
+        ]
         told += [first["protocol"][metric.protocol] for metric in metrics.values() if metric.score in first["scores"]]
         commits = ", ".join(dict.fromkeys(result["commit"] for result in group))
         counts = sorted({result["images"] for result in group})

@@ -31,6 +31,11 @@ class DataSet:
     note: str = ""
 
     @property
+    def paired(self) -> bool:
+        """Whether these are two domains."""
+        return self.pair != (0, 0)
+
+    @property
     def layout(self) -> str:
         """What a folder has to hold."""
         if self.images:
@@ -90,13 +95,18 @@ class Row:
 class Metric:
     """A column: its head in the paper, digits after the point, and the score and protocol of a result that are ours.
 
-    `score` is "" for a number that is not computed here.
+    Attributes:
+      score, protocol: "" for a number that is not computed here.
+      needs: what is to be named for it, a key of `run.NEEDS`; "" for nothing.
+      absent: why it is not computed here; "" where it is.
     """
 
     head: str
     digits: int
     score: str = ""
     protocol: str = ""
+    needs: str = ""
+    absent: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +114,8 @@ class Table:
     """Rows under one title.
 
     Attributes:
-      evaluators: what its runs are scored by beside the usual ones, as far as they can be.
+      evaluators: what its runs are scored by beside the usual ones, as far as they can be, and as what the columns
+        need that they fill is named.
       timed: whether the cost of their steps is measured, where a column is for that.
     """
 

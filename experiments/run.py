@@ -9,30 +9,39 @@ The same command continues a run that was stopped.
 """
 
 import argparse
+import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from experiments import relabel, tables
-from experiments.rows import Paper, Row
+from experiments.rows import Metric, Paper, Row
 from experiments.tables import TABLES
 from uit_jax import config as config_module
 from uit_jax import data, evaluation, files, runs
 from uit_jax.errors import UserError
-from uit_jax.evaluation import Evaluator, manifest, networks
+from uit_jax.evaluation import Evaluator, Judge, manifest, networks, perceptual
+from uit_jax.evaluation.featured import Featured
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.training import loop, measure
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
+NEEDS = {
+    "inception": f"--inception=FILE or ${networks.VARIABLE}",
+    "lpips": f"${perceptual.VARIABLE}",
+    "judge": "--judge=FILE.npz",
+}
+"""What columns need, and how it is named."""
 _STEPS, _WINDOWS = 10, 5
 _COST = (
     "s/it: median of {windows} windows of {steps} steps on images already read, phases by their share; GB: what XLA"
@@ -56,13 +65,17 @@ def main(argv: list[str]) -> int:
     changes = changed(overrides)
     seeds = row.seeds if args.seeds is None else tuple(args.seeds)
     table, row = tables.home(table, row)
+    named = find_named(inception=args.inception, judge=args.judge)
+    for line in left_out(table, row, named):
+        print(line)
     for seed in seeds:
         config = build_config(row, source=source, seed=seed, overrides=overrides)
         if args.data:
             check_data(row, config)
         variant = variant_name(row, args.substitute, changes)
         workdir = as_path(args.workdir) / table / variant / f"seed{seed}"
-        how = dict(table=table, changes=changes, features=args.features, substitute=bool(args.substitute))
+        how = dict(table=table, changes=changes, features=args.features, named=named)
+        how["substitute"] = bool(args.substitute)
         result = run(row, config, workdir, **how, timed=seed == seeds[0])
         path = as_path(args.results) / table / variant / f"seed{seed}.json"
         files.write_json(path, result)
@@ -116,7 +129,7 @@ def check_data(row: Row, config) -> None:
     known, method = row.data, config_module.method_of(config)
     sources = data.open_sides(method.sides, config.data, size=method.image_size, seed=config.seed)
     first, *others = sources.values()
-    if known.pair != (0, 0):
+    if known.paired:
         counts = tuple(len(source) for source in (first, *others))
         right = counts == known.pair
         found = f"{counts[0]} and {counts[1]} training images, not {known.pair[0]} and {known.pair[1]},"
@@ -142,12 +155,14 @@ def run(
     table: str,
     changes: dict[str, str],
     features: str | None,
+    named: Mapping[str, str],
     substitute: bool,
     timed: bool,
 ) -> dict[str, Any]:
     """Train (or continue) one run, measure it, and return its record.
 
-    What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s.
+    What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s,
+    `named` is `find_named`'s.
     """
     code, continued, labels = commit(), (workdir / "config.json").exists(), {}
     if row.relabel:
@@ -159,13 +174,16 @@ def run(
     trained = runs.load(workdir)
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
-    wanted = {metric.protocol for metric in tables.paper_of(table).metrics.values() if metric.score}
+    also = scorers(table, named)
+    metrics = tables.paper_of(table).metrics.values()
+    wanted = {metric.protocol for metric in metrics if metric.score and metric.needs in ("", *named)}
     if not (timed and TABLES[table].timed):
         wanted -= {"cost"}
     if not row.data.classes:
-        # Such images have nothing to be scored by.
-        wanted &= {"cost"}
-    result = score(trained, wanted, also=TABLES[table].evaluators)
+        # Pairs are scored by the table's own evaluators alone, other images by nothing.
+        own = {metric.protocol for each in also for metric in filled(table, each)} if row.data.paired else set()
+        wanted &= {"cost", *own}
+    result = score(trained, wanted, also=also)
     for part, found in labels.items():
         result[part] |= found
     return {
@@ -181,12 +199,61 @@ def run(
     }
 
 
+def find_named(*, inception: str | None = None, judge: str | None = None) -> dict[str, str]:
+    """Return what of NEEDS is named, by options or else by the environment. Raises UserError."""
+    inception = inception or os.environ.get(networks.VARIABLE)
+    # Before a training of days, not behind it.
+    if inception and not as_path(inception).is_file():
+        raise UserError(f"--inception={inception}: no such file")
+    found = {"inception": inception, "lpips": os.environ.get(perceptual.VARIABLE), "judge": judge}
+    return {name: value for name, value in found.items() if value}
+
+
+def filled(table: str, evaluator: Evaluator) -> list[Metric]:
+    """Return the columns of a table that an evaluator may fill."""
+    return [metric for metric in tables.paper_of(table).metrics.values() if metric.score in evaluator.scores]
+
+
+def scorers(table: str, named: Mapping[str, str]) -> tuple[Evaluator, ...]:
+    """Return a table's evaluators with what is named, without those that could fill no column."""
+    found = []
+    for each in TABLES[table].evaluators:
+        columns = filled(table, each)
+        if columns and not any(metric.needs in ("", *named) for metric in columns):
+            continue
+        if isinstance(each, Featured) and "inception" in named:
+            each = dataclasses.replace(each, inception=named["inception"])
+        if isinstance(each, Judge):
+            each = dataclasses.replace(each, file=as_path(named["judge"]))
+        found.append(each)
+    return tuple(found)
+
+
+def left_out(table: str, row: Row, named: Mapping[str, str]) -> list[str]:
+    """Say which columns stay empty because something is not named, and how it is named."""
+    if not (row.data.classes or row.data.paired):
+        return []
+    columns = [metric for each in TABLES[table].evaluators for metric in filled(table, each)]
+    heads = {need: dict.fromkeys(metric.head for metric in columns if metric.needs == need) for need in NEEDS}
+    return [
+        f"{row.name}: without {', '.join(heads[need])}, for which {how} is to be given"
+        for need, how in NEEDS.items()
+        if heads[need] and need not in named
+    ]
+
+
 def score(trained: Trained, wanted: Collection[str], *, also: Sequence[Evaluator] = ()) -> dict[str, Any]:
     """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
     config = trained.config
     if set(wanted) - {"cost"}:
         measured = evaluation.evaluate(trained, usual=(*evaluation.USUAL, *also), seed=config.seed)
-        del measured["run"]  # where it lies on the machine that made it is nothing to others
+        # Where a run and weights lie on the machine that has them is nothing to others.
+        del measured["run"]
+        if "features" in measured:
+            measured["features"]["weights"] = Path(measured["features"]["weights"]).name
+        protocol = measured["protocol"]
+        for judge in (each for each in also if isinstance(each, Judge) and "judge" in protocol):
+            protocol["judge"] = protocol["judge"].replace(str(judge.file), judge.file.name)
     else:
         measured = {
             "scores": {},
@@ -286,6 +353,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE|style:WORKDIR",
         help=f"of a row that learns from labels found by features: which ones (default: ${networks.VARIABLE})",
     )
+    parser.add_argument(
+        "--inception", metavar="FILE", help=f"Inception's weights, for FID and the like (default: ${networks.VARIABLE})"
+    )
+    parser.add_argument("--judge", metavar="FILE.npz", help="where a judge of translations is kept, or will be")
     parser.add_argument("--seeds", type=_seeds, metavar="A,B", help="instead of the row's own seeds")
     parser.add_argument("--workdir", default="runs/experiments", help="where the runs go (default: runs/experiments)")
     parser.add_argument("--results", default=str(RESULTS), help="where the results go (default: experiments/results)")

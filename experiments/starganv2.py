@@ -39,14 +39,14 @@ PAPER = Paper(
         ),
     },
     metrics={
-        "latent_fid": Metric("FID, latent", 2),
-        "latent_lpips": Metric("LPIPS, latent", 4, score="latent_lpips", protocol="latent_lpips"),
-        "reference_fid": Metric("FID, reference", 2),
-        "reference_lpips": Metric("LPIPS, reference", 4, score="reference_lpips", protocol="reference_lpips"),
+        "latent_fid": Metric("FID, latent", 2, "latent_fid", "latent_fid", needs="inception"),
+        "latent_lpips": Metric("LPIPS, latent", 4, "latent_lpips", "latent_lpips", needs="lpips"),
+        "reference_fid": Metric("FID, reference", 2, "reference_fid", "reference_fid", needs="inception"),
+        "reference_lpips": Metric("LPIPS, reference", 4, "reference_lpips", "reference_lpips", needs="lpips"),
     },
     remark=(
         "The authors' numbers are those of their page, means over ten seeds of the evaluation. Their FID normalises"
-        " images as no other does, and is not computed here: `uit evaluate --evaluators=guided --inception=FILE` gives"
-        " the usual one by their protocol. LPIPS needs published weights ($UIT_LPIPS), which were not at hand."
+        " images as no other does: ours is the usual one by their protocol, and not comparable. It takes the published"
+        " Inception weights (--inception or $UIT_INCEPTION), LPIPS those of LPIPS ($UIT_LPIPS)."
     ),
 )

@@ -3,7 +3,7 @@
 import dataclasses
 
 from experiments.rows import DataSet, Metric, Paper, Relabel, Row, Table
-from uit_jax.evaluation import KMeans, Variance
+from uit_jax.evaluation import KMeans, TunitClasses, Variance
 
 CONFIG = "configs/tunit.py"
 FUNIT = "configs/funit.py:tunit"
@@ -35,13 +35,18 @@ _KMEANS = (
 )
 _FEATURES = (
     "B on labels that k-means found on features. The paper's are of a ResNet-50 that learnt from ImageNet by MoCo v2,"
-    " which is not read here: of another network, and if that is Inception, one that saw ImageNet's labels; the"
-    " contrastive losses as in C"
+    " whose published checkpoint --features takes, renamed to end in .pth; of another file they are of another network,"
+    " and if that is Inception, of one that saw ImageNet's labels; the contrastive losses as in C"
 )
 _GIVEN = "the labels are given: the paper's accuracy of 1.000 is no measurement"
 _FOOD = "trained with a stronger augmentation whose code was not published; the default one is said to give mFID 69.5"
 _CODES = "IOI is of style codes at the end of training; the paper does not say when, and of which, it is"
 _IIC = "IIC alone finds the domains, which then stay"
+_STYLES = (
+    "has the losses of style codes as F and G do, which the paper brings in with F: its B and E seem to have none;"
+    " --config.method.contrastive_weight=0 --config.method.style_weight=0 leaves them out"
+)
+_CLASSES = TunitClasses(resize="nearest_normalized_twice")
 
 
 def _scores(mfid: float, density: float, coverage: float, accuracy: float | None = None) -> dict[str, float]:
@@ -54,10 +59,10 @@ def _table1() -> tuple[Row, ...]:
     relabels = {"c": Relabel("kmeans-pixels", side=128), "d": Relabel("kmeans-features")}
     notes = {
         "a": (_GIVEN, _FUNIT),
-        "b": (_GIVEN,),
+        "b": (_GIVEN, _STYLES),
         "c": (_KMEANS,),
         "d": (_FEATURES,),
-        "e": (_IIC,),
+        "e": (_IIC, _STYLES),
         "no-feedback": ("Section 4.1, outside the table",),
     }
     paper = {
@@ -198,21 +203,26 @@ def _ioi() -> tuple[Row, ...]:
 PAPER = Paper(
     title="TUNIT (Baek et al., ICCV 2021, arXiv:2006.06500)",
     tables={
-        "table1": Table("Table 1: configurations", _table1(), evaluators=(KMeans(), Variance())),
-        "table2": Table("Table 2: number of pseudo domains", _table2()),
-        "table3": Table("Table 3: few labels", _table3()),
+        "table1": Table("Table 1: configurations", _table1(), evaluators=(KMeans(), Variance(), _CLASSES)),
+        "table2": Table("Table 2: number of pseudo domains", _table2(), evaluators=(_CLASSES,)),
+        "table3": Table("Table 3: few labels", _table3(), evaluators=(_CLASSES,)),
         "ioi": Table("Section 4.1: inter- over intra-variance of style codes", _ioi()),
     },
     metrics={
-        "mfid": Metric("mFID", 1),
-        "density": Metric("density", 3),
-        "coverage": Metric("coverage", 3),
+        "mfid": Metric("mFID", 1, score="mean_class_fid_tunit", protocol="tunit_classes", needs="inception"),
+        "density": Metric(
+            "density", 3, score="mean_class_density_tunit", protocol="tunit_classes", needs="inception"
+        ),
+        "coverage": Metric(
+            "coverage", 3, score="mean_class_coverage_tunit", protocol="tunit_classes", needs="inception"
+        ),
         "accuracy": Metric("accuracy", 3, score="cluster_accuracy", protocol="clusters"),
         "ioi": Metric("IOI", 2, score="ioi_domains", protocol="ioi_domains"),
     },
     remark=(
-        "mFID, density and coverage need the published Inception weights, which were not at hand. mFID of the"
-        " authors is the mean of the five best of a run, by their own protocol. Accuracy is that of pseudo domains; of"
-        " C and D that of the labels, whose centres held-out images are nearest to. The paper has no formula of IOI."
+        "mFID, density and coverage take the published Inception weights (--inception or $UIT_INCEPTION), and are by"
+        " the authors' protocol, at the last step; the authors' mFID is the mean of the five best of a run. Accuracy is"
+        " that of pseudo domains; of C and D that of the labels, whose centres held-out images are nearest to. The"
+        " paper has no formula of IOI."
     ),
 )

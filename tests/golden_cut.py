@@ -12,8 +12,8 @@ from tests.golden_recipe import images, patch_ids, weight
 from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import cut as convert
-from uit_jax.convert.tensors import flatten
 from uit_jax.nn.patch_mlp import at_places
+from uit_jax.tensors import flatten
 
 COLUMNS = {
     "d_fake": "discriminator/fake",

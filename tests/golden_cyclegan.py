@@ -12,9 +12,9 @@ from tests.golden_recipe import images, normal, weight
 from tests.pieces import blank, piecewise
 from uit_jax import methods, optimizers
 from uit_jax.convert.pooled import CYCLEGAN
-from uit_jax.convert.tensors import flatten
 from uit_jax.losses import adversarial
 from uit_jax.memory import image_pool
+from uit_jax.tensors import flatten
 
 COLUMNS = {
     "G_A": "generator_ab/adversarial",

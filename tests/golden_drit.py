@@ -15,8 +15,8 @@ from tests.pieces import blank, piecewise, program
 from uit_jax import optimizers, settings
 from uit_jax import state as game
 from uit_jax.convert import drit as convert
-from uit_jax.convert.tensors import flatten
 from uit_jax.methods import drit
+from uit_jax.tensors import flatten
 
 # The published code's second gradient is that of activations from before the first step with weights from behind it,
 # which no pure function computes; `steps_same` has our order, and `steps_fresh` another one.

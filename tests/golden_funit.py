@@ -13,8 +13,8 @@ from tests.golden_recipe import images, weight
 from tests.pieces import blank, piecewise
 from uit_jax import methods
 from uit_jax.convert import funit as convert
-from uit_jax.convert.tensors import flatten
 from uit_jax.losses import adversarial
+from uit_jax.tensors import flatten
 
 # The file's names of the networks, and the published code's.
 NETWORKS = {"G": "gen", "D": "dis"}

@@ -14,8 +14,8 @@ from tests.golden_recipe import images, normal, weight
 from tests.pieces import blank, piecewise
 from uit_jax import methods, optimizers
 from uit_jax.convert import munit as convert
-from uit_jax.convert.tensors import flatten, write
 from uit_jax.nn import norms, vgg
+from uit_jax.tensors import flatten, write
 
 # Of the published terms about domain A's images; B's are the others'.
 COLUMNS = {

@@ -373,6 +373,22 @@ def test_presets_of_cut_set_what_their_names_say():
     assert (single.crops, single.load_size, single.negatives.kind, single.r1.weight) == (16, 0, "minibatch", 1)
 
 
+def test_the_order_of_presets_of_semit_does_not_matter():
+    for size, steps in (("photos", 3_000), ("world", 1_600), ("animals", 130_000)):
+        first, second = (config.resolve(f"configs/semit.py:{names}") for names in (f"{size},10", f"10,{size}"))
+        assert first.to_dict() == second.to_dict() and (first.steps, first.method.labels.share) == (steps, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("presets", "side"),
+    [("", 64), ("mountain", 128), ("ffhq512", 128), ("ffhq1024", 256), ("photos", 16), ("world", 8)],
+)
+def test_the_papers_crops_are_seen_at_a_quarter_of_the_image(presets, side):
+    """Of 768 px a quarter is no power of two."""
+    for names in (f"{presets},paper", f"paper,{presets}"):
+        assert config.resolve(f"configs/swapping_autoencoder.py:{names}").method.patches.size == side
+
+
 def misspelt(key):
     """Double the last letter of a key."""
     return key + key[-1]

@@ -52,7 +52,7 @@ def test_every_command_is_understood():
         ("uit train --config=configs/tunti.py --workdir=W", "no such file"),
         ("uit train --config=configs/cut.py --config.method.domains=K --workdir=W", "method.domains"),
         ("uit train --workdir=W --config.data.sorce=PATH", "data.sorce"),
-        ("uit translate --workdir=W --content=A --reference=B --domain=K --class=C", "not allowed with"),
+        ("uit translate --workdir=W --content=A --reference=B --styles=3", "not allowed with"),
         ("uit evaluate --workdir=W --evaluators=likenes", "likeness"),
         ("uit convert a.pth --method=cutt --workdir=W", "cutt"),
         ("uit plan configs/NAME.py:no_recipe_has_it", "no_recipe_has_it"),

@@ -16,8 +16,9 @@ from tests import toy
 from tests.pieces import shapes_once
 from uit_jax import config as config_module
 from uit_jax import evaluation, runs
+from uit_jax import method as method_module
 from uit_jax.errors import UserError
-from uit_jax.evaluation import networks, oracle
+from uit_jax.evaluation import networks, oracle, perceptual
 from uit_jax.training import feed, loop, measure
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
@@ -339,19 +340,91 @@ def test_the_papers_numbers_are_where_they_belong():
         assert tables.find_row(table, name).paper == paper
 
 
-def test_what_depends_on_published_weights_is_never_ours():
-    """No score of this library stands in a column of FID or of a segmentation network."""
-    ours = {
-        key: {name for name, metric in paper.metrics.items() if metric.score}
-        for key, paper in tables.PAPERS.items()
-        if paper.published
-    }
-    cost = {"seconds", "gigabytes"}
-    perceptual = {"latent_lpips", "reference_lpips"}  # by weights that are given
-    own = {"tunit": {"accuracy", "ioi"}, "cut": cost, "cluit": {"retrieval"} | cost, "starganv2": perceptual}
-    assert ours == own
-    # CLUIT's paper has no such numbers.
-    assert not any(ours["cluit"] & row.paper.keys() for name, row in ROWS if name.startswith("cluit/"))
+def test_every_published_number_has_a_score_beside_it_or_a_reason_why_not():
+    """A score is one of the evaluators' that the row's table runs, or of the cost of a step."""
+    usual = {name for each in evaluation.USUAL for name in each.scores}
+    cost = {"seconds_per_iteration", "gigabytes", "million_parameters"}
+    for name, row in ROWS:
+        table, metrics = name.split()[0], tables.paper_of(name).metrics
+        own = {score for each in TABLES[tables.home(table, row)[0]].evaluators for score in each.scores}
+        for metric in (metrics[each] for each in row.paper):
+            assert bool(metric.score) != bool(metric.absent), (name, metric)
+            assert not metric.score or metric.score in usual | cost | own, (name, metric)
+    for paper in tables.PAPERS.values():
+        for metric in paper.metrics.values():
+            assert bool(metric.score) == bool(metric.protocol) and metric.needs in ("", *run.NEEDS)
+            # What is by published weights is never taken for ours without them.
+            by_weights = ("fid", "lpips", "class_density", "class_coverage")
+            assert bool(metric.needs) == any(part in metric.score for part in (*by_weights, "translation_accuracy"))
+
+
+def test_what_nobody_names_is_left_out_with_a_line(tmp_path, monkeypatch):
+    for variable in (networks.VARIABLE, perceptual.VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    weights = tmp_path / "inception.npz"
+    weights.write_bytes(b"")
+    table, row = "tunit/table1", tables.find_row("tunit/table1", "food10-g")
+    assert [each.name for each in run.scorers(table, run.find_named())] == ["kmeans", "variance"]
+    told = ["food10-g: without mFID, density, coverage, for which --inception=FILE or $UIT_INCEPTION is to be given"]
+    assert run.left_out(table, row, run.find_named()) == told
+    monkeypatch.setenv(networks.VARIABLE, str(weights))
+    *_, classes = run.scorers(table, run.find_named())
+    assert (classes.name, classes.inception) == ("tunit_classes", str(weights))
+    # The input of the published numbers.
+    assert classes.resize == "nearest_normalized_twice" and run.left_out(table, row, run.find_named()) == []
+    judged = run.scorers("cluit/table2", run.find_named(judge=str(tmp_path / "judge.npz")))
+    assert [each.name for each in judged] == ["cluit_classes", "judge"] and judged[1].file == tmp_path / "judge.npz"
+    assert run.left_out("cluit/table1", tables.find_row("cluit/table1", "celeba-cluit"), {}) == []
+    assert run.scorers("starganv2/synthesis", {}) == () and run.scorers("starganv2/synthesis", {"lpips": "x"})
+    with pytest.raises(UserError, match="--inception=.*none.npz: no such file"):
+        run.find_named(inception=str(tmp_path / "none.npz"))
+
+
+@pytest.fixture
+def inception(tmp_path, monkeypatch):
+    """Pretend that random features are those of a file of Inception's."""
+    path = tmp_path / "weights.npz"
+    path.write_bytes(b"")
+    network = dataclasses.replace(networks.random_network(), kind="inception", weights=str(path))
+
+    def choose(*, inception, resize, channels, **others):
+        assert inception == str(path) and channels == 3
+        return network
+
+    monkeypatch.setattr(networks, "choose", choose)
+    return f"--inception={path}"
+
+
+def test_with_weights_the_columns_of_classes_are_filled(tmp_path, trained, inception, capsys):
+    source = write_set(tmp_path / "set", ["a", "b", "c"])
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0", "--config.steps=5"]
+    assert run.main(["tunit/1", "animalfaces10-g", f"--substitute={source}", inception, *where]) == 0
+    assert "without" not in capsys.readouterr().out
+    (path,) = (tmp_path / "results").rglob("*.json")
+    record = json.loads(path.read_text())
+    assert record["features"]["weights"] == "weights.npz"
+    scores = {name: record["scores"][f"mean_class_{name}_tunit"] for name in ("fid", "density", "coverage")}
+    assert report.main(["tunit/1", f"--results={tmp_path / 'results'}"]) == 0
+    cells = table_of(capsys.readouterr().out, "Table 1: configurations")["animalfaces10-g"]
+    assert cells["mFID"] == f"47.7 / {scores['fid']:.1f}" and cells["density"] == f"1.039 / {scores['density']:.3f}"
+    assert cells["coverage"] == f"0.805 / {scores['coverage']:.3f}"
+
+
+def test_with_weights_the_column_of_pairs_is_filled(tmp_path, trained_pair, inception, monkeypatch, capsys):
+    monkeypatch.setitem(vars(cut.DATA_SETS["horse2zebra"]), "pair", (8, 8))
+    sides = tuple(method_module.Side(name, 3) for name in ("a", "b"))
+    method = toy.altered(toy.method(), readouts={}, sides=sides, translate=lambda variables, inputs: -inputs["content"])
+    monkeypatch.setattr(runs, "load", lambda path, load=runs.load: dataclasses.replace(load(path), method=method))
+    pair = write_pair(tmp_path / "pair", (8, 8), tests=8)
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
+    assert run.main(["cut/figure4", "horse2zebra-cut", f"--data={pair}", inception, *where]) == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    record = json.loads(path.read_text())
+    assert record["scores"]["fid"] > 0 and "seconds_per_iteration" in record["scores"]
+    capsys.readouterr()
+    assert report.main(["cut/figure4", f"--results={tmp_path / 'results'}"]) == 0
+    cells = table_of(capsys.readouterr().out, "Figure 4: ablations")["horse2zebra-cut"]
+    assert cells["FID"] == f"45.5 / {record['scores']['fid']:.1f}"
 
 
 def write_set(root, classes):
@@ -504,9 +577,9 @@ def test_a_set_without_classes_is_known_by_its_number(tmp_path, monkeypatch):
         run.check_data(row, run.build_config(row, source=str(root), seed=0))
 
 
-def write_pair(root, counts):
-    """Write a tree of two domains with so many training images in A and in B, and one test image of each."""
-    for folder, count in zip(("trainA", "trainB", "testA", "testB"), (*counts, 1, 1), strict=True):
+def write_pair(root, counts, tests=1):
+    """Write a tree of two domains with so many training images in A and in B, and so many test images of each."""
+    for folder, count in zip(("trainA", "trainB", "testA", "testB"), (*counts, tests, tests), strict=True):
         (root / folder).mkdir(parents=True)
         for i in range(count):
             Image.new("RGB", (16, 16), (i, 0, 99)).save(root / folder / f"{i}.png")

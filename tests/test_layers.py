@@ -24,6 +24,7 @@ LAYERS = (
     ("__version__", "types", "errors"),
     ("collectives", "paths", "programs", "drawing", "remat"),
     ("files", "foreign_names", "listing", "mirror", "recipe_files"),
+    ("tensors",),
     ("recipes", "settings", "memory", "losses", "nn", "optimizers", "augment", "images", "metrics"),
     ("state",),
     ("method",),
@@ -42,8 +43,8 @@ FILES = (
     " foreign_names settings state method optimizers config runs main"
 ).split()
 FOLDERS = (
-    "memory losses nn augment images metrics methods data convert checkpoint inference evaluation demo exporting report"
-    " training verbs"
+    "tensors memory losses nn augment images metrics methods data convert checkpoint inference evaluation demo exporting"
+    " report training verbs"
 ).split()
 # Settings that only some methods have, and what the first house asked of a method in their place.
 METHODS_OWN = {"labelled_share", "layout", "domains"}

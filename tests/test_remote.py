@@ -11,8 +11,7 @@ import pytest
 from PIL import Image
 
 from tests import buckets, tiny_method
-from uit_jax import checkpoint, config, data, files, main, methods, mirror, paths, runs
-from uit_jax.convert import tensors
+from uit_jax import checkpoint, config, data, files, main, methods, mirror, paths, runs, tensors
 from uit_jax.errors import UserError
 from uit_jax.images import video
 from uit_jax.training import loop

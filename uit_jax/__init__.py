@@ -43,9 +43,8 @@ def train(
 
     if not isinstance(config, str | os.PathLike):
         return loop.train(config, workdir)
-    recipe = str(config)
-    config = configs.resolve(recipe, [f"--config.{each.removeprefix('--config.')}" for each in overrides])
-    return loop.train(config, workdir, recipe=recipe)
+    recipe, overrides = str(config), [f"--config.{each.removeprefix('--config.')}" for each in overrides]
+    return loop.train(configs.resolve(recipe, overrides), workdir, recipe=recipe, overrides=overrides)
 
 
 def __getattr__(name: str) -> Any:

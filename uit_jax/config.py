@@ -92,7 +92,8 @@ class Explained(NamedTuple):
 FREE = frozenset(
     "steps hours log_every image_every checkpoint_every evaluate_every evaluators keep_checkpoints best_metric"
     " tensorboard report devices parallel steps_per_dispatch recompute microbatches data.source data.target"
-    " data.test_source data.test_target data.labels data.max_unreadable_share data.max_pixels data.on_device".split()
+    " data.test_source data.test_target data.labels data.max_unreadable_share data.max_pixels data.on_device"
+    " method.landmarks".split()
 )
 
 

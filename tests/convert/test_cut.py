@@ -13,8 +13,8 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, sampled, shapes, weights, zeros
 from uit_jax import methods
+from uit_jax import tensors as files
 from uit_jax.convert import cut
-from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
 from uit_jax.nn.patch_mlp import PatchMLP
 from uit_jax.nn.patchgan import PatchDiscriminator, PixelDiscriminator

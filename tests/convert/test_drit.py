@@ -8,8 +8,8 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, sampled, shapes, weights, zeros
 from uit_jax import methods
+from uit_jax import tensors as files
 from uit_jax.convert import drit
-from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
 from uit_jax.nn import drit as nets
 

@@ -16,12 +16,12 @@ import pytest
 
 from tests.convert.published import state_of
 from tests.method_table import TINY
-from uit_jax import convert, methods
-from uit_jax.convert import cut, munit, starganv2, tensors, tunit
+from uit_jax import convert, methods, tensors
+from uit_jax.convert import cut, munit, starganv2, tunit
 from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.errors import UserError
 
-OLD = pathlib.Path(__file__).parent / "files" / "old.pth"
+OLD = pathlib.Path(__file__).parents[1] / "tensors" / "files" / "old.pth"
 MUTANTS = int(os.environ.get("UIT_FUZZ", "150"))
 GOOD = {
     "G_EMA.mlp.model.0.fc.weight": np.arange(12, dtype=np.float32).reshape(3, 4),

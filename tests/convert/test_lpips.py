@@ -8,7 +8,8 @@ import jax
 import numpy as np
 import pytest
 
-from uit_jax.convert import lpips, tensors
+from uit_jax import tensors
+from uit_jax.convert import lpips
 from uit_jax.errors import UserError
 
 GOLDEN = Path(__file__).parents[1] / "goldens" / "perceptual.json"

@@ -6,8 +6,8 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, shapes, weights, zeros
 from uit_jax import convert, methods
+from uit_jax import tensors as files
 from uit_jax.convert import munit
-from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
 from uit_jax.nn.munit import AutoEncoder
 from uit_jax.nn.patchgan import MultiScaleDiscriminator

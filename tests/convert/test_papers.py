@@ -6,8 +6,8 @@ import pytest
 
 from tests.convert.published import assert_equal, state_of, weights
 from tests.method_table import TINY
-from uit_jax import convert, methods
-from uit_jax.convert import papers, tensors
+from uit_jax import convert, methods, tensors
+from uit_jax.convert import papers
 from uit_jax.errors import UserError
 
 FILES = {

@@ -6,7 +6,7 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, shapes, weights, zeros
 from uit_jax import methods
-from uit_jax.convert import tensors as files
+from uit_jax import tensors as files
 from uit_jax.convert.semit import SEMIT
 from uit_jax.errors import UserError
 from uit_jax.nn.funit import PatchDiscriminator

@@ -7,11 +7,13 @@ import pytest
 
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, shapes, weights, zeros
-from uit_jax import convert, methods
+from uit_jax import config, convert, methods
+from uit_jax import tensors as files
 from uit_jax.convert import starganv2
-from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
+from uit_jax.nn import fan
 from uit_jax.nn.starganv2 import Encoder, Generator, MappingNetwork
+from uit_jax.training import conversion
 
 STYLE, LATENT = (jax.ShapeDtypeStruct((1, size), jnp.float32) for size in (64, 16))
 SHAPE, PASSED = dict(image_kernel=3, image_norm=True), dict(bottleneck=8, high_pass=1.0)
@@ -126,6 +128,25 @@ def test_the_skips_of_faces_are_told_by_their_filter():
     assert starganv2.settings(found) == passing
     other = published.state_of("starganv2", passing, 1)
     assert_equal(weights(starganv2.import_state(files.flatten(found), other)), weights(state))
+
+
+def test_the_network_of_faces_comes_in_by_its_file_and_goes_out_again(tmp_path):
+    passing = {**SETTINGS, "high_pass": 2.0, "bottleneck": 8, "channels": 3}
+    state, numbers = published.state_of("starganv2", passing, 0), np.random.default_rng(0)
+    drawn = {name: numbers.normal(size=shape).astype(np.float32) for name, shape in fan.shapes().items()}
+    paper, method = convert.PAPERS["starganv2"], methods.build("starganv2", passing, landmarks="")
+    assert not {"fan", "fan_EMA"} & paper.export_state(method, state).keys()
+    files.write(tmp_path / "wing.ckpt", {"state_dict": fan.state_dict(drawn)})
+    method = methods.build("starganv2", passing, landmarks=str(tmp_path / "wing.ckpt"))
+    for name, held in paper.files(paper.export_state(method, state), 0).items():
+        assert_equal({each: held["fan"][each] for each in drawn}, drawn)
+        files.write(tmp_path / name, held)
+        imported = conversion.import_run([tmp_path / name], tmp_path / f"of {name}", "configs/starganv2.py")
+        found = config.saved(tmp_path / f"of {name}").method
+        assert (found.landmarks, found.high_pass) == (str(tmp_path / name), 2) and imported.config.method == found
+        # The published weight of diversity for faces.
+        assert found.diversity_weight == 1
+        assert_equal(fan.load(found.landmarks), drawn)
 
 
 def test_a_domain_that_a_file_lacks_is_named():

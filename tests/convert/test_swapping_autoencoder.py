@@ -7,8 +7,8 @@ import pytest
 from tests.convert import published
 from tests.convert.published import assert_equal, published_keys, shapes, weights, zeros
 from uit_jax import config, convert, methods
+from uit_jax import tensors as files
 from uit_jax.convert import swapping_autoencoder
-from uit_jax.convert import tensors as files
 from uit_jax.errors import UserError
 
 COUNTS = {"E": 30_584_872, "G": 25_064_743, "D": 28_859_521, "Dpatch": 24_522_145}

@@ -9,7 +9,7 @@ import pytest
 
 from tests.convert import published
 from tests.convert.published import assert_equal, image, published_keys, sampled, weights, zeros
-from uit_jax.convert import tensors as files
+from uit_jax import tensors as files
 from uit_jax.convert import tunit
 from uit_jax.errors import UserError
 from uit_jax.nn.funit import Discriminator

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.sets import SIZE
-from uit_jax.convert import tensors
+from uit_jax import tensors
 from uit_jax.errors import UserError
 from uit_jax.evaluation import classifier, networks
 

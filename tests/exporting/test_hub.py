@@ -9,9 +9,9 @@ import pytest
 
 import uit_jax
 from tests.saved_run import save
-from uit_jax import checkpoint, runs
+from uit_jax import checkpoint, runs, tensors
 from uit_jax import config as configs
-from uit_jax.convert import CONVERTED, tensors
+from uit_jax.convert import CONVERTED
 from uit_jax.errors import UserError
 from uit_jax.exporting import hub
 

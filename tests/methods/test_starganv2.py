@@ -138,7 +138,7 @@ def test_a_reference_is_read_in_the_domain_in_which_it_looks_most_real():
 
 
 def test_a_class_of_its_own_is_read_in_its_own_domain(tmp_path):
-    """Whatever its images look like; those of other sources in that in which each looks the most real."""
+    """Whatever its images look like, of whichever source; a class of another name in that in which each looks real."""
     save(tmp_path / "run", "starganv2", **{"data.source": "procedural:species=3,count=12"})
     run = runs.load(tmp_path / "run")
     for number, name in enumerate(("disk", "square", "triangle")):
@@ -147,7 +147,11 @@ def test_a_class_of_its_own_is_read_in_its_own_domain(tmp_path):
         every = run.method.run({"encoder": run.variables["encoder"]["params"]}, "encoder", x)["style"]
         np.testing.assert_allclose(run.look(of_class=name).codes[0], every[:, number].mean(0), atol=1e-5)
         elsewhere = run.look(of_class=name, references="procedural:species=3,count=12").codes[0]
-        np.testing.assert_allclose(elsewhere, run.encode(source.images(range(len(source)))).mean(0), atol=1e-5)
+        np.testing.assert_allclose(elsewhere, every[:, number].mean(0), atol=1e-5)
+    other = data.open_source("procedural:species=4,count=12", size=16).classes[3]
+    source = data.open_source(f"procedural:species=4,count=12#{other}", size=16)
+    guessed = run.look(of_class=other, references="procedural:species=4,count=12").codes[0]
+    np.testing.assert_allclose(guessed, run.encode(source.images(range(len(source)))).mean(0), atol=1e-5)
 
 
 def test_both_references_of_an_image_are_of_its_target_and_different_images():
@@ -196,9 +200,22 @@ def test_faces_keep_what_masks_show_of_them(monkeypatch):
 
 
 def test_training_does_not_begin_without_the_landmarks_of_faces(tmp_path):
-    for path, line in (("", "method.landmarks is empty"), ("none.npz", "none.npz cannot be read")):
+    lines = {"": "method.landmarks is empty: .*--config.method.landmarks=FILE", "none.npz": "none.npz: no such file"}
+    for path, line in lines.items():
+        method = methods.build("starganv2", high_pass=1.0, landmarks=path and str(tmp_path / path))
         with pytest.raises(UserError, match=line):
-            methods.build("starganv2", high_pass=1.0, landmarks=path and str(tmp_path / path)).check_files()
+            method.check_files()
+        # Nor does anything translate, though inference checks no files.
+        with pytest.raises(UserError, match=line):
+            method.masks(jnp.zeros((1, 8, 8, 3)))
+
+
+def test_faces_alone_have_half_the_weight_of_diversity():
+    """What is recorded of the small presets was made with 1.0."""
+    wanted = {"": 2.0, "afhq": 2.0, "celeba": 1.0, "photos": 1.0, "world": 1.0}
+    recipes = {preset: config.resolve(f"configs/starganv2.py:{preset}").method for preset in wanted}
+    assert {preset: recipe.diversity_weight for preset, recipe in recipes.items()} == wanted
+    assert [recipes[preset].high_pass for preset in ("", "afhq", "celeba")] == [0, 0, 1]
 
 
 def test_images_without_classes_or_of_too_many_are_refused(tmp_path):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.convert.published import published_keys
+from uit_jax import tensors
 from uit_jax.errors import UserError
 from uit_jax.nn import fan
 
@@ -13,6 +14,7 @@ def test_its_weights_are_the_published_ones():
     listed = published_keys("keys_starganv2.txt")["FAN"]
     expected = {name: shape for name, shape in listed.items() if not name.endswith("num_batches_tracked")}
     assert fan.shapes() == expected
+    assert list(fan.state_dict({name: np.zeros(shape) for name, shape in expected.items()})) == list(listed)
     assert sum(np.prod(shape) for name, shape in expected.items() if ".running_" not in name) == 6_333_603
 
 
@@ -22,12 +24,14 @@ def test_a_file_that_holds_another_network_or_none_is_refused(tmp_path):
     assert fan.load(str(tmp_path / "good.npz")).keys() == fan.shapes().keys()
     np.savez(tmp_path / "short.npz", **{name: value for name, value in zeros.items() if name != "l0.bias"})
     np.savez(tmp_path / "nan.npz", **zeros | {"bn1.bias": np.full(64, np.nan, np.float16)})
+    tensors.write(tmp_path / "nets.ckpt", {"generator": {"x": np.ones(3)}, "fan": fan.state_dict(zeros)})
+    assert fan.load(str(tmp_path / "nets.ckpt")).keys() == fan.shapes().keys()
     (tmp_path / "damaged.npz").write_bytes(b"PK\x03\x04")
     for name, line in (
         ("short.npz", "short.npz holds no landmarks network: l0.bias is missing"),
         ("nan.npz", "nan.npz holds no landmarks network: bn1.bias is missing, of another shape or not all finite"),
-        ("damaged.npz", "damaged.npz cannot be read as an .npz file"),
-        ("none.npz", "none.npz cannot be read as an .npz file of a face's landmarks network: No such file"),
+        ("damaged.npz", "a face's landmarks network cannot be read: .*damaged.npz: cannot be read as a .npz file"),
+        ("none.npz", "a face's landmarks network cannot be read: .*none.npz: no such file"),
     ):
         with pytest.raises(UserError, match=line):
             fan.load(str(tmp_path / name))

@@ -16,9 +16,8 @@ from PIL import Image
 from tests import method_table as table
 from tests import tiny_method
 from tests.convert.published import assert_equal, state_of
-from uit_jax import checkpoint, config, methods, settings
+from uit_jax import checkpoint, config, methods, settings, tensors
 from uit_jax import method as method_module
-from uit_jax.convert import tensors
 from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
@@ -47,6 +46,13 @@ def refused(recipe, workdir, *overrides) -> str:
         run(recipe, workdir, *overrides)
     assert not Path(workdir).exists()
     return str(caught.value)
+
+
+def test_the_landmarks_of_faces_are_read_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces = config.update(config.defaults("starganv2"), {"method.landmarks": "wing.npz"})
+    assert beginning.rooted(faces).method.landmarks == str(tmp_path / "wing.npz")
+    assert beginning.rooted(config.defaults("starganv2")).method.landmarks == ""
 
 
 def test_labels_are_read_from_any_folder_and_before_anything_is_made(recipe, tmp_path, monkeypatch):

@@ -9,7 +9,7 @@ from uit_jax import config, main, methods
 from uit_jax.errors import UserError
 from uit_jax.training import budget, loop
 
-PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every measuring_steps decay_lead".split()
+PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every".split()
 """Settings counted in iterations that are no share of a run."""
 
 
@@ -33,7 +33,8 @@ def measured(monkeypatch, platform: str, *, on_device=False):
     found = {"platform": platform, "initial_state_seconds": 1.0, "phases": phases}
     read = [{**phase, "read_per_second": phase["images_per_second"]} for phase in phases]
     monkeypatch.setattr(budget.measure, "measure", lambda *_: found)
-    monkeypatch.setattr(budget.supply, "supply", lambda *_, **__: {"phases": read, "on_device": on_device})
+    monkeypatch.setattr(budget.supply, "reading", lambda *_, **__: read)
+    monkeypatch.setattr(budget.supply, "keeping", lambda *_: {"on_device": on_device})
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -64,6 +65,28 @@ def test_rates_fall_to_the_end_and_not_before():
     assert method.rates(500)["generator"] == method.rates(0)["generator"]
 
 
+def test_a_decay_that_is_early_is_so_by_a_share_of_the_run():
+    short = budget.scaled(config.resolve("configs/cyclegan.py:parity"), 2_700)
+    method = config.method_of(short)
+    last = short.steps - short.method.decay_lead
+    assert method.rates(last - 1)["generator_ab"] > 0 == method.rates(last + 1)["generator_ab"]
+    assert short.method.decay_lead == 14  # of 2,700, as 1,334 are of 266,800
+
+
+@pytest.mark.parametrize(("steps", "measured"), [(12_000, 300), (300, 8), (20, 2)])
+def test_distances_are_measured_in_a_share_of_the_run(steps, measured):
+    short = budget.scaled(config.resolve("configs/distancegan.py:photos"), steps)
+    assert short.method.measuring_steps == measured
+    phases = [config.method_of(short).phase(step) for step in (measured - 1, measured)]
+    assert [phase.translates for phase in phases] == [False, True]
+
+
+@pytest.mark.parametrize(("name", "averages"), [("tunit", 2), ("embedding", 2), ("cluit", 1), ("cut", 1)])
+def test_averages_follow_where_they_are_what_translates(name, averages):
+    told = [key for key, each in config.known(name).items() if each.limits.follows == "average"]
+    assert len(told) == averages and ("method.key_average" in told) == (averages == 2)
+
+
 def test_a_short_run_is_told_of_often_enough():
     short = budget.scaled(config.update(config.defaults("cut"), {"evaluate_every": 0, "log_every": 2}), 600)
     assert [short[key] for key in ("log_every", "image_every", "evaluate_every", "checkpoint_every")] == [2, 60, 0, 100]
@@ -81,15 +104,15 @@ def test_steps_are_as_many_as_there_is_time_for(recipe, monkeypatch, platform, o
     measured(monkeypatch, platform, on_device=on_device)
     told = []
     fitted = budget.fitted(resolved(recipe, "hours=0.5"), note=told.append)
-    # A twentieth is kept; the initial state is drawn again, the two programs are read back.
-    assert fitted.steps == pytest.approx((0.95 * 1800 - 1 - 0.2 * 10) / seconds, abs=3)
+    # A twentieth is kept; the initial state is drawn again, and two programs of other schedules are compiled.
+    assert fitted.steps == pytest.approx((0.95 * 1800 - 1 - 10) / seconds, abs=3)
     assert fitted.method.guide_steps == -(-5 * fitted.steps // 12)
     assert told[-1].startswith(f"hours=0.5: {fitted.steps} steps of ")
 
 
 def test_too_little_time_is_said_with_what_is_needed(recipe, monkeypatch):
     measured(monkeypatch, "cpu")
-    with pytest.raises(UserError, match=r"hours=0.0005: a step takes 0.708 s .* before it 3 s: give 0.0011 at least"):
+    with pytest.raises(UserError, match=r"hours=0.0005: a step takes 0.708 s .* before it 11 s: give 0.0035 at least"):
         budget.fitted(resolved(recipe, "hours=0.0005"))
 
 
@@ -105,6 +128,87 @@ def test_a_run_keeps_its_length(recipe, tmp_path, capsys, monkeypatch):
     assert config.saved(tmp_path / "run").steps == saved.steps
     with pytest.raises(UserError, match="hours=1: the run was begun with 0.01, which set its steps"):
         loop.train(resolved(recipe, "hours=1"), tmp_path / "run")
+
+
+def test_images_that_are_kept_on_the_device_are_not_read_to_measure(recipe, monkeypatch):
+    measured(monkeypatch, "cpu", on_device=True)
+    monkeypatch.delattr(budget.supply, "reading")
+    assert budget.fitted(resolved(recipe, "hours=0.5")).steps > 12
+
+
+def test_a_run_without_a_checkpoint_is_measured_again(recipe, tmp_path, monkeypatch):
+    measured(monkeypatch, "cpu")
+    begun = budget.of_run(resolved(recipe, "hours=0.01"), tmp_path)
+    config.save(begun, tmp_path)
+    measured(monkeypatch, "cpu", on_device=True)
+    assert budget.of_run(resolved(recipe, "hours=0.01"), tmp_path).steps > 1.5 * begun.steps
+    (tmp_path / "checkpoints/5").mkdir(parents=True)
+    assert budget.of_run(resolved(recipe, "hours=0.01"), tmp_path).steps == begun.steps
+
+
+@pytest.fixture
+def begun(recipe, tmp_path, monkeypatch):
+    """Return how a command with some settings continues a run that was begun with others, and the run's settings."""
+    measured(monkeypatch, "cpu")
+
+    def begin(*settings):
+        first = [f"--config.{each}" for each in settings]
+        own = budget.of_run(config.resolve(recipe, first), tmp_path, overrides=first)
+        config.save(own, tmp_path)
+        (tmp_path / "checkpoints/5").mkdir(parents=True)
+
+        def follow(*more, spec=recipe):
+            given = [f"--config.{each}" for each in more]
+            now = config.resolve(spec, given) if spec else config.override(config.saved(tmp_path), given)
+            return budget.of_run(now, tmp_path, overrides=given)
+
+        return own, follow
+
+    return begin
+
+
+def test_what_is_due_as_often_as_is_given_stays_so(begun):
+    own, follow = begun("hours=0.01", "image_every=11")
+    assert own.image_every == 11 and own.log_every == 2
+    again = follow("hours=0.01", "checkpoint_every=500", "log_every=7")
+    assert (again.checkpoint_every, again.log_every, again.image_every) == (500, 7, 11)
+    assert follow("image_every=3", spec="").image_every == 3
+
+
+def test_steps_beside_hours_are_refused(recipe, begun):
+    with pytest.raises(UserError, match="steps=9: hours=0.01 set the steps of a run: give one of the two"):
+        begun("hours=0.01", "steps=9")
+    own, follow = begun("hours=0.01")
+    for spec, settings in ((recipe, ["hours=0.01"]), ("", [])):
+        with pytest.raises(UserError, match=f"steps=9: hours=0.01 set those of the run, {own.steps}: leave yours out"):
+            follow(*settings, "steps=9", spec=spec)
+        assert follow(*settings, f"steps={own.steps}", spec=spec).steps == own.steps
+    longer = follow("hours=0", "steps=99", spec="")
+    assert longer.steps == 99 and longer.method.guide_steps == own.method.guide_steps
+
+
+def test_another_share_of_the_run_is_no_longer_that_run(begun, tmp_path):
+    own, follow = begun("hours=0.01", "method.guide_steps=6")
+    assert follow("hours=0.01", "method.guide_steps=6") == own == follow(spec="")
+    for settings, spec in ((["hours=0.01", "method.guide_steps=3"], None), (["method.guide_steps=3"], "")):
+        other = follow(*settings) if spec is None else follow(*settings, spec=spec)
+        with pytest.raises(UserError, match=f"was begun with method.guide_steps={own.method.guide_steps}, not "):
+            config.check_resumable(other, own, tmp_path)
+
+
+def test_a_run_of_so_many_steps_has_no_hours(recipe, tmp_path):
+    config.save(resolved(recipe), tmp_path)
+    (tmp_path / "checkpoints/5").mkdir(parents=True)
+    with pytest.raises(UserError, match="hours=1: the run goes by steps=12 and no hours: leave them out to continue"):
+        budget.of_run(resolved(recipe, "hours=1"), tmp_path)
+
+
+def test_the_command_tells_what_it_was_given(recipe, tmp_path, monkeypatch):
+    measured(monkeypatch, "cpu")
+    command = ["train", f"--config={recipe}", "--config.hours=0.005", f"--workdir={tmp_path / 'run'}"]
+    assert main.main([*command, "--config.report=false", "--config.image_every=11"]) == 0
+    assert config.saved(tmp_path / "run").image_every == 11
+    assert main.main([*command, "--config.report=false", "--config.steps=4"]) == 2
 
 
 def test_a_plan_tells_the_length(recipe, monkeypatch, capsys):

@@ -11,8 +11,7 @@ from PIL import Image
 from tests.convert.published import assert_equal, weights
 from tests.golden_recipe import images, weight
 from tests.saved_run import save
-from uit_jax import checkpoint, runs
-from uit_jax.convert import tensors
+from uit_jax import checkpoint, runs, tensors
 from uit_jax.errors import UserError
 from uit_jax.training import conversion, loop
 

@@ -23,6 +23,15 @@ def test_style_grids_show_what_the_method_draws():
     assert colors(drawn["domains"]) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
 
 
+def test_domains_are_watched_where_a_method_finds_them_itself():
+    images = np.stack([flat((200, 40, 40)), flat((40, 40, 200))])
+    told = grids.style_grids(toy.method(), toy.variables(), images, images, images)
+    assert "domains" in told.pictures and told.pseudo_domains is None
+    finds = toy.altered(toy.method(), followed=("clusters",))
+    domains, count = grids.style_grids(finds, toy.variables(), images, images, images).pseudo_domains
+    assert domains.tolist() == [0, 2] and count == 3
+
+
 def test_a_picture_says_of_how_many_images_it_shows_how_many(monkeypatch):
     told, table = [], pictures.table
     monkeypatch.setattr(pictures, "table", lambda *rows, title="", **how: told.append(title) or table(*rows, **how))

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from ml_collections import ConfigDict
 
-from uit_jax import main
-from uit_jax.convert import tensors
+from uit_jax import main, tensors
 from uit_jax.training import conversion
 
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 
 from uit_jax.types import Array
 
-SHIFT, CUT = 8, 2
-"""The sides of an image in the largest shift, and in the side of what is cut out."""
+SHIFT, CUT = 0.125, 0.5
+"""The largest shift, and the side of what is cut out, as shares of an image's sides."""
 
 
 def recolored(image: Array, brightness: Array, saturation: Array, contrast: Array) -> Array:
@@ -50,14 +50,20 @@ def shifted(image: Array, down: Array, right: Array) -> Array:
 
 
 def cut_out(image: Array, row: Array, column: Array) -> Array:
-    """Make 0 what of an image [H, W, C] lies in a box of half its sides, rounded down, in whose middle a pixel is."""
+    """Make 0 what of an image [H, W, C] lies in a box of half its sides, in whose middle a pixel is."""
 
     def inside(length: int, middle: Array) -> Array:
-        place = jnp.arange(length) - middle + length // CUT // 2
-        return (place >= 0) & (place < length // CUT)
+        side = _pixels(length, CUT)
+        place = jnp.arange(length) - middle + side // 2
+        return (place >= 0) & (place < side)
 
     box = inside(image.shape[0], row)[:, None] & inside(image.shape[1], column)[None]
     return jnp.where(box[..., None], 0, image)
+
+
+def _pixels(side: int, share: float) -> int:
+    """Return a share of a side in whole pixels, a half being one as in the published code."""
+    return int(side * share + 0.5)
 
 
 def _recolored(key: Array, image: Array) -> Array:
@@ -66,13 +72,13 @@ def _recolored(key: Array, image: Array) -> Array:
 
 
 def _shifted(key: Array, image: Array) -> Array:
-    most = jnp.array(image.shape[:2]) // SHIFT
+    most = jnp.array([_pixels(side, SHIFT) for side in image.shape[:2]])
     return shifted(image, *jax.random.randint(key, (2,), -most, most + 1))
 
 
 def _cut_out(key: Array, image: Array) -> Array:
     # The middle of a box of an even side lies between pixels, and may lie on the image's end.
-    middles = jnp.array([side + 1 - side // CUT % 2 for side in image.shape[:2]])
+    middles = jnp.array([side + 1 - _pixels(side, CUT) % 2 for side in image.shape[:2]])
     return cut_out(image, *jax.random.randint(key, (2,), 0, middles))
 
 

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from uit_jax import config as config_module
-from uit_jax.convert import tensors
+from uit_jax import tensors
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path

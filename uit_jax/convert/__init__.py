@@ -1,6 +1,7 @@
 """The published checkpoints of the papers' code, in and out."""
 
-from uit_jax.convert import papers, tensors
+from uit_jax import tensors
+from uit_jax.convert import papers
 from uit_jax.convert.papers import PAPERS, of
 from uit_jax.errors import UserError
 from uit_jax.method import Method

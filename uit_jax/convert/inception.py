@@ -6,7 +6,8 @@ A file that torchvision made of another Inception-v3 is refused: it has other cl
 import jax
 import jax.numpy as jnp
 
-from uit_jax.convert import state_dicts, tensors
+from uit_jax import tensors
+from uit_jax.convert import state_dicts
 from uit_jax.convert.state_dicts import LINEAR, Named, Tensors, batch_norm, layer
 from uit_jax.errors import UserError
 from uit_jax.nn.inception import Inception

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 import jax
 import jax.numpy as jnp
 
-from uit_jax.convert import state_dicts, tensors
+from uit_jax import tensors
+from uit_jax.convert import state_dicts
 from uit_jax.convert.state_dicts import Named, Tensors, layer
 from uit_jax.errors import UserError
 from uit_jax.nn.lpips import LPIPS, SLICES

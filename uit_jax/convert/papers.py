@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from uit_jax import methods
-from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, swapping_autoencoder, tensors, tunit
+from uit_jax import methods, tensors
+from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, swapping_autoencoder, tunit
 from uit_jax.errors import UserError
 from uit_jax.method import Method
-from uit_jax.paths import PathLike
+from uit_jax.paths import PathLike, as_path
 from uit_jax.state import Learner, TrainState
 
 Tensors = Mapping[str, np.ndarray]
@@ -37,7 +37,7 @@ class Paper:
       needed: the networks without which no image of A is translated.
       files: (networks, step) -> {name of a file: what it holds, nested}.
       inwards, outwards: of a method, what the two ways have to know besides the shapes.
-      implied: of networks, settings besides those that their shapes tell.
+      implied: of networks by their names, settings besides those that their shapes tell.
       called: other names of networks in the names of files.
       averaged: how the names of files end that hold averages under the names of the networks themselves; "": none do.
     """
@@ -49,7 +49,7 @@ class Paper:
     files: Callable[[Networks, int], dict[str, Mapping]]
     inwards: Callable[[Method], dict] = lambda method: {}
     outwards: Callable[[Method], dict] = lambda method: {}
-    implied: Callable[[Networks], dict] = lambda networks: {}
+    implied: Callable[[Mapping[str, Found]], dict] = lambda gathered: {}
     called: Mapping[str, str] = dataclasses.field(default_factory=dict)
     averaged: str = ""
 
@@ -87,7 +87,7 @@ class Paper:
         for network, found in gathered.items():
             with_path(found.path, self.code.settings, {network: found.tensors})
         networks = {network: found.tensors for network, found in gathered.items()}
-        return {**self.code.settings(networks), **self.implied(networks)}
+        return {**self.code.settings(networks), **self.implied(gathered)}
 
     def import_state(self, gathered: Mapping[str, Found], method: Method, state: TrainState) -> TrainState:
         """Put networks into a state of a method, or into its shapes; the others, and the optimisers, stay as they are.
@@ -158,6 +158,15 @@ def _of_starganv2(networks: Networks, step: int) -> dict[str, Mapping]:
     return {f"{step:06d}_nets.ckpt": live, f"{step:06d}_nets_ema.ckpt": averages}
 
 
+def _of_faces(gathered: Mapping[str, Found]) -> dict:
+    """Return what holds of the published runs on faces, and the file that has the network which finds their parts."""
+    generator = gathered.get("generator") or gathered.get("generator_EMA")
+    if not generator or starganv2.FILTER not in generator.tensors:
+        return {}
+    found = gathered.get(starganv2.FACES) or gathered.get(f"{starganv2.FACES}_EMA")
+    return {"diversity_weight": 1.0} | ({"landmarks": str(as_path(found.path).absolute())} if found else {})
+
+
 def _of_swapping_autoencoder(networks: Networks, step: int) -> dict[str, Mapping]:
     # Every second iteration is the discriminators'.
     counted = {"num_discriminator_iters": np.array([(step + 1) // 2], np.int64)}
@@ -188,14 +197,14 @@ PAPERS: dict[str, Paper] = {
         _of_tunit,
         inwards=lambda method: {"stages": method.guide.stages},
         # What comes before the translator learns has been.
-        implied=lambda networks: {"guide_steps": 0, "average_start": 0},
+        implied=lambda gathered: {"guide_steps": 0, "average_start": 0},
     ),
     "cut": _CUT,
     "fastcut": dataclasses.replace(_CUT, recipe="cut.py:fastcut"),
     "sincut": dataclasses.replace(_CUT, recipe="sincut.py", inwards=lambda method: {}),
     # The published code calls the generator G where it only translates.
     "cyclegan": _pooled(pooled.CYCLEGAN, "cyclegan.py", called={"G": "G_A"}),
-    "gcgan": _pooled(pooled.GCGAN, "gcgan.py", implied=lambda networks: {"shared": "G_gc_AB" not in networks}),
+    "gcgan": _pooled(pooled.GCGAN, "gcgan.py", implied=lambda gathered: {"shared": "G_gc_AB" not in gathered}),
     "distancegan": _pooled(pooled.DISTANCEGAN, "distancegan.py"),
     "selfdistance": _pooled(pooled.DISTANCEGAN, "distancegan.py:self"),
     "munit": Paper(munit, munit.LEARNERS, "munit.py", ("gen_a", "gen_b"), _of_munit),
@@ -208,7 +217,8 @@ PAPERS: dict[str, Paper] = {
         "starganv2.py",
         tuple(starganv2.AVERAGES),
         _of_starganv2,
-        outwards=lambda method: {"high_pass": method.high_pass},
+        outwards=lambda method: {"high_pass": method.high_pass, "landmarks": method.landmarks},
+        implied=_of_faces,
         averaged="_nets_ema.ckpt",
     ),
     "swapping_autoencoder": Paper(

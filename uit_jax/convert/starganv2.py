@@ -1,7 +1,8 @@
 """StarGAN v2's networks under the names and layouts of the published PyTorch code, both ways.
 
 The published code writes all networks into STEP_nets.ckpt and the averages of three, under the same names, into
-STEP_nets_ema.ckpt; here these are called `generator_EMA` and so on. Layers that every domain has of its own are
+STEP_nets_ema.ckpt; here these are called `generator_EMA` and so on. Where the generator keeps the parts of a face, both
+also hold the network that finds these, `fan`, of which a run names a file. Layers that every domain has of its own are
 one array here, and one tensor for each domain there.
 """
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from uit_jax.convert import state_dicts
 from uit_jax.convert.state_dicts import LINEAR, SAME, Entry, Form, Named, Tensors, affine, layer, numbered, places
+from uit_jax.nn import fan
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
 
@@ -21,6 +23,7 @@ LEARNERS = {
     "style_encoder": "encoder",
     "discriminator": "discriminator",
 }
+FACES = "fan"
 AVERAGES = {network: f"{network}_EMA" for network in LEARNERS if network != "discriminator"}
 ROOTS = {"from_rgb": "generator", "encode": "generator", "decode": "generator", "to_rgb": "generator"}
 ROOTS |= {"hpf": "generator", "main": "discriminator"}
@@ -37,7 +40,7 @@ def networks(tensors: Tensors) -> dict[str, dict[str, np.ndarray]]:
     Raises:
       UserError: there is no network of StarGAN v2 among them.
     """
-    return state_dicts.sort("StarGAN v2", (*LEARNERS, *AVERAGES.values()), tensors, ROOTS)
+    return state_dicts.sort("StarGAN v2", (*LEARNERS, *AVERAGES.values(), FACES, f"{FACES}_EMA"), tensors, ROOTS)
 
 
 # --- what the shapes tell ---
@@ -243,8 +246,17 @@ def import_state(tensors: Tensors, state: TrainState) -> TrainState:
     return state.with_learners(learners)
 
 
-def export_state(state: TrainState, *, high_pass: float = 0.0) -> dict[str, dict[str, np.ndarray]]:
-    """Return the state_dicts of a state's networks, and of its averages; `high_pass` is the method's setting."""
+def export_state(
+    state: TrainState, *, high_pass: float = 0.0, landmarks: str = ""
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return the state_dicts of a state's networks, and of its averages.
+
+    Args:
+      high_pass, landmarks: the method's settings; the network of the file that the second names goes out too.
+
+    Raises:
+      UserError: that file cannot be read.
+    """
     found = {network: export_network(network, state.learners[name].variables) for network, name in LEARNERS.items()}
     for network, average in AVERAGES.items():
         found[average] = export_network(network, state.learners[LEARNERS[network]].averaged)
@@ -252,4 +264,6 @@ def export_state(state: TrainState, *, high_pass: float = 0.0) -> dict[str, dict
         passed = np.full((3, 3), -1 / high_pass, np.float32)
         passed[1, 1] = 8 / high_pass
         found["generator"][FILTER] = found[AVERAGES["generator"]][FILTER] = passed
+    if high_pass and landmarks:
+        found[FACES] = found[f"{FACES}_EMA"] = fan.state_dict(fan.load(landmarks))
     return found

@@ -52,14 +52,22 @@ def measure_source(
 
 
 def measure(
-    sources: Sources, *, batch_size: int, images: int, windows: int, pipeline: str = "auto", stream: Stream = ALL
+    sources: Sources,
+    *,
+    batch_size: int,
+    images: int,
+    windows: int,
+    pipeline: str = "auto",
+    stream: Stream = ALL,
+    warm: int | None = None,
 ) -> list[tuple[float, float]]:
     """Return (images per second, images per CPU second) of each window, after a warm-up of one epoch.
 
-    In the first epoch every file's headers are read.
+    In the first epoch every file's headers are read. `warm` is how many images of a side the warm-up has at most.
     """
     steps, taken = max(1, images // batch_size // len(sources)), len(sources) * batch_size
-    warm = -(-max(map(len, sources.values())) // batch_size)
+    epoch = max(map(len, sources.values()))
+    warm = -(-min(epoch, epoch if warm is None else warm) // batch_size)
     results = []
     with side_batches(sources, batch_size=batch_size, seed=0, pipeline=pipeline, stream=stream) as loader:
         for step in range(warm):

@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from uit_jax import augment, data
-from uit_jax.convert import tensors
+from uit_jax import augment, data, tensors
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
 from uit_jax.evaluation.context import chunks

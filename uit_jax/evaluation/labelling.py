@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from uit_jax import data, runs
-from uit_jax.convert import lpips, tensors
+from uit_jax import data, runs, tensors
+from uit_jax.convert import lpips, resnet50
 from uit_jax.data.reading import check_unreadable
 from uit_jax.data.sources.base import Source
 from uit_jax.errors import UserError
@@ -22,6 +22,7 @@ from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.inference import batched
 from uit_jax.metrics import clusters
 from uit_jax.metrics.retrieval import directions
+from uit_jax.nn import resnet50 as resnet50_network
 
 WAYS = ("kmeans-pixels", "kmeans-features")
 SIDE, LARGEST_SIDE = 32, 256
@@ -141,7 +142,20 @@ def _styles(workdir: str) -> Points:
 def _network(files: list[str]) -> networks.FeatureNetwork:
     if not all(files):
         raise UserError("--features is missing: give style:WORKDIR, Inception's weights, or LPIPS' as FILE,FILE")
-    kind = lpips.kind_of([name for path in files for name in tensors.read(path)])
+    names = [name for path in files for name in tensors.read(path)]
+    if resnet50.is_one(names):
+        return networks.FeatureNetwork(
+            kind="resnet50",
+            name="ResNet-50's features",
+            weights=files[0],
+            sha256=networks.sha256(files[0]),
+            side=resnet50_network.SIDE,
+            channels=3,
+            resize="pillow_bilinear",
+            function=resnet50_network.features,
+            variables=batched.everywhere(resnet50.read(files[0])),
+        )
+    kind = lpips.kind_of(names)
     return networks.lpips_network(kind, *files) if kind else networks.inception_network(files[0])
 
 

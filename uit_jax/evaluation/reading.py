@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from uit_jax.convert import tensors
+from uit_jax import tensors
 from uit_jax.data.batches import ahead
 from uit_jax.data.opening import find_part, parts
 from uit_jax.data.sources.base import Form

@@ -48,7 +48,9 @@ class DistanceGAN(PooledMethod):
     cycle_weight: float = setting(0.0, "of the cycles A-B-A and B-A-B; 10 in the paper's runs with both", low=0)
     both_ways: bool = setting(True, "whether B to A is learned too; without cycles the directions share nothing")
     normalize: bool = setting(True, "whether distances are measured in their domain's standard deviations")
-    measuring_steps: int = setting(900, "first iterations, in which distances are measured and nothing learns", low=0)
+    measuring_steps: int = setting(
+        900, "first iterations, in which distances are measured and nothing learns", low=0, follows="steps"
+    )
     measuring_reach: int = setting(8, "earlier batches that each batch is compared with in them", low=1)
     schedule: LinearDecay = LinearDecay(67_367, 66_033)
 

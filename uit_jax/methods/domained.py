@@ -38,7 +38,7 @@ class Domained(Labelled):
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
     high_pass: float = setting(0.0, "divisor of the skips that keep the parts of a face; 0: none, for all else", low=0)
-    landmarks: str = setting("", "an .npz file of the weights of the network that finds the parts of a face")
+    landmarks: str = setting("", "a file of the weights of the network that finds the parts of a face")
     adam: Adam = Adam(1e-4, b1=0.0, b2=0.99, weight_decay=1e-4)
     mapping_rate: float = setting(1e-6, "the mapping network's step size", above=0)
 
@@ -51,8 +51,7 @@ class Domained(Labelled):
 
     def check_files(self) -> None:
         if self.high_pass:
-            require(bool(self.landmarks), "method.landmarks is empty: with method.high_pass it has to name a file")
-            fan.load(self.landmarks)
+            self.face_network()
 
     # --- the networks, and as functions of the weights of all of them by name ---
 
@@ -88,7 +87,17 @@ class Domained(Labelled):
         """Return what of images, which are faces, is kept: no gradient reaches them; () where nothing is."""
         if not self.high_pass:
             return ()
-        return fan.masks(fan.heat_maps(fan.load(self.landmarks), jax.lax.stop_gradient(images)))
+        return fan.masks(fan.heat_maps(self.face_network(), jax.lax.stop_gradient(images)))
+
+    def face_network(self) -> fan.Weights:
+        """Read the weights of the network that finds the parts of a face. Raises UserError."""
+        told = (
+            f"method.landmarks is empty: with method.high_pass={self.high_pass} it has to name the file of the network"
+            " that finds the parts of a face (docs/starganv2.md): give --config.method.landmarks=FILE to `uit train` or"
+            " `uit convert`"
+        )
+        require(bool(self.landmarks), told)
+        return fan.load(self.landmarks)
 
     def map(self, params: PyTree, latents: Array, domains: Array) -> Array:
         """Return the styles [B, D] of latents [B, L] in domains int32 [B]."""

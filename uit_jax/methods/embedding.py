@@ -63,7 +63,9 @@ class EmbeddingTranslator(Opposed):
     adversarial_weight: float = setting(1.0, "of the generator's and the embedding network's adversarial loss", low=0)
     reconstruction_weight: float = setting(10.0, "of their reconstruction", low=0)
     r1: R1 = R1(weight=0.5, every=16)
-    key_average: float = setting(0.999, "decay of the averaged embedding network, which makes the keys", low=0, high=1)
+    key_average: float = setting(
+        0.999, "decay of the averaged embedding network, which makes the keys", low=0, high=1, follows="average"
+    )
     average: float = setting(0.999, "decay of the averaged generator", low=0, high=1, follows="average")
     adam: Adam = Adam(1e-4, b1=0.0, b2=0.99)
 

@@ -101,7 +101,9 @@ class Guided(Opposed):
     temperature: float = setting(0.07, "of the style losses", above=0)
     normalize_style: bool = setting(False, "whether style codes have length 1 (the paper's have not)")
     queue_size: int = setting(1024, "negative style codes in the queue", low=1)
-    key_average: float = setting(0.999, "decay of the averaged guiding network, which encodes the keys", low=0, high=1)
+    key_average: float = setting(
+        0.999, "decay of the averaged guiding network, which encodes the keys", low=0, high=1, follows="average"
+    )
     guide_adam: Adam = Adam(1e-4, weight_decay=1e-3)
     joint_guide_rate: float = setting(1e-4, "the guiding network's step size once the generator trains", above=0)
     reference_quirks: bool = setting(

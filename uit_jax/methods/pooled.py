@@ -53,7 +53,9 @@ class PooledMethod(PairMethod):
     pool_size: int = setting(50, "translations of a domain that its discriminator looks back on; 0: none", low=0)
     adam: Adam = Adam(2e-4, b1=0.5, b2=0.999)
     schedule: LinearDecay = LinearDecay(133_400, 133_400)
-    decay_lead: int = setting(0, "iterations by which the decay is early; in the published code an epoch's", low=0)
+    decay_lead: int = setting(
+        0, "iterations by which the decay is early; in the published code an epoch's", low=0, follows="steps"
+    )
 
     multiple = 4
 

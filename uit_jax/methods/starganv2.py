@@ -39,7 +39,7 @@ class StarGANv2(Domained):
     """StarGAN v2's hyper-parameters; the defaults are the paper's for all but faces."""
 
     style_weight: float = setting(1.0, "of reading a translation's style off it (Eq. 2)", low=0)
-    diversity_weight: float = setting(1.0, "of two styles' translations being different (Eq. 3), at first", low=0)
+    diversity_weight: float = setting(2.0, "of two styles' translations being different (Eq. 3), at first", low=0)
     diversity_steps: int = setting(100_000, "iterations in which that weight falls to 0", low=1, follows="steps")
     cycle_weight: float = setting(1.0, "of coming back to an image in its own style (Eq. 4)", low=0)
     r1: R1 = R1(weight=0.5, every=1)

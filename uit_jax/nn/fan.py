@@ -5,12 +5,14 @@ Its weights are a file's. They are constants of whatever is computed with them, 
 """
 
 import functools
+import re
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uit_jax import tensors
 from uit_jax.errors import UserError
 from uit_jax.nn.convolution import convolve
 from uit_jax.nn.norms import per_channel
@@ -21,6 +23,9 @@ SIDE, LANDMARKS, DEPTH = 256, 98, 4
 """Pixels a side of what the network sees and of the masks; the halvings of its hourglass."""
 
 Weights = Mapping[str, np.ndarray]
+
+OWNER = re.compile(r"^(state_dict\.|fan\.)?(module\.)?")
+"""What stands before the names of the weights in the files that hold them."""
 
 
 def shapes() -> dict[str, tuple[int, ...]]:
@@ -53,23 +58,35 @@ def _block(name: str, channels: int, features: int) -> dict[str, tuple[int, ...]
 
 @functools.lru_cache(maxsize=1)
 def load(path: str) -> Weights:
-    """Read the weights of an .npz file under their published names, in torch's layouts; others in it are left out.
+    """Read the weights under their published names, in torch's layouts.
+
+    Args:
+      path: the published file, a checkpoint of StarGAN v2 that holds them as `fan`, or a copy of either as another
+        kind of file (`tensors`); whatever else is in it is left out.
 
     Raises:
       UserError: it is not there, no such file, or lacks one of them.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
-            found = {name.removeprefix("state_dict."): file[name] for name in file.files}
-    # A damaged file shows as almost any error: of zip, of numpy, of the file system.
-    except Exception as error:
-        told = " ".join(str(getattr(error, "strerror", None) or error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as an .npz file of a face's landmarks network: {told}") from error
+        found = {OWNER.sub("", name): value for name, value in tensors.read(path).items()}
+    except UserError as error:
+        raise UserError(f"a face's landmarks network cannot be read: {error}") from error
     for name, shape in shapes().items():
         value = found.get(name, np.zeros(()))
         if value.shape != shape or value.dtype.kind != "f" or not np.isfinite(value).all():
             raise UserError(f"{path} holds no landmarks network: {name} is missing, of another shape or not all finite")
-    return {name: np.float32(found[name]) for name in shapes()}
+    # Copies, so that no more of the file is kept.
+    return {name: np.array(found[name], np.float32) for name in shapes()}
+
+
+def state_dict(weights: Weights) -> dict[str, np.ndarray]:
+    """Return weights as a published checkpoint holds them, with the norms' counts of batches, which nothing reads."""
+    found = {}
+    for name, value in weights.items():
+        found[name] = value
+        if name.endswith("running_var"):
+            found[name.replace("running_var", "num_batches_tracked")] = np.zeros((), np.int64)
+    return found
 
 
 def heat_maps(weights: Weights, images: Array) -> Array:

@@ -25,12 +25,14 @@ from uit_jax.types import PyTree
 
 
 def rooted(config: ConfigDict) -> ConfigDict:
-    """Return a config whose sources mean the same from any folder, so that the run can be used from there."""
+    """Return a config whose sources and files mean the same from any folder, so that the run can be used from there."""
     config = copy.deepcopy(config)
     config.init_from = config.init_from and str(as_path(config.init_from).absolute())
     for key in ("source", "target", "test_source", "test_target"):
         config.data[key] = data.rooted(config.data[key])
     config.data.labels = config.data.labels and str(as_path(config.data.labels).absolute())
+    if landmarks := config.method.get("landmarks"):
+        config.method.landmarks = str(as_path(landmarks).absolute())
     return config
 
 

@@ -7,7 +7,7 @@ time for, and those shares stay.
 import math
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,54 +24,62 @@ from uit_jax.training import measure, supply
 _MARGIN = 0.05
 """The share of the time that is kept for pictures, scores, checkpoints and what else the steps' own time lacks."""
 
-_REREAD = 0.2
-"""The share of the time of compiling a program that it takes to read it back, at most."""
-
 _STEPS, _WINDOWS, _IMAGES = 3, 3, 512
 _OFTEN = {"log_every": 100, "image_every": 10, "evaluate_every": 10, "checkpoint_every": 6}
 """What is due every so many steps, and how often in a run it is due at least, but every `_LEAST` steps."""
 _LEAST = 10
 
 
-def scaled(config: ConfigDict, steps: int) -> ConfigDict:
+def scaled(config: ConfigDict, steps: int, given: Collection[str] = ()) -> ConfigDict:
     """Return the config of a run of so many steps: what is a share of a run's length stays that share.
 
     Iterations (of phases, of schedules) are in proportion; an average over past weights spans the same share of the
-    run. What is due every so many steps is due more often where a short run would have too little of it.
+    run. What is due every so many steps is due more often where a short run would have too little of it, but for what
+    `given` has the keys of.
     """
     flat = config_module.flatten(config)
     changes: dict[str, float] = {}
     for key, told in config_module.known(config.method.name).items():
         if told.limits.follows == "steps":
-            # Rounded up, so that no rate is 0 before the last step.
-            changes[key] = -(-flat[key] * steps // config.steps)
+            # Rounded up, so that no rate is 0 before the last step; there are no distances of a single batch.
+            changes[key] = max(min(flat[key], 2), -(-flat[key] * steps // config.steps))
         elif told.limits.follows == "average" and 0 < flat[key] < 1:
             changes[key] = 1 - min(0.5, (1 - flat[key]) * config.steps / steps)
-    for key, often in _OFTEN.items():
-        changes[key] = flat[key] and min(flat[key], max(_LEAST, steps // often))
+    for key in _OFTEN.keys() - given:
+        changes[key] = flat[key] and min(flat[key], max(_LEAST, steps // _OFTEN[key]))
     return config_module.update(config.copy_and_resolve_references(), {**changes, "steps": steps})
 
 
 def fitted(
-    config: ConfigDict, *, began: float | None = None, note: Callable[[str], None] = lambda line: None
+    config: ConfigDict,
+    *,
+    began: float | None = None,
+    overrides: Iterable[str] = (),
+    note: Callable[[str], None] = lambda line: None,
 ) -> ConfigDict:
     """Return a config with as many steps as `hours` allow, by what they and reading their images take here.
 
     Args:
       began: from when on the time counts, by `time.monotonic`; by default from now on.
+      overrides: texts "--config.key=value" that the config has in it; what is due every so many steps is left as given.
       note: told, in a line each, what is done and found.
 
     Raises:
-      UserError: no step could be done in that time.
+      UserError: no step could be done in that time; or the steps are given as well.
     """
     began = time.monotonic() if began is None else began
+    if "steps" in (given := _keys(overrides)):
+        raise UserError(f"steps={config.steps}: hours={config.hours:g} set the steps of a run: give one of the two")
     streams = supply.opened(config)
     note(f"hours={config.hours:g}: measuring what a step takes here ...")
     found = measure.measure(config, _STEPS, _WINDOWS)
-    read = supply.supply(config, streams, found["phases"], images=_IMAGES, windows=1)
-    each = sum(phase["share"] * _seconds(phase, read["on_device"], found["platform"]) for phase in read["phases"])
-    # The run then begins anew, its programs read back from the cache.
-    before = time.monotonic() - began + found["initial_state_seconds"] + _REREAD * _compiling(found)
+    phases = found["phases"]
+    if not supply.keeping(config, streams)["on_device"]:
+        phases = supply.reading(config, streams, phases, images=_IMAGES, windows=1, warm=_IMAGES)
+    each = sum(phase["share"] * _seconds(phase, found["platform"]) for phase in phases)
+    # The run then begins anew, and its decays and schedules make other programs of the steps.
+    again = found["initial_state_seconds"] + sum(phase["compile_seconds"] for phase in phases)
+    before = time.monotonic() - began + again
     steps = _agreed((3600 * config.hours * (1 - _MARGIN) - before) / each)
     if steps < 1:
         needed = math.ceil(100 * (before + each) / 36 / (1 - _MARGIN)) / 10_000
@@ -83,27 +91,52 @@ def fitted(
         f"hours={config.hours:g}: {steps} steps of {each:.3g} s, {steps / config.steps:.3g} times the recipe's"
         f" {config.steps}; phases, schedules and averages go along"
     )
-    return scaled(config, steps)
+    return scaled(config, steps, given)
 
 
-def of_run(config: ConfigDict, workdir: Path, began: float | None = None) -> ConfigDict:
+def of_run(
+    config: ConfigDict, workdir: Path, began: float | None = None, overrides: Iterable[str] = ()
+) -> ConfigDict:
     """Return the config of the run in a workdir, its length that with which it was begun or else as `fitted` has it.
 
+    A run is begun once it has a checkpoint. Of what goes with its length the settings in `overrides`, texts
+    "--config.key=value", are the config's own, in proportion where they are a share of the run.
+
     Raises:
-      UserError: it was begun with other hours; or no step could be done in them.
+      UserError: it goes by other hours, by none, or by other steps than are given; or no step could be done in them.
     """
     if not config.hours:
         return config
-    begun = checkpoint.begun_with(workdir)
+    begun = checkpoint.begun_with(workdir) if checkpoint.steps(workdir) else None
     if begun is None or begun.method.name != config.method.name:
         first = jax.process_index() == 0
-        return fitted(config, began=began, note=lambda line: first and print(line, file=sys.stderr, flush=True))
+        note = lambda line: first and print(line, file=sys.stderr, flush=True)  # noqa: E731
+        return fitted(config, began=began, overrides=overrides, note=note)
+    given = _keys(overrides)
+    _check_same(config, begun, given)
+    own = config_module.flatten(scaled(config, begun.steps, given))
+    kept = {key: own[key] if key in given else value for key, value in length(begun).items()}
+    return config_module.update(config.copy_and_resolve_references(), kept)
+
+
+def _check_same(config: ConfigDict, begun: ConfigDict, given: Collection[str]) -> None:
+    """Refuse to continue a run by other hours than it goes by, or by steps beside them."""
+    hours = f"hours={config.hours:g}: the run"
+    if not begun.hours:
+        raise UserError(
+            f"{hours} goes by steps={begun.steps} and no hours: leave them out to continue it as it is, or give"
+            " another --workdir"
+        )
     if begun.hours != config.hours:
         raise UserError(
-            f"hours={config.hours:g}: the run was begun with {begun.hours:g}, which set its steps: leave the hours out"
-            " to continue it as it is, or give another --workdir"
+            f"{hours} was begun with {begun.hours:g}, which set its steps: give these to continue it as it is, or"
+            " another --workdir"
         )
-    return config_module.update(config.copy_and_resolve_references(), length(begun))
+    if "steps" in given and config.steps != begun.steps:
+        raise UserError(
+            f"steps={config.steps}: hours={config.hours:g} set those of the run, {begun.steps}: leave yours out to"
+            " continue it as it is, or give them with --config.hours=0 and without --config"
+        )
 
 
 def length(config: ConfigDict) -> dict[str, Any]:
@@ -113,16 +146,17 @@ def length(config: ConfigDict) -> dict[str, Any]:
     return {key: flat[key] for key in [*keys, *_OFTEN]}
 
 
-def _seconds(phase: Mapping[str, Any], on_device: bool, platform: str) -> float:
-    """Return what a step of a phase takes with the reading of its images."""
+def _keys(overrides: Iterable[str]) -> set[str]:
+    """Return the keys of texts "--config.key=value"."""
+    return {each.removeprefix("--config.").partition("=")[0] for each in overrides}
+
+
+def _seconds(phase: Mapping[str, Any], platform: str) -> float:
+    """Return what a step of a phase takes with the reading of its images, where these are read."""
     step = 1 / phase["steps_per_second"]
-    reading = 0.0 if on_device else step * phase["images_per_second"] / phase["read_per_second"]
+    reading = step * phase["images_per_second"] / phase.get("read_per_second", math.inf)
     # A processor does both with the same cores.
     return step + reading if platform == "cpu" else max(step, reading)
-
-
-def _compiling(found: Mapping[str, Any]) -> float:
-    return sum(phase["compile_seconds"] for phase in found["phases"])
 
 
 def _agreed(steps: float) -> int:

@@ -9,15 +9,15 @@ from typing import NamedTuple
 import jax
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint, convert, methods, settings
+from uit_jax import checkpoint, convert, methods, settings, tensors
 from uit_jax import config as config_module
-from uit_jax.convert import tensors
 from uit_jax.convert.papers import Paper, is_whole, with_path
 from uit_jax.errors import UserError
 from uit_jax.files import check_places, check_writable, write_json
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path, is_remote
 from uit_jax.state import Learner, Learners, TrainState
+from uit_jax.training import beginning
 
 
 class Imported(NamedTuple):
@@ -60,6 +60,7 @@ def import_run(
     told = f"{', '.join(dict.fromkeys(str(found.path) for found in gathered.values()))}: no networks of {config}"
     with_path(told, config_module.update, chosen, {"data.source": "", **_keys(kind, paper.settings(gathered))})
     config_module.override(chosen, overrides)
+    chosen = beginning.rooted(chosen)
     method = with_path(f"{files[0]}: with the settings that it tells", config_module.method_of, chosen)
     shapes = jax.eval_shape(lambda: config_module.initial_state(chosen, method))
     given = [name for name, own in paper.import_state(gathered, method, shapes).learners.items() if is_whole(own)]

@@ -28,7 +28,7 @@ _TIMES = 2
 """How often a run draws each image at least where all are kept unasked."""
 
 
-class _Kind(NamedTuple):
+class Kind(NamedTuple):
     """What loader a phase's batches come from: its stream, global batch size, and the side images are read at."""
 
     stream: Stream
@@ -45,9 +45,9 @@ class Streams:
         self._sources = {load_size(method, method.phase(0)): sources}
         self._loaders = {}
         self._begun = 0
-        self._kinds: set[_Kind] = set()
+        self._kinds: set[Kind] = set()
         for phase in drawing:
-            if (kind := self._kind(phase)) not in self._kinds:
+            if (kind := self.kind(phase)) not in self._kinds:
                 self._kinds.add(kind)
                 self._check(kind, phase_key(phase))
 
@@ -66,11 +66,16 @@ class Streams:
 
     def sources(self, phase: Phase) -> Sources:
         """Return the images that a phase's batches come from."""
-        return self._of_size(self._kind(phase).size)
+        return self._of_size(self.kind(phase).size)
+
+    def kind(self, phase: Phase) -> Kind:
+        """Return what loader a phase's batches come from; those of one kind are one stream of batches."""
+        size = phase_size(phase, self._config.batch_size)
+        return Kind(phase.stream, size, load_size(self._method, phase))
 
     def size(self, phase: Phase) -> int:
         """Return the side that a phase's images are read at, which its sources are known by."""
-        return self._kind(phase).size
+        return self.kind(phase).size
 
     def drawn(self) -> dict[int, tuple[Sources, dict[str, np.ndarray]]]:
         """Return by the side that images are read at their sources, and of each side the indices ever drawn from."""
@@ -86,7 +91,7 @@ class Streams:
         for loader in self._loaders.values():
             loader.close()
 
-    def _check(self, kind: _Kind, key: str) -> None:
+    def _check(self, kind: Kind, key: str) -> None:
         """Make sure that there are images enough, and that they are large enough for what is cut out of them."""
         sources, size = self._of_size(kind.size), kind.batch_size
         data.check_enough(_name(self._config), sources, size, kind.stream, key=key)
@@ -95,21 +100,17 @@ class Streams:
         jax.eval_shape(self._method.views, jax.random.PRNGKey(0), batch)
 
     def _loader(self, phase: Phase) -> data.SideBatches:
-        kind = self._kind(phase)
+        kind = self.kind(phase)
         if kind not in self._loaders:
             self._loaders[kind] = self._open(kind)
         return self._loaders[kind]
-
-    def _kind(self, phase: Phase) -> _Kind:
-        size = phase_size(phase, self._config.batch_size)
-        return _Kind(phase.stream, size, load_size(self._method, phase))
 
     def _of_size(self, size: int) -> Sources:
         if size not in self._sources:
             self._sources[size] = _open_train(self._config, self._method, size)
         return self._sources[size]
 
-    def _open(self, kind: _Kind):
+    def _open(self, kind: Kind):
         config, method = self._config, self._method
         return data.side_batches(
             self._of_size(kind.size),
@@ -117,7 +118,7 @@ class Streams:
             stream=kind.stream,
             batch_size=kind.batch_size,
             seed=config.seed,
-            steps=(s for s in range(self._begun, config.steps) if self._kind(method.phase(s)) == kind),
+            steps=(s for s in range(self._begun, config.steps) if self.kind(method.phase(s)) == kind),
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             max_unreadable_share=config.data.max_unreadable_share,

@@ -69,8 +69,10 @@ def style_grids(
     domains = None
     if "cluster" in method.readouts:
         probabilities = batched.read(method, "cluster", variables, members)
-        domains = probabilities.argmax(-1), probabilities.shape[-1]
-        grids["domains"] = pictures.domain_grid(members, *domains, title=titles[1])
+        found = probabilities.argmax(-1), probabilities.shape[-1]
+        grids["domains"] = pictures.domain_grid(members, *found, title=titles[1])
+        # What other methods sort images into is told by labels, and does not collapse.
+        domains = found if "clusters" in method.followed else None
     return Drawn(grids, contents, np.asarray(translations), references, domains)
 
 

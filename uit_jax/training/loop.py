@@ -36,19 +36,26 @@ _EVALUATED = 2_000
 _STOPPING = "stopping behind the steps under way, with a checkpoint"
 
 
-def train(config: ConfigDict, workdir: PathLike, began: float | None = None, recipe: str = "") -> PyTree:
+def train(
+    config: ConfigDict,
+    workdir: PathLike,
+    began: float | None = None,
+    recipe: str = "",
+    overrides: Iterable[str] = (),
+) -> PyTree:
     """Train until `config.steps` or until the process is told to stop; return the state.
 
     Args:
       began: from when on the time to the first step is told, by `time.monotonic`; by default from now on.
       recipe: what the config was resolved from, "path/of/config.py[:preset]", for the record.
+      overrides: texts "--config.key=value" that the config has in it: what `hours` do not set (`budget.of_run`).
 
     Raises:
       UserError: bad input, before anything is written; or a loss or weight that is no longer finite.
     """
     checkpoint.check_trainable(workdir)
     (start := Start(began)).done("loading libraries")
-    config = budget.of_run(config, as_path(workdir), began)
+    config = budget.of_run(config, as_path(workdir), began, overrides)
     if config.hours:
         start.done("measuring a step")
     with acknowledged(_STOPPING), Stop() as stop, Run(config, as_path(workdir), start, recipe) as run:
@@ -125,6 +132,7 @@ class Run:
             opened.callback(self.progress.close)
             self.evaluators = self._able(evaluators)
             self.window, self.watch = Window(), symptoms.Watch(method)
+            self.translates = False
             self.best: dict[str, float] = {}
             self.scores: dict[str, float] = {}
             self.stepping = Stepping(config, method, self.lifted, self.progress, self.start)
@@ -169,6 +177,7 @@ class Run:
             beginning.record(self.workdir, self.recipe, self.devices)
         for line in self.writers.resume(step):
             self.progress.note(line)
+        self.translates = any(phase.translates for phase in phases(self.method, step))
         self.feed.begin(step, self.shapes, self.progress)
         self.progress.begin(step)
         state = self.lifted.put_state(state)
@@ -187,6 +196,7 @@ class Run:
         phase = self.method.phase(steps[0])
         batch = self.feed.batch(steps, phase)
         state, metrics = self.stepping.step(state, batch, phase=phase, done=steps.stop)
+        self.translates |= phase.translates
         numbers = range(steps.start + 1, steps.stop + 1)
         self.window.add(numbers, metrics, ahead=max(1, _AHEAD // self.room))
         self.progress.advance(phase.name, phase_size(phase, self.config.batch_size), len(steps))
@@ -199,7 +209,7 @@ class Run:
         if due(config.log_every, step):
             record |= {"phase": self.method.phase(step - 1).name, **self._finite(self.window.mean)}
             self.writers.speed(step, self.progress.lap(step, record)._asdict())
-            record |= self._watched(symptoms.of_losses(record), step)
+            record |= self._watched(symptoms.of_losses(record, self.method), step)
             record |= named_rates(self.method, step - 1)
             began = time.monotonic()
         evaluates = self.evaluators and due(config.evaluate_every, step)
@@ -226,7 +236,7 @@ class Run:
 
     def _watched(self, signs: dict[str, float], step: int) -> dict[str, float]:
         """Return the signs of how a run goes, and say what is wrong by them."""
-        for line in self.watch.look(signs, translates=self.method.phase(step - 1).translates):
+        for line in self.watch.look(signs, translates=self.translates):
             self.progress.note(f"step {step}: {line}")
         return signs
 

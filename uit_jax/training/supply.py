@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.data import benchmark
-from uit_jax.method import Method, Phase, phase_size
+from uit_jax.method import Method, Phase
 from uit_jax.training import devices, several
 from uit_jax.training.feed import Feed, Streams, open_sources
 
@@ -23,26 +23,54 @@ def opened(config: ConfigDict) -> Streams:
 def supply(
     config: ConfigDict, streams: Streams, measured: Sequence[Mapping[str, Any]], *, images: int, windows: int
 ) -> dict[str, Any]:
-    """Measure how fast the batches of a config's phases are read, beside what their steps take.
+    """Measure how fast the batches of a config's phases are read, beside what their steps take (`reading`).
 
-    Each is measured alone: on a processor both take the same cores, and a run has less of either.
+    Returns:
+      "phases"; and what `keeping` tells.
+    """
+    phases = reading(config, streams, measured, images=images, windows=windows)
+    return {"phases": phases, **keeping(config, streams)}
+
+
+def reading(
+    config: ConfigDict,
+    streams: Streams,
+    measured: Sequence[Mapping[str, Any]],
+    *,
+    images: int,
+    windows: int,
+    warm: int | None = None,
+) -> list[dict[str, Any]]:
+    """Measure how fast the batches of a config's phases are read; phases whose batches are of one kind, together.
+
+    Each is measured alone: on a processor steps take the same cores, and a run has less of either.
 
     Args:
       measured: the "phases" that `measure.measure` gives.
       images: that are read in a window.
       windows: of which the median counts.
+      warm: images that are read before, at most; by default an epoch, in which every file's headers are read.
 
     Returns:
-      "phases" with `read_per_second`, images of one side, `keeps_up`, in rates of the step, and `waits`, the share of
-      the time in which there is nothing to begin the next step with; "on_device", whether a run of this config keeps
-      its images there, where none is read; and "image_bytes" of all of them.
+      `measured` with `read_per_second`, images of one side, `keeps_up`, in rates of the step, and `waits`, the share of
+      the time in which there is nothing to begin the next step with.
     """
-    method, found = config_module.method_of(config), []
+    method, rates, found = config_module.method_of(config), {}, []
     for phase, about in zip(_phases(config, method), measured, strict=True):
-        rate = _rate(streams, phase, phase_size(phase, config.batch_size), images, windows)
-        ratio = rate / about["images_per_second"]
-        found.append({**about, "read_per_second": rate, "keeps_up": ratio, "waits": max(0.0, 1 - ratio)})
-    return {"phases": found, **_keeping(config, method, streams)}
+        if (kind := streams.kind(phase)) not in rates:
+            rates[kind] = _rate(streams, phase, images=images, windows=windows, warm=warm)
+        ratio = rates[kind] / about["images_per_second"]
+        found.append({**about, "read_per_second": rates[kind], "keeps_up": ratio, "waits": max(0.0, 1 - ratio)})
+    return found
+
+
+def keeping(config: ConfigDict, streams: Streams) -> dict[str, Any]:
+    """Return "on_device", whether a run of a config keeps its images there and reads none, and "image_bytes" of all."""
+    method, used = config_module.method_of(config), devices.devices_for(config.devices)
+    lifted = devices.lift(several.step_of(method, several.room_of(config)), config.parallel, used)
+    feed = Feed(config, streams, lifted, used)
+    shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
+    return {"on_device": feed.keeps(0, shapes), "image_bytes": feed.bytes}
 
 
 def told(config: ConfigDict, found: Mapping[str, Any]) -> str:
@@ -64,16 +92,8 @@ def _phases(config: ConfigDict, method: Method) -> list[Phase]:
     return list(dict.fromkeys(map(method.phase, range(config.steps))))
 
 
-def _rate(streams: Streams, phase: Phase, size: int, images: int, windows: int) -> float:
+def _rate(streams: Streams, phase: Phase, **how: int | None) -> float:
     """Return how many images of one side are read per second."""
-    sources = streams.sources(phase)
-    read = benchmark.measure(sources, stream=phase.stream, batch_size=size, images=images, windows=windows)
+    kind, sources = streams.kind(phase), streams.sources(phase)
+    read = benchmark.measure(sources, stream=kind.stream, batch_size=kind.batch_size, **how)
     return statistics.median(wall for wall, _ in read) / len(sources)
-
-
-def _keeping(config: ConfigDict, method: Method, streams: Streams) -> dict[str, Any]:
-    used = devices.devices_for(config.devices)
-    lifted = devices.lift(several.step_of(method, several.room_of(config)), config.parallel, used)
-    feed = Feed(config, streams, lifted, used)
-    shapes = jax.eval_shape(lambda: config_module.initial_state(config, method))
-    return {"on_device": feed.keeps(0, shapes), "image_bytes": feed.bytes}

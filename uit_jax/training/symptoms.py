@@ -25,7 +25,7 @@ class Drawn(NamedTuple):
       contents: [m, H, W, C].
       translations: with styles [m, n, H, W, C'], of which the first are in those of the references; else [m, H, W, C'].
       references: [r, H, W, C'], r <= n; None where there are no styles.
-      pseudo_domains: int [k], those of some images, and how many domains there are; None where there are none.
+      pseudo_domains: int [k], those of some images, and how many domains there are; None where the method finds none.
     """
 
     pictures: Mapping[str, np.ndarray]
@@ -61,13 +61,14 @@ SYMPTOMS = (
         "signs/content_follows",
         0.05,
         "translations of different images are alike, {value:.1%} as different as the images: content is lost",
-        more="reconstruction_weight cycle_weight nce_weight consistency_weight image_weight self_weight",
+        more="reconstruction_weight cycle_weight nce_weight consistency_weight image_weight self_weight cross_weight"
+        " distance_weight l1_weight",
     ),
     Symptom(
         "signs/style_follows",
         0.05,
         "translations in different styles are alike, {value:.1%} as different as the references: style is ignored",
-        more="style_weight match_weight latent_weight diversity_weight feature_weight adversarial_weight",
+        more="style_weight match_weight latent_weight diversity_weight feature_weight patch_weight adversarial_weight",
     ),
     Symptom(
         "signs/changed",
@@ -86,6 +87,9 @@ SYMPTOMS = (
     ),
 )
 
+_DRAWN = ("fake", "own", "mix")
+"""What methods call the images that a discriminator tells from real ones."""
+
 
 def signs(drawn: Drawn) -> dict[str, float]:
     """Measure what has been drawn.
@@ -94,7 +98,8 @@ def signs(drawn: Drawn) -> dict[str, float]:
       Shares of 0 to 1 or a little more, by name: "free_domains", of images outside the largest pseudo domain;
       "content_follows", how much translations differ from content to content, in one style, beside how much contents
       do; "style_follows", the same of styles; "changed", without styles, how far translations lie from their images,
-      beside how much images differ. All begin with "signs/".
+      pixel by pixel, beside how much images differ so. All begin with "signs/". One image alone tells of neither of
+      those that compare images.
     """
     found = {}
     if drawn.pseudo_domains is not None and drawn.pseudo_domains[1] > 1:
@@ -106,21 +111,33 @@ def signs(drawn: Drawn) -> dict[str, float]:
     if drawn.references is not None:
         if (between := _spread(_coarse(drawn.references), 0)) > _FAINT:
             found["signs/style_follows"] = _spread(translations[:, : len(drawn.references)], 1) / between
-    elif apart > _FAINT and contents.shape == translations.shape:
-        found["signs/changed"] = math.sqrt(np.square(contents - translations).mean()) / apart
+    elif apart > _FAINT and drawn.contents.shape == drawn.translations.shape:
+        # Of a change of texture the squares know nothing.
+        before, after = _whole(drawn.contents), _whole(drawn.translations)
+        found["signs/changed"] = math.sqrt(np.square(before - after).mean()) / _spread(before, 0)
     return found
 
 
-def of_losses(record: Mapping[str, float]) -> dict[str, float]:
+def of_losses(record: Mapping[str, float], method: Method) -> dict[str, float]:
     """Measure how undecided the discriminator is that is least so: the sum of its losses on real and drawn images.
 
-    0 is a discriminator that is always right, for every objective of `losses.adversarial` but Wasserstein's.
+    0 is a discriminator that is always right, for every objective of `losses.adversarial` but Wasserstein's, of which
+    nothing is said.
+
+    Args:
+      record: metrics by "learner/term". Terms are "real", "real_X" and "X_real"; beside each stands the same of what is
+        drawn. Of several kinds of drawn images that counts which is told least well.
     """
+    if getattr(method, "gan_loss", "") == "wasserstein":
+        return {}
     sums = []
     for name, real in record.items():
         judge, _, term = name.partition("/")
-        if term == "real" and judge.startswith("discriminator") and (fake := record.get(f"{judge}/fake")) is not None:
-            sums.append(real + fake)
+        words = term.split("_")
+        if "discriminator" in judge and "real" in words:
+            beside = ["_".join(kind if word == "real" else word for word in words) for kind in _DRAWN]
+            losses = [record[f"{judge}/{each}"] for each in beside if f"{judge}/{each}" in record]
+            sums += [real + max(losses)] if losses else []
     return {"signs/undecided": min(sums)} if sums and min(sums) >= 0 else {}
 
 
@@ -128,11 +145,15 @@ class Watch:
     """Says a symptom once, when it has been there for several looks in a row."""
 
     def __init__(self, method: Method):
-        self._values = {told.key: told.default for told in settings.describe(method, "method")}
+        self._settings = {told.key: told for told in settings.describe(method, "method")}
         self._seen: Counter[str] = Counter()
 
     def look(self, found: Mapping[str, float], *, translates: bool) -> Iterator[str]:
-        """Yield what is to be said of measures; `translates` tells whether the translator has begun to learn."""
+        """Yield what is to be said of measures; `translates` tells whether the translator has begun to learn.
+
+        A look without a measure, as one at pictures is without losses, neither adds to its looks in a row nor ends
+        them.
+        """
         for each in SYMPTOMS:
             if each.measure not in found or not (translates or each.measure == "signs/free_domains"):
                 continue
@@ -145,18 +166,31 @@ class Watch:
         """Name the settings that may help, with their values, of those that the method has."""
         told = []
         for direction, names in (("more", symptom.more), ("less", symptom.less)):
-            keys = [key for name in names.split() if (key := f"method.{name}") in self._values]
-            told += [f"{direction} than {', '.join(f'{key}={self._values[key]!r}' for key in keys)}"] if keys else []
+            had = [each for name in names.split() if (each := self._settings.get(f"method.{name}"))]
+            moving = [f"{each.key}={each.default!r}" for each in had if _moves(each, direction)]
+            told += [f"{direction} than {', '.join(moving)}"] if moving else []
         return f"; try {', or '.join(told)}" if told else ""
+
+
+def _moves(setting: settings.Described, direction: str) -> bool:
+    """Say whether there can be less, or more, than the value of a setting: a number, or a list of some choices."""
+    if direction == "less":
+        return setting.default > 0
+    return not isinstance(setting.default, tuple) or len(setting.default) != len(setting.limits.choices)
 
 
 def _coarse(images: np.ndarray) -> np.ndarray:
     """Average images [..., H, W, C] over squares, a side of `_SIDE` at most: float64 [..., h, w, C] in [0, 1]."""
     *some, height, width, channels = images.shape
     rows, columns = (max(1, side // _SIDE) for side in (height, width))
-    cut = images[..., : height // rows * rows, : width // columns * columns, :] / np.iinfo(images.dtype).max
+    cut = _whole(images[..., : height // rows * rows, : width // columns * columns, :])
     squares = cut.reshape(*some, height // rows, rows, width // columns, columns, channels)
     return squares.mean((-4, -2))
+
+
+def _whole(images: np.ndarray) -> np.ndarray:
+    """Return images as float64 in [0, 1]."""
+    return images / np.iinfo(images.dtype).max
 
 
 def _spread(images: np.ndarray, axis: int) -> float:

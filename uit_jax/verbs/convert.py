@@ -3,8 +3,7 @@
 import argparse
 
 from uit_jax import config as config_module
-from uit_jax import convert
-from uit_jax.convert import tensors
+from uit_jax import convert, tensors
 from uit_jax.errors import UserError, shown
 from uit_jax.files import check_places
 from uit_jax.paths import as_path

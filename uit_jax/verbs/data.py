@@ -95,8 +95,8 @@ def _parser() -> argparse.ArgumentParser:
         "--features",
         metavar="FILE|style:WORKDIR",
         default="",
-        help="the weights of the FID's Inception-v3, or those of AlexNet or VGG-16 and lpips' own as FILE,FILE; or a"
-        " trained run, for its style codes",
+        help="the weights of the FID's Inception-v3, of MoCo's ResNet-50, or those of AlexNet or VGG-16 and lpips' own"
+        " as FILE,FILE; or a trained run, for its style codes",
     )
     told = "of images compared by their pixels (default: %(default)s)"
     labelling.add_argument("--side", type=at_most(LARGEST_SIDE), metavar="PIXELS", default=SIDE, help=told)

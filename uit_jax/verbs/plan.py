@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     if config.hours:
         if args.target != plan.HERE:
             raise UserError(f"hours={config.hours:g}: a step is measured here, not on --target={args.target}")
-        config = budget.fitted(config, note=note)
+        config = budget.fitted(config, overrides=overrides, note=note)
         length = {"hours": config.hours, "length": budget.length(config)}
     how = dict(target=args.target, memory=room, largest=args.largest)
     record = plan.plan(config, note=lambda line: note(f"{line} ..."), **how)

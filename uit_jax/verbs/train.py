@@ -31,7 +31,7 @@ def main(argv: list[str]) -> int:
         overrides.append(f"--config.init_from={args.init_from}")
     config = _resolved(args.config, args.workdir, overrides)
     before = checkpoint.steps(args.workdir)
-    loop.train(config, args.workdir, programs.began, args.config or "")
+    loop.train(config, args.workdir, programs.began, args.config or "", overrides)
     if config.report and jax.process_index() == 0:
         # Of a run of so many hours only its record tells how many steps these are.
         reached = set(checkpoint.steps(args.workdir)) - set(before)

@@ -14,9 +14,9 @@ import ml_dtypes
 import numpy as np
 
 from uit_jax import files
-from uit_jax.convert import torch_files
 from uit_jax.errors import UserError
 from uit_jax.paths import PathLike, as_path, on_disk
+from uit_jax.tensors import torch_files
 
 _LARGEST = 2**35  # bytes
 _SHARED = 64  # how often each byte of a file may be used

@@ -17,8 +17,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from uit_jax.convert import tensors, torch_files
+from uit_jax import tensors
 from uit_jax.errors import UserError
+from uit_jax.tensors import torch_files
 
 FILES = pathlib.Path(__file__).parent / "files"
 WHOLE = np.arange(24, dtype=np.float32).reshape(4, 6)

@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from uit_jax.convert.pickles import STORAGES, TYPES, Machine, Named, check_whole, listed, plain_keys
 from uit_jax.errors import UserError
+from uit_jax.tensors.pickles import STORAGES, TYPES, Machine, Named, check_whole, listed, plain_keys
 
 _OTHER_ORDER = "was saved on a machine whose numbers begin with their last bytes: save it on another one"
 _MAGIC = 0x1950A86A20F9469CFC6C

@@ -4,8 +4,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from uit_jax.convert import tensors, torch_files
+from uit_jax import tensors
 from uit_jax.errors import UserError
+from uit_jax.tensors import torch_files
 
 TENSORS = {
     "a.weight": np.arange(6, dtype=np.float32).reshape(2, 3).T,
