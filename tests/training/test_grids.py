@@ -1,6 +1,7 @@
 """The pictures of a training run: what they show of a method with styles, and of one that translates domains."""
 
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
@@ -9,6 +10,7 @@ from tests import toy
 from tests.images.test_pictures import at, colors, flat
 from uit_jax import data
 from uit_jax.images import pictures
+from uit_jax.listing import pick_evenly
 from uit_jax.training import grids
 
 
@@ -21,6 +23,21 @@ def test_style_grids_show_what_the_method_draws():
             # The toy gives the content the reference's mean colour; these contents have nothing else.
             assert np.abs(at(drawn["translations"], row, column).astype(int) - reference).max() <= 1
     assert colors(drawn["domains"]) == {(255, 255, 255), (200, 40, 40), (40, 40, 200)}
+
+
+def test_references_are_drawn_as_of_their_class_where_styles_are_of_classes():
+    source = data.open_source("procedural:species=3,count=70", size=16)
+
+    def style(variables, images, domains=None):
+        return jnp.zeros((len(images), 3)) if domains is None else 2 * jax.nn.one_hot(domains, 3) - 1
+
+    def translate(variables, inputs):
+        return jnp.broadcast_to(inputs["style"][:, None, None], inputs["content"].shape)
+
+    method = toy.altered(toy.method(image_size=16), sampled_by_class=True, readouts={"style": style})
+    drawn = grids.render(toy.altered(method, translate=translate), toy.variables(), {"image": source}, 3)
+    chosen = pick_evenly(len(source), 64)[pick_evenly(64, 9)]
+    np.testing.assert_array_equal(drawn.translations[0, :, 0, 0].argmax(-1), source.labels[chosen])
 
 
 def test_domains_are_watched_where_a_method_finds_them_itself():

@@ -110,12 +110,13 @@ def styles(
     """Return the style codes of images uint8 or uint16 [n, S, S, C]: float32 [n, D].
 
     Where the method's styles are of classes and `labels` int [n] are given, each is of its image's class, or of the
-    class that the method takes it for where the label is below 0.
+    class that the method takes it for where the label is none of the method's.
     """
     how: dict[str, Any] = dict(batch_size=batch_size)
     if labels is not None and method.sampled_by_class:
-        if (labels < 0).any():
-            labels = np.where(labels < 0, domains(method, variables, images, **how), labels)
+        known = (labels >= 0) & (labels < method.classes)
+        if not known.all():
+            labels = np.where(known, labels, domains(method, variables, images, **how))
         how["label"] = labels
     return read(method, "style", variables, images, **how)
 

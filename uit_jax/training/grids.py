@@ -29,18 +29,21 @@ def render(method: Method, variables: PyTree, sources: Mapping[str, Source], ste
         shares = [f"{len(images)} of {len(shown[name])} images of {name.upper()}" for name, images in sides.items()]
         return side_grids(method, variables, sides, f"step {step}: {', '.join(shares)}")
     sampled = 0 if method.style_prior is None else _SAMPLED
-    members = data.examples(source, pick_evenly(len(source), _MEMBERS))
+    chosen = pick_evenly(len(source), _MEMBERS)
+    members = data.examples(source, chosen)
     # Of a source sorted by class, neighbours in `members` are alike; these lie far apart.
-    rows, columns = (members[pick_evenly(len(members), _PICTURED + more)] for more in (0, 1))
+    pictured, above = (pick_evenly(len(members), _PICTURED + more) for more in (0, 1))
+    rows, columns, labels = members[pictured], members[above], source.labels[chosen[above]]
     for target in others:
         # Of two domains, styles are those of the second.
-        columns = data.examples(target, pick_evenly(len(target), _PICTURED - sampled))
+        chosen = pick_evenly(len(target), _PICTURED - sampled)
+        columns, labels = data.examples(target, chosen), target.labels[chosen]
     also = f" and in {sampled} sampled ones" * bool(sampled)
     titles = (
         f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above{also}",
         f"step {step}: {len(members)} of {len(source)} images by pseudo domain",
     )
-    return style_grids(method, variables, rows, columns, members, titles)
+    return style_grids(method, variables, rows, columns, members, titles, labels=labels)
 
 
 def style_grids(
@@ -50,6 +53,8 @@ def style_grids(
     references: np.ndarray,
     members: np.ndarray,
     titles: tuple[str, str] = ("", ""),
+    *,
+    labels: np.ndarray | None = None,
 ) -> Drawn:
     """Draw contents in the styles of references and in sampled ones, and members of pseudo domains, as there are any.
 
@@ -58,9 +63,11 @@ def style_grids(
       contents, references: uint8 or uint16 [m, S, S, C] and [n, S, S, C].
       members: [k, S, S, C], sorted into pseudo domains.
       titles: of the picture of translations, and of that of the domains.
+      labels: int [n], the references' classes, which methods whose styles are of classes are told; -1 unknown.
     """
     variables = batched.local(variables)
-    styles, above = batched.read(method, "style", variables, references), list(references)
+    styles = batched.styles(method, variables, references, labels, batch_size=None)
+    above = list(references)
     if method.style_prior is not None:
         sampled = batched.sample(method, variables, _SAMPLED)
         styles, above = np.concatenate([styles, sampled]), [*above, *[None] * _SAMPLED]
