@@ -95,6 +95,8 @@ def test_an_image_without_a_label_has_the_style_of_the_class_it_is_taken_for(run
     # The first four are red, whose cluster is the first.
     assert context.class_codes().argmax(-1).tolist() == np.repeat([0, 1, 2], 4).tolist()
     assert (context.class_codes().sum(-1) == 1).all() and not context.codes().any()
+    altered.config.data.labels = "labels.csv"
+    assert not context.classes_told and not context.class_codes().any()
     plain = open_context(Trained(run.workdir, run.config, toy.altered(altered.method, sampled_by_class=False), {}, 7))
     assert not plain.class_codes().any()
 

@@ -116,6 +116,9 @@ def test_where_styles_are_of_classes_the_class_of_a_reference_is_told(judge, tes
     method = toy.altered(method, readouts={"style": style})
     scores, _ = judging.score(method, toy.variables(), test, judge, references=5)
     assert scores["translation_accuracy"] == 1 and scores["translation_kept"] == 0
+    # Of one that has learnt other classes, these are not told.
+    grey = judging.score(method, toy.variables(), test, judge, references=5, told=False)[0]
+    assert grey["translation_accuracy"] < 0.5
 
 
 def test_some_images_are_judged_among_themselves(judge, test):

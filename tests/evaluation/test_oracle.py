@@ -92,15 +92,11 @@ def test_score_gives_content_and_reference_to_the_translator(reader):
         return jnp.square(images[:, None] - variables[None]).sum((2, 3, 4)).argmin(1)
 
     class Perfect:
-        sampled_by_class = False
-
         @staticmethod
         def translate(variables, inputs):
             return answers[find(variables, inputs["content"]), find(variables, inputs["reference"])]
 
     class Idle:
-        sampled_by_class = False
-
         @staticmethod
         def translate(variables, inputs):
             return inputs["content"]
@@ -124,7 +120,7 @@ def test_where_styles_are_of_classes_the_species_of_a_reference_is_told():
     method = toy.altered(
         toy.method(image_size=16), sampled_by_class=True, readouts={"style": style}, translate=translate
     )
-    drawn = oracle._translations(method, {}, WORLD, content=pair[0], reference=pair[1])
+    drawn = oracle._translations(method, {}, WORLD, True, content=pair[0], reference=pair[1])
     told = pixels(pair[1]).mean((1, 2, 3))
     np.testing.assert_allclose(drawn[:, 0, 0], np.eye(3)[pair[1].species] * told[:, None], rtol=1e-5)
 

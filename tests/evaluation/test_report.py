@@ -135,7 +135,7 @@ def test_another_source_and_fewer_images(tmp_path, run):
 def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
     asked = {}
 
-    def score(method, variables, world, content, reference):
+    def score(method, variables, world, content, reference, told):
         assert len(content) == len(reference) and (content.species != reference.species).all()
         asked.update(method=method, size=world.size, seed=world.seed, count=len(content))
         return {"species": np.float32(0.25), "position": 0.5}
@@ -151,7 +151,7 @@ def test_on_the_procedural_world_the_oracle_is_asked(run, monkeypatch):
 
 def test_translations_of_a_method_without_pseudo_domains_are_judged_too(run, monkeypatch):
     asked = []
-    monkeypatch.setattr(oracle, "score", lambda *a: asked.append(len(a[-1])) or {"species": 0.25})
+    monkeypatch.setattr(oracle, "score", lambda *a, **_: asked.append(len(a[-1])) or {"species": 0.25})
     run.config.data.source = "procedural:species=3,test_count=20"
     scores = evaluate(unclustered(run), pairs=50)["scores"]
     assert set(scores) == {"style_retrieval", "style_retrieval_chance", "translation_species"} and asked == [50]
@@ -326,7 +326,7 @@ def test_translations_are_judged_by_a_classifier_that_is_trained_once(tmp_path, 
 
 
 def test_on_the_procedural_world_a_classifier_judges_beside_the_oracle(tmp_path, run, small_judge, monkeypatch):
-    monkeypatch.setattr(oracle, "score", lambda *a: {"species": 0.25})
+    monkeypatch.setattr(oracle, "score", lambda *a, **_: {"species": 0.25})
     run.config.data.source = "procedural:species=3,count=40,test_count=20"
     judging = Judge(tmp_path / "judge.npz", references=2, steps=STEPS)
     scores = evaluate(run, judging)["scores"]

@@ -98,10 +98,16 @@ class Context:
         """Return the style code of each chosen image: float32 [n, D]."""
         return self._read("style")
 
+    @property
+    def classes_told(self) -> bool:
+        """Whether the method is told the classes of images: where its styles are of classes, of these and no others."""
+        # A run that learnt from a file of labels has classes of its own.
+        return self.trained.method.sampled_by_class and not self.trained.config.data.labels
+
     def class_codes(self) -> np.ndarray:
-        """Return the codes that `codes` does; where styles are of classes, each is of its image's known class."""
+        """Return the codes that `codes` does; where classes are told, each is of its image's known class."""
         method, variables = self.trained.method, self.trained.variables
-        if not method.sampled_by_class:
+        if not self.classes_told:
             return self.codes()
         if _OF_CLASS not in self._found:
             rows = slices(len(self.chosen), _CHUNK, "test images, by class", shown=self.shown)

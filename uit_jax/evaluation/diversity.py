@@ -83,7 +83,8 @@ class Diversity(Featured):
             return codes, np.tile(np.arange(self.outputs), (count, 1)), f"the same sampled styles (seed {seed})"
         source = list(context.sources.values())[-1]
         reader = functools.partial(batched.styles, trained.method, trained.variables)
-        found, codes = read_all(source, np.arange(len(source)), "references", labelled=reader)
+        labelled = reader if context.classes_told else lambda images, _: reader(images)
+        found, codes = read_all(source, np.arange(len(source)), "references", labelled=labelled)
         labels = source.labels[found]
         if len(context.sources) > 1 or len(np.unique(labels[labels >= 0])) < 2:
             return codes, of_any(count, len(codes), self.outputs, seed), f"the styles of test images (seed {seed})"

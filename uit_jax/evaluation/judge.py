@@ -108,7 +108,7 @@ class Judge(Evaluator):
             found, protocol = score_pair(*model, context.sources, true, judge, **how)
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
-            found, protocol = score(*model, context.source, judge, **how)
+            found, protocol = score(*model, context.source, judge, told=context.classes_told, **how)
         _doubt(judge, found["judge_accuracy"], as_path(self.file))
         told = f"{self.file} (checksum {judge.checksum}): {judge.protocol}"
         return Scores(found, {"judged_translations": protocol, "judge": told})
@@ -159,6 +159,7 @@ def score(
     chosen: np.ndarray | None = None,
     references: int = 10,
     seed: int = 0,
+    told: bool = True,
 ) -> tuple[dict[str, float], str]:
     """Translate every labelled test image with references of other classes, and let a classifier name the results.
 
@@ -167,6 +168,7 @@ def score(
       chosen: which images of `test` to use; by default all.
       references: of each image; all there are, where they are fewer.
       seed: of their draw, which depends on nothing else but the images.
+      told: whether a method whose styles are of classes is told those of the references: it has learnt these.
 
     Returns:
       Scores, and the protocol as a sentence. `judge_accuracy` is the classifier's own on the test images used;
@@ -180,8 +182,9 @@ def score(
     chosen = np.arange(len(test)) if chosen is None else np.asarray(chosen)
     check_labels(test, chosen)
     reader = functools.partial(batched.styles, method, variables)
+    labelled = reader if told else lambda images, _: reader(images)
     chosen, found, codes = read_all(
-        test, chosen[test.labels[chosen] >= 0], "judge, test images", judge.read, labelled=reader
+        test, chosen[test.labels[chosen] >= 0], "judge, test images", judge.read, labelled=labelled
     )
     check_labels(test, chosen)
     labels = test.labels[chosen]

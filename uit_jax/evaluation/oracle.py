@@ -81,7 +81,8 @@ class Oracle(Evaluator):
         else:
             test = source.world.scenes("test")
             content, reference = pairs(test, self.pairs)
-            found, protocol = score(*model, test[content], test[reference]), PROTOCOL
+            found = score(*model, test[content], test[reference], told=context.classes_told)
+            protocol = PROTOCOL
         scores = {f"translation_{name}": float(value) for name, value in found.items()}
         return Scores(scores, {"translations": protocol.format(count=facts.get("images", self.pairs))}, facts)
 
@@ -160,8 +161,11 @@ def score(
     reference: worlds.Scenes,
     *,
     reader: Reader | None = None,
+    told: bool = False,
 ) -> dict[str, float]:
     """Translate scenes, each in the style of another one, and compare with the true translations.
+
+    `told` says whether the method's styles are of species, of which it is told the references'.
 
     Returns:
       oracle_accuracy: the oracle's own, on test images.
@@ -174,7 +178,7 @@ def score(
       ground_follows_reference: the same for the ground alone, which no species owns.
       error: mean absolute difference of pixels from the true translation, in [-1, 1] units.
     """
-    outputs = _translations(method, variables, world, content=content, reference=reference)
+    outputs = _translations(method, variables, world, told, content=content, reference=reference)
     return compare(outputs, content, reference, world, reader or train(world))
 
 
@@ -252,15 +256,18 @@ def compare(outputs: np.ndarray, content: worlds.Scenes, reference: worlds.Scene
     }
 
 
-def _translations(method: Method, variables: PyTree, world: worlds.World, **scenes: worlds.Scenes) -> np.ndarray:
-    """Render scenes, give them to `translate` by their names, a hundred at once, and return its images."""
+def _translations(
+    method: Method, variables: PyTree, world: worlds.World, told: bool = False, **scenes: worlds.Scenes
+) -> np.ndarray:
+    """Render scenes, give them to `translate` by their names, a hundred at once, and return its images.
+
+    Of a method that is told species, a reference's is told.
+    """
     translate = jax.jit(method.translate)
     count = len(scenes["content"])
     images = {name: _to_float(world.render(each)) for name, each in scenes.items()}
-    if "reference" in scenes and method.sampled_by_class and scenes["reference"].species.max() < method.classes:
-        # A style is of a class, which of a reference is known.
-        reference = images.pop("reference")
-        images["style"] = batched.read(method, "style", variables, reference, label=scenes["reference"].species)
+    if told:
+        images["style"] = batched.styles(method, variables, images.pop("reference"), scenes["reference"].species)
     outputs = [
         np.asarray(translate(variables, {name: each[rows] for name, each in images.items()}))
         for rows in np.array_split(np.arange(count), max(1, count // 100))

@@ -19,8 +19,13 @@ _SAMPLED = 4  # of these, where styles are sampled too
 _MEMBERS = 64
 
 
-def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int) -> Drawn:
-    """Draw some images of a method's sides and their translations after a step."""
+def render(
+    method: Method, variables: PyTree, sources: Mapping[str, Source], step: int, *, told: bool = True
+) -> Drawn:
+    """Draw some images of a method's sides and their translations after a step.
+
+    `told` says whether the images' labels are those it learns from, which it is then told of the references.
+    """
     source, *others = sources.values()
     if "style" not in method.readouts:
         # A side with other channels than the first is no input of the translator.
@@ -43,7 +48,7 @@ def render(method: Method, variables: PyTree, sources: Mapping[str, Source], ste
         f"step {step}: {len(rows)} of {len(source)} images, each in the styles of those above{also}",
         f"step {step}: {len(members)} of {len(source)} images by pseudo domain",
     )
-    return style_grids(method, variables, rows, columns, members, titles, labels=labels)
+    return style_grids(method, variables, rows, columns, members, titles, labels=labels if told else None)
 
 
 def style_grids(

@@ -220,7 +220,9 @@ class Run:
                 self.scores = self._evaluate(variables, step)
                 record |= self.scores
             if draws and jax.process_index() == 0:
-                drawn = grids.render(self.method, variables, self.test or self.sources, step)
+                drawn = grids.render(
+                    self.method, variables, self.test or self.sources, step, told=not config.data.labels
+                )
                 self.writers.pictures(step, drawn.pictures)
                 # Of a run that is stopped and goes on, as of one that does not, the same steps have signs.
                 record |= self._watched(symptoms.signs(drawn), step) if due(config.image_every, step) else {}
