@@ -201,7 +201,7 @@ def test_a_run_says_what_is_wrong(tiny, tmp_path, monkeypatch, capsys):
     recipe = tmp_path / "tiny.py"
     recipe.write_text(tiny_method.CONFIG)
     constant = styled(np.full(GOOD.shape, 0.3), (np.zeros(8, int), 6))
-    monkeypatch.setattr(loop.grids, "render", lambda *_: constant)
+    monkeypatch.setattr(loop.grids, "render", lambda *_, **__: constant)
     loop.train(config.resolve(str(recipe), ["--config.image_every=4"]), tmp_path / "run")
     told = capsys.readouterr().err
     assert told.count("step 8: one pseudo domain holds 100% of the images: the clusters have collapsed") == 1
@@ -215,7 +215,7 @@ def test_a_method_of_turns_is_looked_at_from_its_first_turn_on(tiny, tmp_path, m
     recipe = tmp_path / "tiny.py"
     recipe.write_text(tiny_method.CONFIG)
     monkeypatch.setattr(tiny_method.Tiny, "phase", lambda _, step: Phase("turn", translates=step == 0))
-    monkeypatch.setattr(loop.grids, "render", lambda *_: styled(np.full(GOOD.shape, 0.3)))
+    monkeypatch.setattr(loop.grids, "render", lambda *_, **__: styled(np.full(GOOD.shape, 0.3)))
     for steps in (4, 12):
         settings = [f"--config.steps={steps}", "--config.image_every=4"]
         loop.train(config.resolve(str(recipe), settings), tmp_path / "run")
