@@ -8,8 +8,7 @@ import jax.numpy as jnp
 
 from uit_jax import tensors
 from uit_jax.convert import state_dicts
-from uit_jax.convert.state_dicts import LINEAR, Named, Tensors, batch_norm, layer
-from uit_jax.errors import UserError
+from uit_jax.convert.state_dicts import LINEAR, Named, Tensors, batch_norm, layer, with_path
 from uit_jax.nn.inception import Inception
 from uit_jax.paths import PathLike
 from uit_jax.types import PyTree
@@ -21,11 +20,7 @@ def read(path: PathLike) -> PyTree:
     Raises:
       UserError: the file cannot be read, or holds another network; the line names what is missing or too much.
     """
-    given = tensors.read(path)
-    try:
-        return take(given)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return with_path(path, take, tensors.read(path))
 
 
 def take(given: Tensors) -> PyTree:

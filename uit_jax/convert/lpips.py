@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from uit_jax import tensors
 from uit_jax.convert import state_dicts
-from uit_jax.convert.state_dicts import Named, Tensors, layer
+from uit_jax.convert.state_dicts import Named, Tensors, layer, with_path
 from uit_jax.errors import UserError
 from uit_jax.nn.lpips import LPIPS, SLICES
 from uit_jax.paths import PathLike
@@ -45,10 +45,7 @@ def read(kind: str, *paths: PathLike) -> PyTree:
     given = {}
     for path in paths:
         given |= tensors.read(path)
-    try:
-        return take(kind, given)
-    except UserError as error:
-        raise UserError(f"{', '.join(map(str, paths))}: {error}") from error
+    return with_path(", ".join(map(str, paths)), take, kind, given)
 
 
 def take(kind: str, given: Tensors) -> PyTree:

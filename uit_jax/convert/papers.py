@@ -10,6 +10,7 @@ import numpy as np
 
 from uit_jax import methods, tensors
 from uit_jax.convert import cut, drit, funit, munit, pooled, semit, starganv2, swapping_autoencoder, tunit
+from uit_jax.convert.state_dicts import with_path
 from uit_jax.errors import UserError
 from uit_jax.method import Method
 from uit_jax.paths import PathLike, as_path
@@ -113,14 +114,6 @@ class Paper:
         """Return the published names of a state's networks that are not among those gathered."""
         there = {network.removesuffix("_EMA").removesuffix("_test") for network in gathered}
         return [name for name, own in self.learners.items() if own in state.learners and name not in there]
-
-
-def with_path(path: PathLike, action: Callable, *arguments: Any, **options: Any) -> Any:
-    """Do something with what a file held; errors begin with its name."""
-    try:
-        return action(*arguments, **options)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
 
 
 def is_whole(learner: Learner) -> bool:

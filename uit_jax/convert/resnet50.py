@@ -11,8 +11,7 @@ import jax.numpy as jnp
 
 from uit_jax import tensors
 from uit_jax.convert import state_dicts
-from uit_jax.convert.state_dicts import Named, Tensors, batch_norm, layer
-from uit_jax.errors import UserError
+from uit_jax.convert.state_dicts import Named, Tensors, batch_norm, layer, with_path
 from uit_jax.nn.resnet50 import STAGES, ResNet50
 from uit_jax.paths import PathLike
 from uit_jax.types import PyTree
@@ -32,11 +31,7 @@ def read(path: PathLike) -> PyTree:
     Raises:
       UserError: the file cannot be read, or holds another network; the line names what is missing or too much.
     """
-    given = tensors.read(path)
-    try:
-        return take(given)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    return with_path(path, take, tensors.read(path))
 
 
 def take(given: Tensors) -> PyTree:

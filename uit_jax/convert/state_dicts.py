@@ -6,13 +6,14 @@ stands for, or with the constant that it is.
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from uit_jax.errors import UserError
+from uit_jax.paths import PathLike
 from uit_jax.state import Learner, TrainState
 from uit_jax.types import PyTree
 
@@ -47,6 +48,14 @@ BUFFERS = re.compile(r".*\.(filt|kernel|running_mean|running_var|num_batches_tra
 
 
 # --- the names of common layers ---
+
+
+def with_path(path: PathLike, action: Callable, *arguments: Any, **options: Any) -> Any:
+    """Do something with what a file held; errors begin with its name."""
+    try:
+        return action(*arguments, **options)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def layer(variables: PyTree, theirs: str, ours: str, form: Form = CONV) -> Named:

@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 from uit_jax import checkpoint, convert, methods, settings, tensors
 from uit_jax import config as config_module
-from uit_jax.convert.papers import Paper, is_whole, with_path
+from uit_jax.convert.papers import Paper, is_whole
+from uit_jax.convert.state_dicts import with_path
 from uit_jax.errors import UserError
 from uit_jax.files import check_places, check_writable, write_json
 from uit_jax.method import Method
