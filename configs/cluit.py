@@ -35,7 +35,7 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {**SMALL, "steps": 3_000, "data.image_size": 64, "method.bottleneck": 16},
+    "photos": {**SMALL, **recipes.SMALL_PHOTOS},
     "world": {
         **SMALL,
         "steps": 1_600,

@@ -29,7 +29,7 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {**recipes.SMALL_CONTRASTIVE, "steps": 3_000, "data.image_size": 64, "method.bottleneck": 16},
+    "photos": {**recipes.SMALL_CONTRASTIVE, **recipes.SMALL_PHOTOS},
     "world": {
         **recipes.SMALL_CONTRASTIVE,
         "steps": 1_600,

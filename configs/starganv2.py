@@ -43,13 +43,7 @@ PRESETS = {
     "128": {"data.image_size": 128},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {
-        **SMALL,
-        "steps": 3_000,
-        "data.image_size": 64,
-        "method.bottleneck": 16,
-        "method.diversity_steps": 3_000,
-    },
+    "photos": {**SMALL, **recipes.SMALL_PHOTOS, "method.diversity_steps": 3_000},
     "world": {
         **SMALL,
         "steps": 1_600,

@@ -60,6 +60,15 @@ SMALL_CONTRASTIVE = {
 """A processor without accelerator, a few thousand steps: StarGAN v2's networks, and what their contrast remembers."""
 
 
+SMALL_PHOTOS = {
+    "steps": 3_000,
+    "data.image_size": 64,
+    "method.bottleneck": 16,
+    "method.upsampling": "bilinear",
+}
+"""The same networks for photographs. Repeated pixels leave a grid of squares in what so short a training draws."""
+
+
 def named(presets: str) -> list[str]:
     """Return the names in "a,b"."""
     return [name for name in presets.split(",") if name]

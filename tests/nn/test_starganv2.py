@@ -188,8 +188,16 @@ def oracle_residual(params, x, down):
     return (shortcut + y) / np.sqrt(2)
 
 
-def oracle_styled(params, x, style, up):
-    """AdaIN -> LReLU -> [repeat] -> conv -> AdaIN -> LReLU -> conv, beside [repeat] -> [1 x 1], over sqrt 2."""
+def oracle_blur(x):
+    """[1, 2, 1] / 4 along both axes, borders repeated."""
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="edge")
+    x = (x[:, :-2] + 2 * x[:, 1:-1] + x[:, 2:]) / 4
+    return (x[:, :, :-2] + 2 * x[:, :, 1:-1] + x[:, :, 2:]) / 4
+
+
+def oracle_styled(params, x, style, up, smooth=False):
+    """AdaIN -> LReLU -> [repeat] -> conv [-> blur] -> AdaIN -> LReLU -> conv, beside [repeat [-> blur]] -> [1 x 1],
+    over sqrt 2."""
 
     def norm(y, name):
         both = style.astype(np.float64) @ params[name]["style"]["kernel"] + params[name]["style"]["bias"]
@@ -199,10 +207,12 @@ def oracle_styled(params, x, style, up):
     def grow(y):
         return y.repeat(2, axis=1).repeat(2, axis=2) if up else y
 
+    blur = oracle_blur if up and smooth else lambda y: y
     y = grow(oracle_leaky(norm(x, "norm_0")))
-    y = oracle_conv(y, params["conv_0"]["conv"], pad=1)
+    y = blur(oracle_conv(y, params["conv_0"]["conv"], pad=1))
     y = oracle_conv(oracle_leaky(norm(y, "norm_1")), params["conv_1"]["conv"], pad=1)
-    shortcut = oracle_conv(grow(x), params["shortcut"]["conv"]) if "shortcut" in params else grow(x)
+    shortcut = blur(grow(x))
+    shortcut = oracle_conv(shortcut, params["shortcut"]["conv"]) if "shortcut" in params else shortcut
     return (shortcut + y) / np.sqrt(2)
 
 
@@ -223,13 +233,13 @@ def test_residual_block_against_numpy(features, norm, down):
 
 
 @pytest.mark.parametrize("features", [3, 5])
-@pytest.mark.parametrize("up", [False, True])
-def test_styled_block_against_numpy(features, up):
-    block, x, style = StyledBlock(features, up=up), normal(2, 3, 4, 3), normal(2, 6, seed=1)
+@pytest.mark.parametrize(("up", "smooth"), [(False, False), (True, False), (True, True), (False, True)])
+def test_styled_block_against_numpy(features, up, smooth):
+    block, x, style = StyledBlock(features, up=up, smooth=smooth), normal(2, 3, 4, 3), normal(2, 6, seed=1)
     params = drawn(block, x, style)
     assert ("shortcut" in params) == (features != 3)
     ours = jax.jit(block.apply)({"params": params}, x, style)
-    np.testing.assert_allclose(ours, oracle_styled(params, x, style, up), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(ours, oracle_styled(params, x, style, up, smooth), rtol=1e-4, atol=1e-5)
 
 
 ENCODER = Encoder(16, {"code": 5, "logit": 1}, width=4, max_width=8)
@@ -378,3 +388,18 @@ def test_only_computes_the_branches_named():
         alone = jax.jit(functools.partial(ENCODER.apply, only=(name,)))(part, images)
         assert alone.keys() == {name}
         np.testing.assert_allclose(alone[name], both[name], rtol=1e-5, atol=1e-5)
+
+
+def test_bilinear_upsampling_leaves_no_grid():
+    """Smooth maps stay so: of a generator of random weights the lines between squares of 2 x 2 stand out by nearest
+    upsampling, and do not by bilinear."""
+
+    def unevenness(upsampling):
+        network = Generator(32, width=8, max_width=8, bottleneck=8, blocks=1, upsampling=upsampling)
+        params = network.init(jax.random.key(0), *(jnp.zeros(each.shape) for each in inputs_of(network, 32, 32)))
+        images = jax.jit(network.apply)(params, normal(4, 32, 32, 3), normal(4, 128, seed=1))
+        steps = np.abs(np.diff(images, axis=1))
+        return steps[:, 1::2].mean() / steps[:, 0::2].mean()
+
+    assert unevenness("nearest") > 1.2
+    np.testing.assert_allclose(unevenness("bilinear"), 1.0, atol=0.05)

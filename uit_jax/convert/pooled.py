@@ -121,4 +121,3 @@ GCGAN = Published(
 
 DISTANCEGAN = Published("DistanceGAN", BOTH_WAYS, BOTH_SIDES)
 """SelfDistance's too."""
-

@@ -242,9 +242,7 @@ def score_pair(
     others = np.zeros((len(chosen), 1), np.int64)
     if styled:
         others = of_any(len(chosen), len(codes[0]), references, seed)
-    drawn = translations(
-        method, variables, first, chosen, codes[0] if styled else None, others, "judge, translations"
-    )
+    drawn = translations(method, variables, first, chosen, codes[0] if styled else None, others, "judge, translations")
     read = [(judge.read(images), judge.features(images)) for images in drawn]
     calls, features = map(np.concatenate, zip(*read, strict=True))
     source, _, target = direction.partition("to")

@@ -41,6 +41,9 @@ class CLUIT(Opposed):
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
+    upsampling: str = setting(
+        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
+    )
     patches: int = setting(4, "patches whose mean code is matched (Eq. 5); 0: the whole images (Eq. 4)", low=0)
     patch_sides: tuple[float, ...] = setting(
         (0.125, 1.0), "side of a patch, a share of the image's", above=0, high=1, length=2, rising=True
@@ -73,7 +76,8 @@ class CLUIT(Opposed):
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
         widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
-        generator = Generator(self.image_size, self.channels, bottleneck=self.bottleneck, blocks=self.blocks, **widths)
+        shape = dict(bottleneck=self.bottleneck, blocks=self.blocks, upsampling=self.upsampling)
+        generator = Generator(self.image_size, self.channels, **shape, **widths)
         encoder = Encoder(self.image_size, {"style": self.style_dim}, **widths)
         discriminator = Encoder(self.image_size, {"code": self.code_dim, "logit": 1}, **widths)
         image, style = self.example(), jax.ShapeDtypeStruct((1, self.style_dim), jnp.float32)

@@ -37,6 +37,9 @@ class Domained(Labelled):
     max_width: int = setting(512, "largest width of these", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
+    upsampling: str = setting(
+        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
+    )
     high_pass: float = setting(0.0, "divisor of the skips that keep the parts of a face; 0: none, for all else", low=0)
     landmarks: str = setting("", "a file of the weights of the network that finds the parts of a face")
     adam: Adam = Adam(1e-4, b1=0.0, b2=0.99, weight_decay=1e-4)
@@ -59,8 +62,9 @@ class Domained(Labelled):
     def networks(self) -> dict[str, Network]:
         width = self.width or max(1, 2**14 // self.image_size)
         widths = dict(width=width, max_width=self.max_width, image_kernel=3, dtype=self.dtype)
-        shape = dict(bottleneck=self.bottleneck, blocks=self.blocks, image_norm=True, high_pass=self.high_pass)
-        generator = Generator(self.image_size, self.channels, **shape, **widths)
+        shape = dict(bottleneck=self.bottleneck, blocks=self.blocks, upsampling=self.upsampling)
+        kept = dict(image_norm=True, high_pass=self.high_pass)
+        generator = Generator(self.image_size, self.channels, **shape, **kept, **widths)
         mapping = MappingNetwork(self.domains, self.style_dim, self.mapping_width)
         encoder = Encoder(self.image_size, {"style": self.style_dim}, domains=self.domains, **widths)
         discriminator = Encoder(self.image_size, {"logit": self.domains}, **widths)

@@ -44,6 +44,9 @@ class EmbeddingTranslator(Opposed):
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
+    upsampling: str = setting(
+        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
+    )
     labelled_share: float = setting(0.0, "of each class, the share of labels used: 0 none, 1 all", low=0, high=1)
     conditioning: str = setting(
         "projection",
@@ -91,7 +94,8 @@ class EmbeddingTranslator(Opposed):
     @functools.cached_property
     def networks(self) -> dict[str, Network]:
         widths = dict(width=self.width, max_width=self.max_width, dtype=self.dtype)
-        generator = Generator(self.image_size, self.channels, bottleneck=self.bottleneck, blocks=self.blocks, **widths)
+        shape = dict(bottleneck=self.bottleneck, blocks=self.blocks, upsampling=self.upsampling)
+        generator = Generator(self.image_size, self.channels, **shape, **widths)
         embedding = Encoder(self.image_size, {"code": self.style_dim}, **widths)
         projection = {"projection": self.style_dim} if self.conditioning == "projection" else {}
         discriminator = Encoder(self.image_size, {"logit": 1, **projection}, **widths)

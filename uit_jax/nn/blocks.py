@@ -31,7 +31,14 @@ def normalized(
 
 
 def preactivated(
-    x: Array, activate: Callable[[int, Array], Array], inner: int, features: int, *, size: str = "same", dtype: Any
+    x: Array,
+    activate: Callable[[int, Array], Array],
+    inner: int,
+    features: int,
+    *,
+    size: str = "same",
+    smooth: bool = False,
+    dtype: Any,
 ) -> Array:
     """(shortcut + (activation, conv, activation, conv)(x)) / sqrt(2): [B, H, W, C] -> [B, H', W', features].
 
@@ -42,13 +49,16 @@ def preactivated(
       activate: (which of the two activations, maps) -> maps, with the norm where there is one.
       inner: channels between the convolutions.
       size: "same", "half" or "double".
+      smooth: to double, blur what was repeated (ours): bilinear.
     """
     # Means of pixels and their repetition commute with a 1 x 1 convolution without bias: smaller maps are cheaper.
     shortcut = resampling.average_pool(x) if size == "half" else x
     if x.shape[-1] != features:
         shortcut = Conv(features, 1, use_bias=False, dtype=dtype, name="shortcut")(shortcut)
-    shortcut = resampling.repeat(shortcut) if size == "double" else shortcut
+    if size == "double":
+        shortcut = resampling.blur_up(shortcut) if smooth else resampling.repeat(shortcut)
     first = {"same": functools.partial(Conv, kernel=3, pad=1), "half": PooledConv, "double": RepeatedConv}[size]
     y = first(inner, dtype=dtype, name="conv_0")(activate(0, x))
+    y = resampling.blur(y) if smooth and size == "double" else y
     y = Conv(features, 3, pad=1, dtype=dtype, name="conv_1")(activate(1, y))
     return (shortcut + y) / math.sqrt(2)

@@ -50,6 +50,14 @@ def repeat(x: Array) -> Array:
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
+def blur(x: Array) -> Array:
+    """Blur by [1, 2, 1] / 4 along both axes, borders repeated: with `repeat` before it, what `blur_up` does."""
+    for axis in (1, 2):
+        before, after = _neighbours(x, axis)
+        x = 0.5 * x + 0.25 * (before + after)
+    return x
+
+
 def blur_down(x: Array, centre: float = 0.5) -> Array:
     """Halve H and W (rounding up), blurred by [1, 2, 1] / 4 along each axis, borders reflected; both 2 at least.
 
@@ -90,12 +98,15 @@ def _halve(x: Array, axis: int, centre: float = 0.5) -> Array:
 
 
 def _double(x: Array, axis: int) -> Array:
-    count = x.shape[axis]
-    before = jnp.concatenate(
-        [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis
-    )
-    after = jnp.concatenate(
-        [jax.lax.slice_in_dim(x, 1, count, axis=axis), jax.lax.slice_in_dim(x, count - 1, count, axis=axis)], axis
-    )
+    before, after = _neighbours(x, axis)
     x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-    return x.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 2 :])
+    return x.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 2 :])
+
+
+def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
+    """Return for each place along an axis what lies before and what behind it, borders repeated."""
+    count = x.shape[axis]
+    first, last = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, count - 1))
+    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis)
+    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, count, axis=axis), last], axis)
+    return before, after
