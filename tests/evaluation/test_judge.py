@@ -1,5 +1,6 @@
 """The judge of translations: what it learns, what it calls those whose answer is known, and what is kept of it."""
 
+import copy
 import re
 
 import jax
@@ -103,6 +104,28 @@ def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what
         "translation_kept": right,
     }
     assert scores["translation_accuracy"] < 0.2
+
+
+def test_likeness_is_that_of_the_translations_towards_each_class(judge, folder, test):
+    """A reference itself is as like its class as other images of it are, and a content as unlike as it was."""
+    true = open_both(folder)[0]
+
+    def score(answer, true=true):
+        return judging.score(translator(answer), toy.variables(), test, judge, true=true, references=24)
+
+    perfect, protocol = score(lambda content, reference: reference)
+    idle, _ = score(lambda content, reference: content)
+    assert "means over the 3 classes" in protocol and "its training images, 90 in all" in protocol
+    floor, apart = (perfect[f"translation_frechet_{name}"] for name in ("floor", "untranslated"))
+    assert 0 <= floor < apart / 4
+    # Every image comes 24 times: the covariance alone is a little smaller.
+    assert perfect["translation_frechet"] == pytest.approx(floor, rel=0.1, abs=0.02 * apart)
+    assert idle["translation_frechet"] == pytest.approx(apart, rel=0.05)
+    assert idle["translation_frechet_untranslated"] == apart
+    assert idle["translation_coverage"] < 0.5 < perfect["translation_coverage"] <= 1
+    few = copy.copy(true)
+    few.labels = np.where(np.cumsum(true.labels == 0) > 5, -1, true.labels)
+    assert "translation_frechet" not in score(lambda content, reference: content, few)[0]
 
 
 def test_where_styles_are_of_classes_the_class_of_a_reference_is_told(judge, test):

@@ -42,6 +42,12 @@ FEATURES_PROTOCOL = (
     " are), and coverage = share of these training"
     " images among whose {neighbours} nearest there is a translation"
 )
+CLASSES_PROTOCOL = (
+    ". In the judge's features, so that it is no FID, means over the {classes} classes of the references: Fréchet"
+    " distance of the translations towards a class from its training images, {true} in all (floor = of its test images"
+    " from these, untranslated = of those of other classes), and coverage = share of these training images among whose"
+    " {neighbours} nearest there is such a translation"
+)
 _NEIGHBOURS = 5
 _log = logging.getLogger(__name__)
 
@@ -108,6 +114,10 @@ class Judge(Evaluator):
             found, protocol = score_pair(*model, context.sources, true, judge, **how)
         else:
             judge = self.open(context.source, lambda: context.training, context.chosen)
+            with contextlib.suppress(UserError):
+                true = context.training
+                judge.check_fits(true, "the judge given")
+                how |= dict(true=true)
             found, protocol = score(*model, context.source, judge, told=context.classes_told, **how)
         _doubt(judge, found["judge_accuracy"], as_path(self.file))
         told = f"{self.file} (checksum {judge.checksum}): {judge.protocol}"
@@ -156,6 +166,7 @@ def score(
     test: Source,
     judge: Classifier,
     *,
+    true: Source | None = None,
     chosen: np.ndarray | None = None,
     references: int = 10,
     seed: int = 0,
@@ -165,6 +176,7 @@ def score(
 
     Args:
       method: one whose translations take a style.
+      true: other labelled images, which translations towards their classes should be like, if there are any.
       chosen: which images of `test` to use; by default all.
       references: of each image; all there are, where they are fewer.
       seed: of their draw, which depends on nothing else but the images.
@@ -173,7 +185,10 @@ def score(
     Returns:
       Scores, and the protocol as a sentence. `judge_accuracy` is the classifier's own on the test images used;
       `translation_accuracy` the share of translations that it calls the reference's class, `translation_kept` the
-      share that it calls the content's.
+      share that it calls the content's. The others are means over the classes of references: `translation_frechet`
+      is the Fréchet distance of translations from the `true` images of the class in the judge's features,
+      `translation_frechet_floor` that of the class's test images, `translation_frechet_untranslated` that of those of
+      other classes; `translation_coverage` the share of `true` images with a translation among their nearest.
 
     Raises:
       UserError: the images are not of the classifier's classes or not as it reads them, or not of two classes.
@@ -183,21 +198,26 @@ def score(
     check_labels(test, chosen)
     reader = functools.partial(batched.styles, method, variables)
     labelled = reader if told else lambda images, _: reader(images)
-    chosen, found, codes = read_all(
-        test, chosen[test.labels[chosen] >= 0], "judge, test images", judge.read, labelled=labelled
+    chosen, found, features, codes = read_all(
+        test, chosen[test.labels[chosen] >= 0], "judge, test images", judge.read, judge.features, labelled=labelled
     )
     check_labels(test, chosen)
     labels = test.labels[chosen]
     others = of_other_classes(labels, references, seed)
     drawn = translations(method, variables, test, chosen, codes, others, "judge, translations")
-    calls = np.concatenate([judge.read(images) for images in drawn]).reshape(others.shape)
+    read = [(judge.read(images), judge.features(images)) for images in drawn]
+    calls, translated = (np.concatenate(part).reshape(*others.shape, -1) for part in zip(*read, strict=True))
+    calls = calls[..., 0]
     scores = {
         "judge_accuracy": float((found == labels).mean()),
         "translation_accuracy": float((calls == labels[others]).mean()),
         "translation_kept": float((calls == labels[:, None]).mean()),
     }
     counts = dict(count=others.size, images=len(chosen), references=others.shape[1])
-    return scores, SCORE_PROTOCOL.format(**counts, seed=seed)
+    also, also_told = (
+        ({}, "") if true is None else _likeness_of_classes(judge, true, translated, labels[others], features, labels)
+    )
+    return scores | also, SCORE_PROTOCOL.format(**counts, seed=seed) + also_told
 
 
 def score_pair(
@@ -254,24 +274,50 @@ def score_pair(
     }
     of_others = f"each in the styles of {others.shape[1]} of {target}, drawn at random (seed {seed})"
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
-    also, told = ({}, "") if true is None else _likeness(judge, true, features, contents, held_out, target)
-    return scores | also, PAIR_PROTOCOL.format(source=source, target=target, **about) + told
+    also, told_also = {}, ""
+    if true is not None:
+        _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
+        if also := _likeness(wanted, features, contents, held_out):
+            about_true = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
+            told_also = FEATURES_PROTOCOL.format(target=target, **about_true)
+    return scores | also, PAIR_PROTOCOL.format(source=source, target=target, **about) + told_also
+
+
+def _likeness_of_classes(
+    judge: Classifier,
+    true: Source,
+    translated: np.ndarray,
+    wanted: np.ndarray,
+    features: np.ndarray,
+    labels: np.ndarray,
+) -> tuple[dict[str, float], str]:
+    """Compare, class by class, features of translations [n, R, D] towards classes int [n, R], and of the test images
+    [n, D] of classes int [n], with those of true ones; the means, and how that was done."""
+    rows, true_features = read_all(true, np.flatnonzero(true.labels >= 0), "judge, true images", judge.features)
+    found = []
+    for label in np.unique(wanted):
+        own = labels == label
+        of_class = true_features[true.labels[rows] == label]
+        found.append(_likeness(of_class, translated[wanted == label], features[~own], features[own]))
+    if not all(found):
+        return {}, ""
+    means = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
+    return means, CLASSES_PROTOCOL.format(classes=len(found), true=len(rows), neighbours=_NEIGHBOURS)
 
 
 def _likeness(
-    judge: Classifier, true: Source, translated: np.ndarray, contents: np.ndarray, held_out: np.ndarray, target: str
-) -> tuple[dict[str, float], str]:
-    """Compare features of translations [n, D], contents [l, D] and held-out images [m, D] with those of true ones."""
-    _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
-    # Of a handful of images there is no distribution.
+    wanted: np.ndarray, translated: np.ndarray, contents: np.ndarray, held_out: np.ndarray
+) -> dict[str, float]:
+    """Compare features of translations [n, D], contents [l, D] and held-out images [m, D] with those of true ones.
+
+    Of a handful of images there is no distribution, and nothing is returned.
+    """
     if min(map(len, (translated, held_out, wanted))) <= _NEIGHBOURS:
-        return {}, ""
+        return {}
     like = frechet.moments(wanted)
-    scores = {
+    return {
         "translation_frechet": frechet.distance(frechet.moments(translated), like),
         "translation_frechet_floor": frechet.distance(frechet.moments(held_out), like),
         "translation_frechet_untranslated": frechet.distance(frechet.moments(contents), like),
         "translation_coverage": manifold.scores(wanted, translated, _NEIGHBOURS)["coverage"],
     }
-    about = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
-    return scores, FEATURES_PROTOCOL.format(target=target, **about)

@@ -59,20 +59,20 @@ SYMPTOMS = (
     ),
     Symptom(
         "signs/content_follows",
-        0.05,
+        0.1,
         "translations of different images are alike, {value:.1%} as different as the images: content is lost",
         more="reconstruction_weight cycle_weight nce_weight consistency_weight image_weight self_weight cross_weight"
         " distance_weight l1_weight",
     ),
     Symptom(
         "signs/style_follows",
-        0.05,
+        0.1,
         "translations in different styles are alike, {value:.1%} as different as the references: style is ignored",
         more="style_weight match_weight latent_weight diversity_weight feature_weight patch_weight adversarial_weight",
     ),
     Symptom(
         "signs/changed",
-        0.02,
+        0.1,
         "translations are what they are made from, {value:.1%} of the difference of images away: nothing is translated",
         more="adversarial_weight discriminator.width",
         less="nce_weight cycle_weight identity_weight",
