@@ -9,44 +9,29 @@ The same command continues a run that was stopped.
 """
 
 import argparse
-import dataclasses
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
-from experiments import relabel, tables
-from experiments.rows import Metric, Paper, Row
+from experiments import relabel, scoring, tables
+from experiments.rows import Paper, Row
 from experiments.tables import TABLES
 from uit_jax import config as config_module
-from uit_jax import data, evaluation, files, runs
+from uit_jax import data, files, runs
 from uit_jax.errors import UserError
-from uit_jax.evaluation import Evaluator, Judge, manifest, networks, perceptual
-from uit_jax.evaluation.featured import Featured
+from uit_jax.evaluation import networks
 from uit_jax.paths import as_path
-from uit_jax.runs import Trained
-from uit_jax.training import loop, measure
+from uit_jax.training import loop
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path(__file__).resolve().parent / "results"
-NEEDS = {
-    "inception": f"--inception=FILE or ${networks.VARIABLE}",
-    "lpips": f"${perceptual.VARIABLE}",
-    "judge": "--judge=FILE.npz",
-}
-"""What columns need, and how it is named."""
-_STEPS, _WINDOWS = 10, 5
-_COST = (
-    "s/it: median of {windows} windows of {steps} steps on images already read, phases by their share; GB: what XLA"
-    " says a step needs on one device, in units of 2^30 bytes; {devices} x {device}, batch size {batch_size}"
-)
 
 
 def main(argv: list[str]) -> int:
@@ -65,8 +50,8 @@ def main(argv: list[str]) -> int:
     changes = changed(overrides)
     seeds = row.seeds if args.seeds is None else tuple(args.seeds)
     table, row = tables.home(table, row)
-    named = find_named(inception=args.inception, judge=args.judge)
-    for line in left_out(table, row, named):
+    named = scoring.find_named(inception=args.inception, judge=args.judge)
+    for line in scoring.left_out(table, row, named):
         print(line)
     for seed in seeds:
         config = build_config(row, source=source, seed=seed, overrides=overrides)
@@ -162,7 +147,7 @@ def run(
     """Train (or continue) one run, measure it, and return its record.
 
     What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s,
-    `named` is `find_named`'s.
+    `named` is `scoring.find_named`'s.
     """
     code, continued, labels = commit(), (workdir / "config.json").exists(), {}
     if row.relabel:
@@ -174,16 +159,16 @@ def run(
     trained = runs.load(workdir)
     if trained.step < config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
-    also = scorers(table, named)
+    also = scoring.scorers(table, named)
     metrics = tables.paper_of(table).metrics.values()
     wanted = {metric.protocol for metric in metrics if metric.score and metric.needs in ("", *named)}
     if not (timed and TABLES[table].timed):
         wanted -= {"cost"}
     if not row.data.classes:
         # Pairs are scored by the table's own evaluators alone, other images by nothing.
-        own = {metric.protocol for each in also for metric in filled(table, each)} if row.data.paired else set()
+        own = {metric.protocol for each in also for metric in scoring.filled(table, each)} if row.data.paired else set()
         wanted &= {"cost", *own}
-    result = score(trained, wanted, also=also)
+    result = scoring.score(trained, wanted, also=also)
     for part, found in labels.items():
         result[part] |= found
     return {
@@ -197,90 +182,6 @@ def run(
         "training_seconds": seconds,
         **result,
     }
-
-
-def find_named(*, inception: str | None = None, judge: str | None = None) -> dict[str, str]:
-    """Return what of NEEDS is named, by options or else by the environment. Raises UserError."""
-    inception = inception or os.environ.get(networks.VARIABLE)
-    # Before a training of days, not behind it.
-    if inception and not as_path(inception).is_file():
-        raise UserError(f"--inception={inception}: no such file")
-    found = {"inception": inception, "lpips": os.environ.get(perceptual.VARIABLE), "judge": judge}
-    return {name: value for name, value in found.items() if value}
-
-
-def filled(table: str, evaluator: Evaluator) -> list[Metric]:
-    """Return the columns of a table that an evaluator may fill."""
-    return [metric for metric in tables.paper_of(table).metrics.values() if metric.score in evaluator.scores]
-
-
-def scorers(table: str, named: Mapping[str, str]) -> tuple[Evaluator, ...]:
-    """Return a table's evaluators with what is named, without those that could fill no column."""
-    found = []
-    for each in TABLES[table].evaluators:
-        columns = filled(table, each)
-        if columns and not any(metric.needs in ("", *named) for metric in columns):
-            continue
-        if isinstance(each, Featured) and "inception" in named:
-            each = dataclasses.replace(each, inception=named["inception"])
-        if isinstance(each, Judge):
-            each = dataclasses.replace(each, file=as_path(named["judge"]))
-        found.append(each)
-    return tuple(found)
-
-
-def left_out(table: str, row: Row, named: Mapping[str, str]) -> list[str]:
-    """Say which columns stay empty because something is not named, and how it is named."""
-    if not (row.data.classes or row.data.paired):
-        return []
-    columns = [metric for each in TABLES[table].evaluators for metric in filled(table, each)]
-    heads = {need: dict.fromkeys(metric.head for metric in columns if metric.needs == need) for need in NEEDS}
-    return [
-        f"{row.name}: without {', '.join(heads[need])}, for which {how} is to be given"
-        for need, how in NEEDS.items()
-        if heads[need] and need not in named
-    ]
-
-
-def score(trained: Trained, wanted: Collection[str], *, also: Sequence[Evaluator] = ()) -> dict[str, Any]:
-    """Measure what the protocols of a table's columns want: the cost of a step, what `uit evaluate` scores, or both."""
-    config = trained.config
-    if set(wanted) - {"cost"}:
-        measured = evaluation.evaluate(trained, usual=(*evaluation.USUAL, *also), seed=config.seed)
-        # Where a run and weights lie on the machine that has them is nothing to others.
-        del measured["run"]
-        if "features" in measured:
-            measured["features"]["weights"] = Path(measured["features"]["weights"]).name
-        protocol = measured["protocol"]
-        for judge in (each for each in also if isinstance(each, Judge) and "judge" in protocol):
-            protocol["judge"] = protocol["judge"].replace(str(judge.file), judge.file.name)
-    else:
-        measured = {
-            "scores": {},
-            "images": 0,
-            "source": " and ".join(filter(None, (config.data.source, config.data.target))),
-            "protocol": {},
-            "step": trained.step,
-            "training_seed": config.seed,
-            "versions": manifest.versions(),
-        }
-    if "cost" in wanted:
-        scores, protocol = cost(config)
-        measured["scores"] |= scores
-        measured["protocol"] |= {"cost": protocol}
-    return measured
-
-
-def cost(config) -> tuple[dict[str, float], str]:
-    """Return seconds and memory of a training step, and how they were measured."""
-    measured = measure.measure(config, _STEPS, _WINDOWS)
-    phases = measured["phases"]
-    scores = {
-        "seconds_per_iteration": sum(phase["share"] / phase["steps_per_second"] for phase in phases),
-        "million_parameters": measured["parameters"] / 1e6,
-        "gigabytes": max(phase["mib"] for phase in phases) / 1024,
-    }
-    return scores, _COST.format(steps=_STEPS, windows=_WINDOWS, **measured)
 
 
 def commit() -> str:

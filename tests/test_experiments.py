@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cluit, cut, relabel, report, run, starganv2, tables, tunit, world
+from experiments import cluit, cut, relabel, report, run, scoring, starganv2, tables, tunit, world
 from experiments.tables import TABLES
 from tests import toy
 from tests.pieces import shapes_once
@@ -352,7 +352,7 @@ def test_every_published_number_has_a_score_beside_it_or_a_reason_why_not():
             assert not metric.score or metric.score in usual | cost | own, (name, metric)
     for paper in tables.PAPERS.values():
         for metric in paper.metrics.values():
-            assert bool(metric.score) == bool(metric.protocol) and metric.needs in ("", *run.NEEDS)
+            assert bool(metric.score) == bool(metric.protocol) and metric.needs in ("", *scoring.NEEDS)
             # What is by published weights is never taken for ours without them.
             by_weights = ("fid", "lpips", "class_density", "class_coverage")
             assert bool(metric.needs) == any(part in metric.score for part in (*by_weights, "translation_accuracy"))
@@ -364,20 +364,20 @@ def test_what_nobody_names_is_left_out_with_a_line(tmp_path, monkeypatch):
     weights = tmp_path / "inception.npz"
     weights.write_bytes(b"")
     table, row = "tunit/table1", tables.find_row("tunit/table1", "food10-g")
-    assert [each.name for each in run.scorers(table, run.find_named())] == ["kmeans", "variance"]
+    assert [each.name for each in scoring.scorers(table, scoring.find_named())] == ["kmeans", "variance"]
     told = ["food10-g: without mFID, density, coverage, for which --inception=FILE or $UIT_INCEPTION is to be given"]
-    assert run.left_out(table, row, run.find_named()) == told
+    assert scoring.left_out(table, row, scoring.find_named()) == told
     monkeypatch.setenv(networks.VARIABLE, str(weights))
-    *_, classes = run.scorers(table, run.find_named())
+    *_, classes = scoring.scorers(table, scoring.find_named())
     assert (classes.name, classes.inception) == ("tunit_classes", str(weights))
     # The input of the published numbers.
-    assert classes.resize == "nearest_normalized_twice" and run.left_out(table, row, run.find_named()) == []
-    judged = run.scorers("cluit/table2", run.find_named(judge=str(tmp_path / "judge.npz")))
+    assert classes.resize == "nearest_normalized_twice" and scoring.left_out(table, row, scoring.find_named()) == []
+    judged = scoring.scorers("cluit/table2", scoring.find_named(judge=str(tmp_path / "judge.npz")))
     assert [each.name for each in judged] == ["cluit_classes", "judge"] and judged[1].file == tmp_path / "judge.npz"
-    assert run.left_out("cluit/table1", tables.find_row("cluit/table1", "celeba-cluit"), {}) == []
-    assert run.scorers("starganv2/synthesis", {}) == () and run.scorers("starganv2/synthesis", {"lpips": "x"})
+    assert scoring.left_out("cluit/table1", tables.find_row("cluit/table1", "celeba-cluit"), {}) == []
+    assert scoring.scorers("starganv2/synthesis", {}) == () and scoring.scorers("starganv2/synthesis", {"lpips": "x"})
     with pytest.raises(UserError, match="--inception=.*none.npz: no such file"):
-        run.find_named(inception=str(tmp_path / "none.npz"))
+        scoring.find_named(inception=str(tmp_path / "none.npz"))
 
 
 @pytest.fixture
@@ -705,8 +705,8 @@ def test_a_row_of_the_world_is_run_from_images_to_report(tmp_path, monkeypatch, 
     monkeypatch.setitem(vars(world.WORLD), "source", "procedural:count=40,test_count=24")
     monkeypatch.setattr(oracle, "train", functools.partial(oracle.train, steps=2, batch_size=4))
     monkeypatch.setattr(evaluation, "USUAL", (evaluation.Retrieval(), evaluation.Oracle(pairs=24)))
-    monkeypatch.setattr(run, "_STEPS", 1)
-    monkeypatch.setattr(run, "_WINDOWS", 1)
+    monkeypatch.setattr(scoring, "_STEPS", 1)
+    monkeypatch.setattr(scoring, "_WINDOWS", 1)
     small = {"steps": 1, "batch_size": 4, "devices": 1, "parallel": "jit", "tensorboard": "false", "image_every": 0}
     small |= {"data.image_size": 16, "method.width": 4, "method.max_width": 8, "method.queue_size": 8}
     small |= {"method.code_dim": 8, "method.style_dim": 4, "method.r1.every": 1}
@@ -750,7 +750,7 @@ def scored(trained, monkeypatch):
             "training_seed": trained.config.seed,
         }
 
-    monkeypatch.setattr(run, "score", score)
+    monkeypatch.setattr(scoring, "score", score)
     return trained
 
 
