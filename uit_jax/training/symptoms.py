@@ -85,6 +85,13 @@ SYMPTOMS = (
         less="discriminator.width discriminator_rate",
         looks=5,
     ),
+    Symptom(
+        "signs/bounded",
+        0.01,
+        "the discriminator's losses sum to {inverse:.3g}: training has diverged",
+        less="adam.learning_rate rmsprop.learning_rate discriminator_rate",
+        looks=5,
+    ),
 )
 
 _DRAWN = ("fake", "own", "mix")
@@ -119,10 +126,12 @@ def signs(drawn: Drawn) -> dict[str, float]:
 
 
 def of_losses(record: Mapping[str, float], method: Method) -> dict[str, float]:
-    """Measure how undecided the discriminator is that is least so: the sum of its losses on real and drawn images.
+    """Measure the sums of the discriminators' losses on real and drawn images.
 
-    0 is a discriminator that is always right, for every objective of `losses.adversarial` but Wasserstein's, of which
-    nothing is said.
+    Returns:
+      "signs/undecided", the least sum: 0 is a discriminator that is always right; and "signs/bounded", 1 over the
+      largest, or 1 where that is less. This holds for every objective of `losses.adversarial` but Wasserstein's, of
+      which nothing is said.
 
     Args:
       record: metrics by "learner/term". Terms are "real", "real_X" and "X_real"; beside each stands the same of what is
@@ -138,7 +147,9 @@ def of_losses(record: Mapping[str, float], method: Method) -> dict[str, float]:
             beside = ["_".join(kind if word == "real" else word for word in words) for kind in _DRAWN]
             losses = [record[f"{judge}/{each}"] for each in beside if f"{judge}/{each}" in record]
             sums += [real + max(losses)] if losses else []
-    return {"signs/undecided": min(sums)} if sums and min(sums) >= 0 else {}
+    if not sums or min(sums) < 0:
+        return {}
+    return {"signs/undecided": min(sums), "signs/bounded": 1 / max(1, *sums)}
 
 
 class Watch:
@@ -160,7 +171,8 @@ class Watch:
             value = found[each.measure]
             self._seen[each.measure] = self._seen[each.measure] + 1 if value < each.limit else 0
             if self._seen[each.measure] == each.looks:
-                yield each.told.format(value=value, share=1 - value) + self._advice(each)
+                inverse = 1 / value if value else math.inf
+                yield each.told.format(value=value, share=1 - value, inverse=inverse) + self._advice(each)
 
     def _advice(self, symptom: Symptom) -> str:
         """Name the settings that may help, with their values, of those that the method has."""
