@@ -72,7 +72,7 @@ SYMPTOMS = (
     ),
     Symptom(
         "signs/changed",
-        0.1,
+        0.2,
         "translations are what they are made from, {value:.1%} of the difference of images away: nothing is translated",
         more="adversarial_weight discriminator.width",
         less="nce_weight cycle_weight identity_weight",
