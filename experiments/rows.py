@@ -97,7 +97,7 @@ class Metric:
 
     Attributes:
       score, protocol: "" for a number that is not computed here.
-      needs: what is to be named for it, a key of `run.NEEDS`; "" for nothing.
+      needs: what is to be named for it, a key of `scoring.NEEDS`; "" for nothing.
       absent: why it is not computed here; "" where it is.
     """
 

@@ -157,7 +157,8 @@ def run(
     loop.train(config, workdir)
     seconds = None if continued else round(time.monotonic() - began, 1)
     trained = runs.load(workdir)
-    if trained.step < config.steps:
+    # Where `hours` set the length of a run, its own config has it.
+    if trained.step < trained.config.steps:
         raise UserError(f"{workdir}: training stopped at step {trained.step}; the same command continues it")
     also = scoring.scorers(table, named)
     metrics = tables.paper_of(table).metrics.values()

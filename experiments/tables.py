@@ -1,6 +1,6 @@
 """The tables, one module a paper and one for our own, and how they are named: "cut/table1" is Table 1 of CUT."""
 
-from experiments import cluit, cut, starganv2, tunit, world
+from experiments import cluit, cut, photographs, starganv2, tunit, world
 from experiments.rows import Paper, Row, Table
 from uit_jax import settings
 from uit_jax.errors import UserError
@@ -11,6 +11,7 @@ PAPERS: dict[str, Paper] = {
     "cluit": cluit.PAPER,
     "starganv2": starganv2.PAPER,
     "world": world.PAPER,
+    "photographs": photographs.PAPER,
 }
 TABLES: dict[str, Table] = {
     f"{name}/{table}": rows for name, paper in PAPERS.items() for table, rows in paper.tables.items()

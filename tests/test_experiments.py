@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import cluit, cut, relabel, report, run, scoring, starganv2, tables, tunit, world
+from experiments import cluit, cut, photographs, relabel, report, run, scoring, starganv2, tables, tunit, world
 from experiments.tables import TABLES
 from tests import toy
 from tests.pieces import shapes_once
@@ -18,11 +18,12 @@ from uit_jax import config as config_module
 from uit_jax import evaluation, runs
 from uit_jax import method as method_module
 from uit_jax.errors import UserError
-from uit_jax.evaluation import networks, oracle, perceptual
+from uit_jax.evaluation import Judge, networks, oracle, perceptual
 from uit_jax.training import feed, loop, measure
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
 OURS = [(name, row) for name, row in ROWS if not row.absent]
+OWN = ("world/", "photographs/")
 
 
 @pytest.mark.parametrize("name, row", OURS, ids=[name for name, _ in OURS])
@@ -32,6 +33,11 @@ def test_every_row_resolves_and_builds(name, row):
     shape = config.data.image_size, config.batch_size, config.steps
     if name.startswith("world/"):
         assert config.data.image_size == 32 and config.data.source == row.data.source
+    elif name.startswith("photographs/views"):
+        assert shape == (32, 16, 750) and config.method.guide_steps == 750 and config.method.domains == row.data.classes
+    elif name.startswith("photographs/"):
+        assert config.data.image_size == 64 and config.hours == 1
+        assert getattr(config.method, "domains", row.data.classes) == row.data.classes
     elif config.method.name == "tunit":
         assert shape == (128, 32, 200_000)
     elif config.method.name == "funit":
@@ -98,8 +104,8 @@ def test_every_row_can_be_initialised():
             logits = seen[key].learners["guide"].params["cluster"]["kernel"]
             heads = len(config.method.marginal_weights)
             assert logits.shape[1] == heads * config.method.domains, name
-            assert logits.shape[0] == 512 or name.startswith("world/")
-        elif not name.startswith("world/"):
+            assert logits.shape[0] == 512 or name.startswith(OWN)
+        elif not name.startswith(OWN):
             check_sizes(name, config, seen[key])
 
 
@@ -181,7 +187,14 @@ def test_names_are_unique_and_data_sets_known():
     for table in TABLES.values():
         assert len({row.name for row in table.rows}) == len(table.rows)
     known = [*tunit.DATA_SETS.values(), *cut.DATA_SETS.values(), *cluit.DATA_SETS.values()]
-    known += [*starganv2.DATA_SETS.values(), world.WORLD, world.DISKS, world.FIVE, world.EIGHTY]
+    known += [
+        *starganv2.DATA_SETS.values(),
+        *photographs.DATA_SETS.values(),
+        world.WORLD,
+        world.DISKS,
+        world.FIVE,
+        world.EIGHTY,
+    ]
     assert all(row.data in known for _, row in ROWS)
     # What is named has a number in the paper, or says that there is none; of our own nothing is published.
     for name, row in ROWS:
@@ -355,7 +368,8 @@ def test_every_published_number_has_a_score_beside_it_or_a_reason_why_not():
             assert bool(metric.score) == bool(metric.protocol) and metric.needs in ("", *scoring.NEEDS)
             # What is by published weights is never taken for ours without them.
             by_weights = ("fid", "lpips", "class_density", "class_coverage")
-            assert bool(metric.needs) == any(part in metric.score for part in (*by_weights, "translation_accuracy"))
+            named = any(part in metric.score for part in by_weights) or metric.score in Judge.scores
+            assert bool(metric.needs) == named
 
 
 def test_what_nobody_names_is_left_out_with_a_line(tmp_path, monkeypatch):
@@ -786,9 +800,23 @@ def test_the_librarys_own_results_are_those_of_rows():
 
 
 def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
-    monkeypatch.setattr(runs, "load", lambda workdir: SimpleNamespace(step=3))
+    monkeypatch.setattr(runs, "load", lambda workdir: SimpleNamespace(step=3, config=SimpleNamespace(steps=4)))
     with pytest.raises(UserError, match="stopped at step 3"):
         run.main(["tunit/1", "animalfaces10-g", "--substitute=procedural", f"--workdir={tmp_path}", "--seeds=0"])
+
+
+def test_a_run_that_has_hours_is_as_long_as_these_made_it(tmp_path, trained, monkeypatch):
+    """The row says 3,000 steps; the config that the run was begun with says how many there was time for."""
+
+    def train(config, workdir, train=loop.train):
+        train(config_module.update(config.copy_and_resolve_references(), {"steps": 7}), workdir)
+
+    monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(scoring, "score", lambda run, *_, **__: {"scores": {}, "step": run.step})
+    where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
+    assert run.main(["photographs/flowers", "cluit", "--substitute=procedural", *where]) == 0
+    (path,) = (tmp_path / "results").rglob("*.json")
+    assert json.loads(path.read_text())["step"] == 7
 
 
 @pytest.mark.parametrize(

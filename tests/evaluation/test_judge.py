@@ -89,6 +89,8 @@ def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what
         return judging.score(method, toy.variables(), test, judge, references=5, seed=seed)
 
     scores, protocol = score(lambda content, reference: reference)
+    # Calls in another order would meet the references' classes, a third each, in a third.
+    assert scores.pop("translation_chance") == pytest.approx(1 / 3, abs=0.02)
     assert scores == {
         "judge_accuracy": right,
         "translation_accuracy": (own == test.labels)[others].mean(),
@@ -98,6 +100,7 @@ def test_a_translator_that_answers_with_the_reference_or_the_content_scores_what
     assert protocol.startswith("180 translations") and "each of 36 labelled test images with 5 of another" in protocol
     assert f"(seed {seed};" in protocol
     scores, _ = score(lambda content, reference: content)
+    assert scores.pop("translation_chance") > scores["translation_accuracy"]
     assert scores == {
         "judge_accuracy": right,
         "translation_accuracy": (own[:, None] == test.labels[others]).mean(),

@@ -68,6 +68,7 @@ class Judge(Evaluator):
     scores = {
         "judge_accuracy": "accuracy of the judge on true images",
         "translation_accuracy": "translations of the wanted class",
+        "translation_chance": "  by chance",
         "translation_kept": "  still of the content's class",
         "translation_frechet": "Fréchet distance in the judge's features",
         "translation_frechet_floor": "  of true test images",
@@ -184,8 +185,9 @@ def score(
 
     Returns:
       Scores, and the protocol as a sentence. `judge_accuracy` is the classifier's own on the test images used;
-      `translation_accuracy` the share of translations that it calls the reference's class, `translation_kept` the
-      share that it calls the content's. The others are means over the classes of references: `translation_frechet`
+      `translation_accuracy` the share of translations that it calls the reference's class, `translation_chance` what
+      that would be if the same translations were of references in another order, `translation_kept` the share that it
+      calls the content's. The others are means over the classes of references: `translation_frechet`
       is the Fréchet distance of translations from the `true` images of the class in the judge's features,
       `translation_frechet_floor` that of the class's test images, `translation_frechet_untranslated` that of those of
       other classes; `translation_coverage` the share of `true` images with a translation among their nearest.
@@ -211,6 +213,7 @@ def score(
     scores = {
         "judge_accuracy": float((found == labels).mean()),
         "translation_accuracy": float((calls == labels[others]).mean()),
+        "translation_chance": float(sum((calls == k).mean() * (labels[others] == k).mean() for k in np.unique(labels))),
         "translation_kept": float((calls == labels[:, None]).mean()),
     }
     counts = dict(count=others.size, images=len(chosen), references=others.shape[1])
