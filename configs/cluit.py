@@ -35,7 +35,14 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {**SMALL, **recipes.SMALL_PHOTOS},
+    "photos": {
+        **SMALL,
+        **recipes.SMALL_PHOTOS,
+        "method.blocks": 2,
+        "method.max_width": 128,
+        "method.cycle_weight": 5.0,
+        "method.match_weight": 2.0,
+    },
     "world": {
         **SMALL,
         "steps": 1_600,
