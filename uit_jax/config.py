@@ -20,7 +20,6 @@ from uit_jax import __version__, drawing, files, foreign_names, methods, recipe_
 from uit_jax.errors import UserError
 from uit_jax.images.opening import MAX_PIXELS
 from uit_jax.method import DIRECTIONS, Method
-from uit_jax.methods.opposed import Opposed
 from uit_jax.paths import PathLike, as_path
 from uit_jax.settings import Described, changed, setting
 from uit_jax.state import TrainState
@@ -256,8 +255,10 @@ def read(values: Mapping[str, Any], where: str) -> ConfigDict:
             raise UserError("data holds no settings")
         later = ("max_pixels", "on_device", "labels")
         values["data"] = {name: getattr(Data, name) for name in later} | values["data"]
-        if issubclass(kind := methods.kind(values["method"]["name"]), Opposed):
-            values["method"] = {"augmentation": vars(kind.augmentation), **values["method"]}
+        kind, later = methods.kind(values["method"]["name"]), ("augmentation", "upsampling")
+        added = {name: getattr(kind, name) for name in later if hasattr(kind, name)}
+        added = {name: vars(each) if dataclasses.is_dataclass(each) else each for name, each in added.items()}
+        values["method"] = added | values["method"]
         config = ConfigDict(_tuples(values)).lock()
         check(config)
     # Whatever does not fit, to a user it means one thing.
