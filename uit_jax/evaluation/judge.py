@@ -68,7 +68,7 @@ class Judge(Evaluator):
     scores = {
         "judge_accuracy": "accuracy of the judge on true images",
         "translation_accuracy": "translations of the wanted class",
-        "translation_chance": "  by chance",
+        "translation_chance": "  of references in another order",
         "translation_kept": "  still of the content's class",
         "translation_frechet": "Fréchet distance in the judge's features",
         "translation_frechet_floor": "  of true test images",
