@@ -154,7 +154,7 @@ def run(
         labels = relabel.relabel(row, config, workdir, features)
         config.data.labels = str(relabel.place(workdir))
     began = time.monotonic()
-    loop.train(config, workdir)
+    loop.train(config, workdir, overrides=[f"--config.{key}={value}" for key, value in changes.items()])
     seconds = None if continued else round(time.monotonic() - began, 1)
     trained = runs.load(workdir)
     # Where `hours` set the length of a run, its own config has it.

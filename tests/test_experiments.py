@@ -458,7 +458,7 @@ def trained(monkeypatch):
     """Pretend to train: every workdir then holds the toy, trained for as many steps as its config asks."""
     made = {}
 
-    def pretend(config, workdir):
+    def pretend(config, workdir, overrides=()):
         made[str(workdir)] = config
 
     def load(workdir):
@@ -808,15 +808,19 @@ def test_a_run_that_was_stopped_is_no_result(tmp_path, trained, monkeypatch):
 def test_a_run_that_has_hours_is_as_long_as_these_made_it(tmp_path, trained, monkeypatch):
     """The row says 3,000 steps; the config that the run was begun with says how many there was time for."""
 
-    def train(config, workdir, train=loop.train):
+    def train(config, workdir, overrides, train=loop.train):
+        told.append(overrides)
         train(config_module.update(config.copy_and_resolve_references(), {"steps": 7}), workdir)
 
+    told = []
     monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(scoring, "score", lambda run, *_, **__: {"scores": {}, "step": run.step})
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
-    assert run.main(["photographs/flowers", "cluit", "--substitute=procedural", *where]) == 0
+    changed = ["--config.hours=2", "--config.log_every=5"]
+    assert run.main(["photographs/flowers", "cluit", "--substitute=procedural", *changed, *where]) == 0
     (path,) = (tmp_path / "results").rglob("*.json")
-    assert json.loads(path.read_text())["step"] == 7
+    # What is given is told to it, for hours leave that as it is.
+    assert json.loads(path.read_text())["step"] == 7 and told == [changed]
 
 
 @pytest.mark.parametrize(
