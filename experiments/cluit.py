@@ -52,7 +52,6 @@ def _table1() -> tuple[Row, ...]:
         "swapae": (65.3, 52.5, 6.2, 77.5),
         "cluit": (17.8, 96.1, 5.0, 90.1),
     }
-
     def settings(data: str, method: str) -> dict:
         if method == "cluit":
             return dict(recipe=f"{CONFIG}:{data}", seeds=(0, 1, 2), notes=(_LOST,))

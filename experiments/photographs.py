@@ -35,7 +35,7 @@ _VIEWS = {
     "method.view.crop_scale": (0.9, 1.1),
     "method.view.crop_aspect": (0.9, 1.1),
 }
-"""Those of TUNIT's paper."""
+"""Those of TUNIT's paper, but for what moves in from outside, which stays the edge."""
 
 
 def _styled(name: str) -> tuple[Row, ...]:

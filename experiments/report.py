@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -68,7 +69,7 @@ def report(table: str, results: Sequence[dict[str, Any]]) -> str:
     heads = (metric.head for metric in metrics.values())
     lines = [("row", *heads, "seeds", "step", "images", "commit", "notes")]
     for row in rows:
-        for group in _alike(found[row.name]) or [[]]:
+        for group in _alike(found[row.name], long="hours" in row.overrides) or [[]]:
             cells = [_cell(row, group, *item, published=paper.published) for item in metrics.items()]
             lines.append((row.name, *cells, *_account(row, group, metrics, notes)))
     footer = [f"[{number}] {text}" for number, text in enumerate(notes, start=1)]
@@ -82,18 +83,20 @@ def _results_of(row: Row, table: str, results: Sequence[dict[str, Any]]) -> list
     return [result for result in own if not row.same_as or result["training_seed"] in row.seeds]
 
 
-def _alike(results: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Put the seeds of one setting together: same data, steps and changes.
+def _alike(results: Sequence[dict[str, Any]], *, long: bool = False) -> list[list[dict[str, Any]]]:
+    """Put the seeds of one setting together: same data, changes and steps, or hours where these set the steps (`long`).
 
-    Of the procedural world each seed has images of its own, and may have more or fewer of a species.
+    Of the procedural world each seed has images of its own, and may have more or fewer of a species. Draws of an
+    evaluation go by the seed too.
     """
     groups: dict[str, list] = {}
     for result in results:
-        same = [result[key] for key in ("substitute", "changes", "step")]
+        same = [result[key] for key in ("substitute", "changes", *(() if long else ("step",)))]
         spec, _, _ = result["source"].partition(": ")  # behind it stands how many images there are
         same += [spec] if spec.startswith("procedural") else [result["source"], result["images"]]
         # One seed alone has its cost measured.
-        same.append({name: text for name, text in result["protocol"].items() if name != "cost"})
+        protocol = {name: text for name, text in result["protocol"].items() if name != "cost"}
+        same.append({name: re.sub(r"\(seed \d+", "(seed", text) for name, text in protocol.items()})
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
     return list(groups.values())
 
@@ -117,9 +120,8 @@ def _account(
         ]
         told += [first["protocol"][metric.protocol] for metric in metrics.values() if metric.score in first["scores"]]
         commits = ", ".join(dict.fromkeys(result["commit"] for result in group))
-        counts = sorted({result["images"] for result in group})
-        images = " to ".join(map(str, dict.fromkeys([counts[0], counts[-1]]))) if counts[-1] else "-"
-        what = (",".join(map(str, sorted(seeds))), str(first["step"]), images, commits)
+        steps, images = (_between([result[key] for result in group]) for key in ("step", "images"))
+        what = (",".join(map(str, sorted(seeds))), steps, images if images != "0" else "-", commits)
     numbers = []
     for text in filter(None, dict.fromkeys(told)):
         if text not in notes:
@@ -142,6 +144,11 @@ def _mean(values: Sequence[float], digits: int) -> str:
     """Write the mean of values and, of several, the least and the greatest."""
     spread = f" ({min(values):.{digits}f} to {max(values):.{digits}f})" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"
+
+
+def _between(counts: Sequence[int]) -> str:
+    """Write the least and the greatest of counts, or the one they all are."""
+    return " to ".join(map(str, dict.fromkeys([min(counts), max(counts)])))
 
 
 def _markdown(rows: Sequence[Sequence[str]]) -> list[str]:

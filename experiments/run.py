@@ -23,8 +23,8 @@ import jax
 from experiments import relabel, scoring, tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
+from uit_jax import checkpoint, data, files, runs
 from uit_jax import config as config_module
-from uit_jax import data, files, runs
 from uit_jax.errors import UserError
 from uit_jax.evaluation import networks
 from uit_jax.paths import as_path
@@ -149,7 +149,7 @@ def run(
     What a step costs does not depend on the seed: of several it is `timed` for one. `features` are `relabel.relabel`'s,
     `named` is `scoring.find_named`'s.
     """
-    code, continued, labels = commit(), (workdir / "config.json").exists(), {}
+    code, continued, labels = commit(), bool(checkpoint.steps(workdir)), {}
     if row.relabel:
         labels = relabel.relabel(row, config, workdir, features)
         config.data.labels = str(relabel.place(workdir))

@@ -210,7 +210,9 @@ PAPER = Paper(
     },
     metrics={
         "mfid": Metric("mFID", 1, score="mean_class_fid_tunit", protocol="tunit_classes", needs="inception"),
-        "density": Metric("density", 3, score="mean_class_density_tunit", protocol="tunit_classes", needs="inception"),
+        "density": Metric(
+            "density", 3, score="mean_class_density_tunit", protocol="tunit_classes", needs="inception"
+        ),
         "coverage": Metric(
             "coverage", 3, score="mean_class_coverage_tunit", protocol="tunit_classes", needs="inception"
         ),

@@ -173,13 +173,17 @@ PAPER = Paper(
         "unseen": Table(
             "A species that training saw nothing of", _unseen(), timed=False, evaluators=(Shots(of="cross"),)
         ),
-        "conditioning": Table("How the discriminator knows the reference's embedding", _conditioning(), timed=False),
+        "conditioning": Table(
+            "How the discriminator knows the reference's embedding", _conditioning(), timed=False
+        ),
     },
     metrics={
         "accuracy": Metric("translation accuracy", 3, score="translation_species", protocol="translations"),
         "style": Metric("style error", 3, score="translation_color", protocol="translations"),
         "pose": Metric("pose error", 3, score="translation_position", protocol="translations"),
-        "ground": Metric("ground follows", 3, score="translation_ground_follows_reference", protocol="translations"),
+        "ground": Metric(
+            "ground follows", 3, score="translation_ground_follows_reference", protocol="translations"
+        ),
         "labels": Metric("clusters' accuracy", 3, score="cluster_accuracy", protocol="clusters"),
         "retrieval": Metric("style retrieval", 3, score="style_retrieval", protocol="style_retrieval"),
         "one": Metric("crosses, 1 reference", 3, score="one_reference_species", protocol="shots"),

@@ -322,7 +322,9 @@ def load_size(method: Method, phase: Phase) -> int:
     return method.image_size if phase.load_size is None else phase.load_size
 
 
-def batch_shapes(method: Method, phase: Phase, batch_size: int, *, depth: int = 8) -> dict[str, jax.ShapeDtypeStruct]:
+def batch_shapes(
+    method: Method, phase: Phase, batch_size: int, *, depth: int = 8
+) -> dict[str, jax.ShapeDtypeStruct]:
     """Return what the global batch of a phase looks like; images of their own size stand in at twice the training's."""
     size = phase_size(phase, batch_size)
     side = load_size(method, phase) or 2 * method.image_size

@@ -29,7 +29,9 @@ def adam(
     return Optimizer(*moved, learning_rate)
 
 
-def rmsprop(learning_rate: optax.ScalarOrSchedule, *, decay: float = 0.99, weight_decay: float = 0.0) -> Optimizer:
+def rmsprop(
+    learning_rate: optax.ScalarOrSchedule, *, decay: float = 0.99, weight_decay: float = 0.0
+) -> Optimizer:
     """Return RMSprop with coupled L2; eps 1e-8 is added after the root and the average starts at 0."""
     moved = optax.chain(
         optax.add_decayed_weights(weight_decay),

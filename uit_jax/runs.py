@@ -78,7 +78,9 @@ def drawn_form(workdir: PathLike, direction: str | None = None) -> tuple[int, in
     return method.sides[-1].channels, config.data.depth
 
 
-def _directed(direction: str | None, config: Any, method: Method, variables: PyTree) -> tuple[Any, Method, PyTree]:
+def _directed(
+    direction: str | None, config: Any, method: Method, variables: PyTree
+) -> tuple[Any, Method, PyTree]:
     """Return settings, method and weights of a run as they are in a direction, as `load` has it. Raises UserError."""
     if direction is None:
         return config, method, variables

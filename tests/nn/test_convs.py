@@ -74,9 +74,9 @@ class Plainly(nn.Module):
     @nn.compact
     def __call__(self, x):
         x = x.repeat(2, axis=1).repeat(2, axis=2) if self.up else x
-        x = nn.Conv(self.features, (3, 3), padding=1, kernel_init=convs.kaiming_fan_in, dtype=self.dtype, name="conv")(
-            x
-        )
+        x = nn.Conv(
+            self.features, (3, 3), padding=1, kernel_init=convs.kaiming_fan_in, dtype=self.dtype, name="conv"
+        )(x)
         return x if self.up else nn.avg_pool(x, (2, 2), (2, 2))
 
 

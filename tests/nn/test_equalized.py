@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.nn.arrays import leaky, normal, shapes_of
-from uit_jax.nn import equalized
+from uit_jax.nn import equalized, resampling
 
 
 @pytest.mark.parametrize("pad, stride, gain", [(2, 1, 1.0), (1, 2, 1.0), (1, 1, 2.0)])
@@ -17,7 +17,7 @@ def test_blur_is_a_convolution_among_zeros(pad, stride, gain):
     padded = np.pad(x, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
     height, width = padded.shape[1] - 3, padded.shape[2] - 3
     full = sum(line[i] * line[j] * padded[:, i : i + height, j : j + width] for i in range(4) for j in range(4))
-    ours = equalized.blur(jnp.asarray(x), pad, stride, gain)
+    ours = resampling.blur(jnp.asarray(x), pad, stride, gain)
     np.testing.assert_allclose(ours, full[:, ::stride, ::stride], rtol=1e-4, atol=1e-5)
 
 
@@ -46,7 +46,7 @@ def test_blur_of_other_taps_and_borders(pad, stride, border):
     padded = np.pad(x, ((0, 0), pad, pad, (0, 0)), mode="constant" if border == "zero" else border)
     height, width = (side - 2 for side in padded.shape[1:3])
     full = sum(line[i] * line[j] * padded[:, i : i + height, j : j + width] for i in range(3) for j in range(3))
-    ours = equalized.blur(jnp.asarray(x), pad, stride, taps=(1, 2, 1), border=border)
+    ours = resampling.blur(jnp.asarray(x), pad, stride, taps=(1, 2, 1), border=border)
     np.testing.assert_allclose(ours, full[:, ::stride, ::stride], rtol=1e-4, atol=1e-5)
 
 
@@ -63,7 +63,7 @@ HALVINGS = [
 def test_layers_that_halve_blur_and_then_stride(kernel, how, pad):
     layer, x = equalized.Layer(4, kernel, down=True, activate=False, **how), normal(2, 6, 8, 3)
     weights = normal(kernel, kernel, 3, 4, seed=1)
-    blurred = equalized.blur(jnp.asarray(x), pad, **how)
+    blurred = resampling.blur(jnp.asarray(x), pad, **how)
     expected = strided(np.asarray(blurred), weights, 3, 4)
     np.testing.assert_allclose(layer.apply({"params": {"kernel": weights}}, x), expected, rtol=1e-4, atol=1e-5)
 

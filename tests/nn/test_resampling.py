@@ -107,3 +107,9 @@ def test_a_blur_by_products_equals_that_by_shifts(resample):
         found = jax.jit(lambda: (compute(resampling._products), compute(resampling._shifts)))()
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("height", "width"), [(2, 3), (5, 4)])
+def test_smoothed_repetition_is_what_blur_up_makes(height, width):
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, height, width, 3)), jnp.float32)
+    np.testing.assert_allclose(resampling.smoothed(resampling.repeat(x)), resampling.blur_up(x), atol=1e-6)

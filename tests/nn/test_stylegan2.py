@@ -10,7 +10,7 @@ import pytest
 
 from tests.nn.arrays import count, image, leaky, normal, shapes_of
 from uit_jax.losses import adversarial
-from uit_jax.nn import equalized, stylegan2
+from uit_jax.nn import equalized, resampling, stylegan2
 from uit_jax.nn.norms import instance_norm
 from uit_jax.nn.stylegan2 import StyleGAN2Discriminator, StyleGAN2Generator
 
@@ -38,7 +38,7 @@ def test_up_layer_is_demodulated_spread_blurred_and_noisy():
     for i in range(3):
         for j in range(4):
             spread[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3] += np.einsum("bc,pqco->bpqo", x[:, i, j], weight)
-    blurred = 4 * np.asarray(equalized.blur(jnp.asarray(spread, jnp.float32), 1))
+    blurred = 4 * np.asarray(resampling.blur(jnp.asarray(spread, jnp.float32), 1))
     np.testing.assert_allclose(ours, leaky(blurred + 0.7 * noise + params["bias"]), rtol=1e-4, atol=1e-4)
     scaled = layer.apply({"params": params | {"kernel": 9 * kernel}}, x, noise)
     np.testing.assert_allclose(scaled, ours, rtol=1e-4, atol=1e-4)

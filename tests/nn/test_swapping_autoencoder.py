@@ -62,11 +62,15 @@ def test_only_directions_of_codes_count_and_noise_by_its_strength():
     np.testing.assert_allclose(draw(variables, 3 * structure, 5 * texture, noise), images, rtol=1e-3, atol=1e-4)
     assert jnp.abs(draw(variables, structure, texture[::-1], noise) - images).max() > 1e-2
     assert [each.shape[1:3] for each in noise] == [(3, 4)] * 4 + [(6, 8)] * 2 + [(12, 16)] * 2
-    silent = jax.tree_util.tree_map_with_path(lambda path, leaf: leaf * (path[-1].key != "strength"), variables)
+    silent = jax.tree_util.tree_map_with_path(
+        lambda path, leaf: leaf * (path[-1].key != "strength"), variables
+    )
     for number in range(len(noise)):
         other = tuple(-each if index == number else each for index, each in enumerate(noise))
         assert jnp.abs(draw(variables, structure, texture, other) - images).max() > 1e-4
-        np.testing.assert_array_equal(draw(silent, structure, texture, other), draw(silent, structure, texture, noise))
+        np.testing.assert_array_equal(
+            draw(silent, structure, texture, other), draw(silent, structure, texture, noise)
+        )
 
 
 @pytest.mark.parametrize("size, blocks", [(4, 0), (8, 1), (32, 3)])

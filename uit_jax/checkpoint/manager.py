@@ -145,10 +145,8 @@ class Checkpoints:
     def last_good(self) -> str:
         """Say which checkpoint a stopped run falls back to."""
         self._manager.wait_until_finished()
-        return (
-            f"the last good checkpoint is step {self.steps[-1]} in {self.directory}"
-            if self.steps
-            else ("no checkpoint was saved yet")
+        return f"the last good checkpoint is step {self.steps[-1]} in {self.directory}" if self.steps else (
+            "no checkpoint was saved yet"
         )
 
     def wait(self) -> None:

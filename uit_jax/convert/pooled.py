@@ -121,3 +121,4 @@ GCGAN = Published(
 
 DISTANCEGAN = Published("DistanceGAN", BOTH_WAYS, BOTH_SIDES)
 """SelfDistance's too."""
+

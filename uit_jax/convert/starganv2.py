@@ -246,7 +246,9 @@ def import_state(tensors: Tensors, state: TrainState) -> TrainState:
     return state.with_learners(learners)
 
 
-def export_state(state: TrainState, *, high_pass: float = 0.0, landmarks: str = "") -> dict[str, dict[str, np.ndarray]]:
+def export_state(
+    state: TrainState, *, high_pass: float = 0.0, landmarks: str = ""
+) -> dict[str, dict[str, np.ndarray]]:
     """Return the state_dicts of a state's networks, and of its averages.
 
     Args:

@@ -56,7 +56,9 @@ def open_sides(sides: Sequence[Side], wanted: Wanted, *, split: str = "train", s
     return _open(sides, wanted, places(len(sides), wanted, split), size, seed)
 
 
-def open_test_sides(sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0) -> Sources:
+def open_test_sides(
+    sides: Sequence[Side], wanted: Wanted, spec: str = "", *, size: int, seed: int = 0
+) -> Sources:
     """Open the held-out images of a method's sides: of the first at least, and of the others that have any.
 
     They are the test images of `test_source` and `test_target`, or all of these where they are one whole; else those of

@@ -93,7 +93,9 @@ class _Decoder:
 
         def decoded():
             data = (
-                tf.io.read_file(path) if self._on_disk else tf.numpy_function(self._source.encoded, [index], tf.string)
+                tf.io.read_file(path)
+                if self._on_disk
+                else tf.numpy_function(self._source.encoded, [index], tf.string)
             )
             return self._decoded(data)
 

@@ -140,14 +140,8 @@ def build(offers: Offers, studio: Studio, worker: Worker, folder: Path) -> gr.Bl
             with gr.Column(min_width=_COLUMN):
                 button = gr.Button("Translate", variant="primary", elem_id="translate")
                 result = gr.Image(
-                    image,
-                    label="Translation",
-                    format="png",
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    height=_HEIGHT,
-                    elem_id="result",
-                    elem_classes=["sharp"] if studio.side <= _SHARP else None,
+                    image, label="Translation", format="png", interactive=False, buttons=["download", "fullscreen"],
+                    height=_HEIGHT, elem_id="result", elem_classes=["sharp"] if studio.side <= _SHARP else None,
                     alt_text="The translation",
                 )
                 said = gr.HTML(told, elem_id="said", padding=False)
@@ -200,17 +194,8 @@ def _means(means: Sequence[Mean], key: str) -> tuple[gr.Number, Any]:
     """Lay mean styles out to be clicked; return the number of the one that is chosen, and what follows a click."""
     number = gr.Number(0, precision=0, visible="hidden")
     gallery = gr.Gallery(
-        [(mean.picture, mean.called) for mean in means],
-        columns=4,
-        height="auto",
-        object_fit="contain",
-        format="png",
-        allow_preview=False,
-        interactive=False,
-        buttons=[],
-        show_label=False,
-        elem_id=key,
-        elem_classes=["sharp"],
+        [(mean.picture, mean.called) for mean in means], columns=4, height="auto", object_fit="contain", format="png",
+        allow_preview=False, interactive=False, buttons=[], show_label=False, elem_id=key, elem_classes=["sharp"],
         selected_index=0 if means else None,
     )
 
@@ -226,15 +211,8 @@ def _picture(
 ) -> gr.Image:
     """Lay out a place to hand an image in, and examples, of which the first is there already unless it is `empty`."""
     picture = _Unopened(
-        str(examples[0]) if examples and not empty else None,
-        label=called,
-        type="filepath",
-        image_mode=None,
-        sources=["upload"],
-        buttons=[],
-        height=height,
-        min_width=_NARROW,
-        elem_id=name,
+        str(examples[0]) if examples and not empty else None, label=called, type="filepath", image_mode=None,
+        sources=["upload"], buttons=[], height=height, min_width=_NARROW, elem_id=name,
         placeholder="Drop an image",
     )
     if examples:

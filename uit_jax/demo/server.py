@@ -72,17 +72,9 @@ def run(
     blocks.queue(max_size=waiting, api_open=False, default_concurrency_limit=None)
     try:
         blocks.launch(
-            server_name=host,
-            server_port=port,
-            prevent_thread_lock=True,
-            quiet=True,
-            footer_links=[],
-            max_file_size=most_bytes,
-            max_threads=waiting + _SPARE_THREADS,
-            state_session_capacity=_SESSIONS,
-            app_kwargs={"middleware": [Middleware(_Closed)]},
-            **dict.fromkeys(_UNWANTED, False),
-            **look,
+            server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, footer_links=[],
+            max_file_size=most_bytes, max_threads=waiting + _SPARE_THREADS, state_session_capacity=_SESSIONS,
+            app_kwargs={"middleware": [Middleware(_Closed)]}, **dict.fromkeys(_UNWANTED, False), **look,
         )
     except OSError as error:  # gone since it was looked for
         raise UserError(f"--host={host} --port={port}: nothing can be served there ({error}): name others") from error

@@ -78,7 +78,9 @@ def compare(
     }
 
 
-def likeness(true: Measured, others: Measured, network: FeatureNetwork) -> tuple[dict[str, float], dict[str, str]]:
+def likeness(
+    true: Measured, others: Measured, network: FeatureNetwork
+) -> tuple[dict[str, float], dict[str, str]]:
     """Score how like true images others are, as far as it is known of both: scores by name, protocols by their groups.
 
     Of statistics there is no more than the Fréchet distance; of a handful of images too.
@@ -133,3 +135,4 @@ def _told(side: Mapping[str, Any]) -> str:
     """Say in a line which images a set has."""
     count = f"{side['images']} images" if "images" in side else "statistics of an unknown number of images"
     return f"{side['source']}: {count}" + f", {side['unreadable_images']} unreadable" * bool(side["unreadable_images"])
+

@@ -56,7 +56,9 @@ class Diversity(Featured):
         lpips = perceptual.opened(*self.lpips, kind=self.lpips_network)
         (contents,) = read_all(source, context.chosen, "contents")
         codes, others, told = self._styles(context, contents)
-        drawn = translations(trained.method, trained.variables, source, contents, codes, others, shown=context.shown)
+        drawn = translations(
+            trained.method, trained.variables, source, contents, codes, others, shown=context.shown
+        )
         outputs, means = others.shape[1], []
         if lpips is None:
             network = self.network(list(context.sources.values())[-1].channels)

@@ -20,6 +20,7 @@ from uit_jax.evaluation.context import Context, Evaluator, Scores
 from uit_jax.evaluation.translations import of_any, of_other_classes, translations
 from uit_jax.files import check_writable
 from uit_jax.inference import batched
+from uit_jax.listing import pick_evenly
 from uit_jax.method import Method
 from uit_jax.metrics import frechet, manifold
 from uit_jax.paths import as_path
@@ -28,8 +29,9 @@ from uit_jax.types import PyTree
 SCORE_PROTOCOL = (
     "{count} translations by the weights kept for inference: each of {images} labelled test images with {references} of"
     " another class, drawn at random from the same (seed {seed}; the same for every run on them); accuracy = share that"
-    " the judge calls the reference's class, kept = share that it calls the content's; judge accuracy = on those test"
-    " images themselves; unreadable images are left out"
+    " the judge calls the reference's class, chance = what that would be were the same translations of the references"
+    " in another order, kept = share that it calls the content's; judge accuracy = on those test images themselves;"
+    " unreadable images are left out"
 )
 PAIR_PROTOCOL = (
     "{count} translations by the weights kept for inference: {images} test images of {source}, {styles}; accuracy ="
@@ -37,18 +39,20 @@ PAIR_PROTOCOL = (
     " of both; unreadable images are left out"
 )
 FEATURES_PROTOCOL = (
-    ". In the judge's features, so that it is no FID: Fréchet distance of the translations from the {true} training"
-    " images of {target} (floor = of its {held_out} test images from these, untranslated = of the contents as they"
-    " are), and coverage = share of these training"
-    " images among whose {neighbours} nearest there is a translation"
+    ". In the judge's features, so that it is no FID: Fréchet distance of the translations from {true} training images"
+    " of {target} (floor = of its {held_out} test images from these, untranslated = of the contents as they are; each"
+    " the mean of samples as large as the smallest of the three), and coverage = share of these training images among"
+    " whose {neighbours} nearest there is a translation"
 )
 CLASSES_PROTOCOL = (
-    ". In the judge's features, so that it is no FID, means over the {classes} classes of the references: Fréchet"
-    " distance of the translations towards a class from its training images, {true} in all (floor = of its test images"
-    " from these, untranslated = of those of other classes), and coverage = share of these training images among whose"
+    ". In the judge's features, so that it is no FID, means over {classes} of the {of} classes of references, those"
+    " with more than {neighbours} images: Fréchet distance of the translations towards a class from its training"
+    " images, {true} in all (floor = of its test images from these, untranslated = of those of other classes; each the"
+    " mean of samples as large as the smallest of the three), and coverage = share of these training images among whose"
     " {neighbours} nearest there is such a translation"
 )
 _NEIGHBOURS = 5
+_TRUE, _FAKE, _SAMPLES = 2_000, 20_000, 10  # at most: true images of a class, translations to it, samples of one size
 _log = logging.getLogger(__name__)
 
 
@@ -279,10 +283,10 @@ def score_pair(
     about = dict(count=calls.size, images=len(chosen), styles=of_others if styled else "as they are")
     also, told_also = {}, ""
     if true is not None:
-        _, wanted = read_all(true, np.arange(len(true)), "judge, true images", judge.features)
+        rows, wanted = read_all(true, pick_evenly(len(true), _TRUE), "judge, true images", judge.features)
         if also := _likeness(wanted, features, contents, held_out):
-            about_true = dict(true=len(wanted), held_out=len(held_out), neighbours=_NEIGHBOURS)
-            told_also = FEATURES_PROTOCOL.format(target=target, **about_true)
+            counts = dict(true=len(rows), held_out=len(held_out), neighbours=_NEIGHBOURS)
+            told_also = FEATURES_PROTOCOL.format(target=target, **counts)
     return scores | also, PAIR_PROTOCOL.format(source=source, target=target, **about) + told_also
 
 
@@ -296,16 +300,21 @@ def _likeness_of_classes(
 ) -> tuple[dict[str, float], str]:
     """Compare, class by class, features of translations [n, R, D] towards classes int [n, R], and of the test images
     [n, D] of classes int [n], with those of true ones; the means, and how that was done."""
-    rows, true_features = read_all(true, np.flatnonzero(true.labels >= 0), "judge, true images", judge.features)
-    found = []
-    for label in np.unique(wanted):
-        own = labels == label
-        of_class = true_features[true.labels[rows] == label]
-        found.append(_likeness(of_class, translated[wanted == label], features[~own], features[own]))
-    if not all(found):
+    of_class = {label: np.flatnonzero(true.labels == label) for label in np.unique(wanted)}
+    chosen = np.concatenate([rows[pick_evenly(len(rows), _TRUE)] for rows in of_class.values()])
+    if not len(chosen):
         return {}, ""
-    means = {name: float(np.mean([each[name] for each in found])) for name in found[0]}
-    return means, CLASSES_PROTOCOL.format(classes=len(found), true=len(rows), neighbours=_NEIGHBOURS)
+    rows, true_features = read_all(true, np.sort(chosen), "judge, true images", judge.features)
+    found = []
+    for label in of_class:
+        own = labels == label
+        of_true = true_features[true.labels[rows] == label]
+        found.append(_likeness(of_true, translated[wanted == label], features[~own], features[own]))
+    if not (scored := [each for each in found if each]):
+        return {}, ""
+    means = {name: float(np.mean([each[name] for each in scored])) for name in scored[0]}
+    counts = dict(classes=len(scored), of=len(found), true=len(rows), neighbours=_NEIGHBOURS)
+    return means, CLASSES_PROTOCOL.format(**counts)
 
 
 def _likeness(
@@ -313,14 +322,22 @@ def _likeness(
 ) -> dict[str, float]:
     """Compare features of translations [n, D], contents [l, D] and held-out images [m, D] with those of true ones.
 
-    Of a handful of images there is no distribution, and nothing is returned.
+    Of a handful of images there is no distribution, and nothing is returned. A distance is the larger the fewer images
+    there are, so that all three are compared in samples of one size.
     """
-    if min(map(len, (translated, held_out, wanted))) <= _NEIGHBOURS:
+    size = min(map(len, (translated, contents, held_out)))
+    if min(size, len(wanted)) <= _NEIGHBOURS:
         return {}
     like = frechet.moments(wanted)
+
+    def apart(features: np.ndarray) -> float:
+        samples = len(features) // size
+        parts = (features[first::samples][:size] for first in range(min(samples, _SAMPLES)))
+        return float(np.mean([frechet.distance(frechet.moments(part), like) for part in parts]))
+
     return {
-        "translation_frechet": frechet.distance(frechet.moments(translated), like),
-        "translation_frechet_floor": frechet.distance(frechet.moments(held_out), like),
-        "translation_frechet_untranslated": frechet.distance(frechet.moments(contents), like),
-        "translation_coverage": manifold.scores(wanted, translated, _NEIGHBOURS)["coverage"],
+        "translation_frechet": apart(translated),
+        "translation_frechet_floor": apart(held_out),
+        "translation_frechet_untranslated": apart(contents),
+        "translation_coverage": manifold.coverage(wanted, translated[pick_evenly(len(translated), _FAKE)], _NEIGHBOURS),
     }

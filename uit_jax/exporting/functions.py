@@ -193,7 +193,9 @@ class _Maker:
             inputs.append(Named("domain", ("b",), "int32", f"that a code is of, from 0 to {self.method.classes - 1}"))
         return self._made("sample", call, self.model.variables, tuple(inputs), self.coded("codes"))
 
-    def translate(self, style: str | None, look: Look | None, domains: DomainStyles | None, size: Size) -> Function:
+    def translate(
+        self, style: str | None, look: Look | None, domains: DomainStyles | None, size: Size
+    ) -> Function:
         """Return the translation of contents, to the style that they come with, or that is given."""
         if style not in (None, *STYLES):
             raise UserError(f"--style={style}: give one of {', '.join(STYLES)}")

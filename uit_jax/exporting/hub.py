@@ -1,9 +1,9 @@
 """A folder to upload to a hub of models: weights, settings and a card, which `uit_jax.load` reads back.
 
-model.safetensors   what translates, without the networks that only training needs
-config.json         the run's settings; of places on the machine it was trained on, the last name alone
-README.md           the card
-converted.json      of weights that began with published ones: the names of these
+    model.safetensors   what translates, without the networks that only training needs
+    config.json         the run's settings; of places on the machine it was trained on, the last name alone
+    README.md           the card
+    converted.json      of weights that began with published ones: the names of these
 """
 
 import contextlib

@@ -1,8 +1,8 @@
 """A function as StableHLO, weights and a header in one .npz, which JAX and NumPy alone read.
 
-header     JSON, as bytes: what `Function.header` says, and "weights", how many arrays follow
-program    what `jax.export.deserialize` reads: (weights, *inputs) -> output, for CPU, CUDA and TPU
-weight_0   the first array of a list, and so on
+    header     JSON, as bytes: what `Function.header` says, and "weights", how many arrays follow
+    program    what `jax.export.deserialize` reads: (weights, *inputs) -> output, for CPU, CUDA and TPU
+    weight_0   the first array of a list, and so on
 """
 
 import json

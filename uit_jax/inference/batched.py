@@ -126,7 +126,9 @@ def domains(method: Method, variables: PyTree, images: np.ndarray, *, batch_size
     return read(method, "cluster", variables, images, batch_size=batch_size).argmax(-1)
 
 
-def sample(method: Method, variables: PyTree, count: int, seed: int = 0, *, label: int | None = None) -> np.ndarray:
+def sample(
+    method: Method, variables: PyTree, count: int, seed: int = 0, *, label: int | None = None
+) -> np.ndarray:
     """Sample styles of a method that has a `style_prior`: float32 [n, D], each row of the seed and its index alone.
 
     Args:

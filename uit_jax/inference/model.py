@@ -347,7 +347,9 @@ class Model:
         told = f" of {shown(*folders)}" if len(folders) == 1 else ""
         return look._replace(title=f"mean style of {len(images)} images{told}")
 
-    def _read(self, readout: str, images: Images, batch_size: int | None, label: int | None = None) -> np.ndarray:
+    def _read(
+        self, readout: str, images: Images, batch_size: int | None, label: int | None = None
+    ) -> np.ndarray:
         given = inputs.gather(images, "images")
         if batch_size is not None:
             looks.whole(batch_size, "batch_size")

@@ -38,7 +38,9 @@ def create(size: int, shape: tuple[int, int, int]) -> ImagePool:
     return ImagePool(jnp.zeros((size, *shape)), jnp.zeros((), jnp.int32))
 
 
-def exchange(pool: ImagePool, images: Array, tosses: Tosses, axis_name: str | None = None) -> tuple[ImagePool, Array]:
+def exchange(
+    pool: ImagePool, images: Array, tosses: Tosses, axis_name: str | None = None
+) -> tuple[ImagePool, Array]:
     """Put new images [B, H, W, C] into the pool and take out as many, one after the other in the global batch's order.
 
     While the pool fills, an image is stored and given back. Then, at every other toss, a stored image is given back and

@@ -69,12 +69,9 @@ class CUT(PatchMethod):
         yield from super().rules()
         layers = self.discriminator.layers
         if self.discriminator.kind == "patch" and self.image_size < patchgan.smallest(layers):
-            yield (
-                "image_size",
-                (
-                    f"is below the {patchgan.smallest(layers)} px that the patch discriminator needs with"
-                    f" method.discriminator.layers={layers}: raise it, or set fewer layers"
-                ),
+            yield "image_size", (
+                f"is below the {patchgan.smallest(layers)} px that the patch discriminator needs with"
+                f" method.discriminator.layers={layers}: raise it, or set fewer layers"
             )
         if self.queued and not self.shared_encoder:
             kind = self.negatives.kind

@@ -159,6 +159,5 @@ class SwappingAutoencoder(Swapped):
             made[name] = tuple(_noise(keys(jax.random.fold_in(part, n), rows), each) for n, each in enumerate(sides))
         return {**made, "chances": chances, **self.changes(key, size, axis_name)}
 
-
 def _noise(keys: Array, sides: tuple[int, int]) -> Array:
     return jax.vmap(lambda key: jax.random.normal(key, (*sides, 1)))(keys)

@@ -21,13 +21,7 @@ def scores(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
     Raises:
       ValueError: there are k features or fewer of either, or of other lengths.
     """
-    real, fake = (np.asarray(features, np.float64) for features in (real, fake))
-    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features of the shapes {list(real.shape)} and {list(fake.shape)} cannot be compared")
-    if min(len(real), len(fake)) <= k:
-        raise ValueError(f"{len(real)} and {len(fake)} features: more than k={k} of either are needed")
-    # Distances are taken from products, which lose digits far from 0.
-    real, fake = real - real.mean(0), fake - real.mean(0)
+    real, fake = _comparable(real, fake, k)
     of_real, of_fake = _radii(real, k), _radii(fake, k)
     inside, reached, nearest = np.zeros(len(fake)), np.zeros(len(real), bool), np.empty(len(real))
     for rows in _blocks(len(real)):
@@ -41,6 +35,24 @@ def scores(real: np.ndarray, fake: np.ndarray, k: int = 5) -> dict[str, float]:
         "density": float(inside.mean() / k),
         "coverage": float((nearest < of_real).mean()),
     }
+
+
+def coverage(real: np.ndarray, fake: np.ndarray, k: int = 5) -> float:
+    """Return the last of `scores` alone, for which generated features are not compared with each other."""
+    real, fake = _comparable(real, fake, k)
+    near = [_distances(real[rows], fake).min(1) for rows in _blocks(len(real))]
+    return float((np.concatenate(near) < _radii(real, k)).mean())
+
+
+def _comparable(real: np.ndarray, fake: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return features as float64, around the mean of the true ones. Raises ValueError as `scores` does."""
+    real, fake = (np.asarray(features, np.float64) for features in (real, fake))
+    if real.ndim != 2 or fake.ndim != 2 or real.shape[1] != fake.shape[1]:
+        raise ValueError(f"features of the shapes {list(real.shape)} and {list(fake.shape)} cannot be compared")
+    if min(len(real), len(fake)) <= k:
+        raise ValueError(f"{len(real)} and {len(fake)} features: more than k={k} of either are needed")
+    # Distances are taken from products, which lose digits far from 0.
+    return real - real.mean(0), fake - real.mean(0)
 
 
 def _radii(features: np.ndarray, k: int) -> np.ndarray:

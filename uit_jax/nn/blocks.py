@@ -59,6 +59,6 @@ def preactivated(
         shortcut = resampling.blur_up(shortcut) if smooth else resampling.repeat(shortcut)
     first = {"same": functools.partial(Conv, kernel=3, pad=1), "half": PooledConv, "double": RepeatedConv}[size]
     y = first(inner, dtype=dtype, name="conv_0")(activate(0, x))
-    y = resampling.blur(y) if smooth and size == "double" else y
+    y = resampling.smoothed(y) if smooth and size == "double" else y
     y = Conv(features, 3, pad=1, dtype=dtype, name="conv_1")(activate(1, y))
     return (shortcut + y) / math.sqrt(2)

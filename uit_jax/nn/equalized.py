@@ -2,7 +2,6 @@
 Adam moves all of them at one relative rate; sizes change behind the filter [1, 3, 3, 1], or another.
 """
 
-import functools
 import math
 from typing import Any
 
@@ -13,35 +12,8 @@ import jax.numpy as jnp
 from uit_jax.nn import norms
 from uit_jax.nn.convolution import convolve
 from uit_jax.nn.convs import bordered, sub_pixel
+from uit_jax.nn.resampling import TAPS, blur
 from uit_jax.types import Array
-
-TAPS = (1, 3, 3, 1)
-
-
-def blur(
-    x: Array,
-    pad: int | tuple[int, int],
-    stride: int = 1,
-    gain: float = 1.0,
-    taps: tuple[int, ...] = TAPS,
-    border: str = "zero",
-) -> Array:
-    """Filter by gain * taps / their sum along each axis, taps being the same from either end.
-
-    Of the places of the filter in maps that were continued by `pad` (before, after) pixels, of the kinds that
-    `convs.bordered` has, every `stride`-th is kept.
-    """
-    before, after = pad if isinstance(pad, tuple) else (pad, pad)
-    x = bordered(x, before, border)
-    end = after - before or None
-    x, total = x[:, :end, :end], sum(taps)
-    for axis in (1, 2):
-        count = x.shape[axis] - len(taps) + 1
-        parts = [jax.lax.slice_in_dim(x, start, start + count, stride, axis) for start in range(len(taps))]
-        pairs = [gain * taps[place] / total * (parts[place] + parts[-1 - place]) for place in range(len(taps) // 2)]
-        middle = [gain * taps[place] / total * parts[place] for place in range(len(taps) // 2, -(-len(taps) // 2))]
-        x = functools.reduce(jnp.add, pairs + middle)
-    return x
 
 
 def scaled_weight(module: nn.Module, shape: tuple[int, ...], dtype: Any) -> Array:

@@ -31,9 +31,9 @@ class GuidingNetwork(nn.Module):
         for stage, convolutions in enumerate(self.stages):
             for _ in range(convolutions):
                 features = self.width * min(2**stage, 8)
-                x = Conv(features, 3, pad=1, kernel_init=convs.kaiming_fan_out, dtype=self.dtype, name=f"conv_{index}")(
-                    x
-                )
+                x = Conv(
+                    features, 3, pad=1, kernel_init=convs.kaiming_fan_out, dtype=self.dtype, name=f"conv_{index}"
+                )(x)
                 x = norms.BatchNorm(self.axis_name, name=f"norm_{index}")(x, train=train)
                 x = nn.relu(x)
                 index += 1

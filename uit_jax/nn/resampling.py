@@ -1,4 +1,4 @@
-"""Changes of size without weights: pooling, repetition, and those joined with a blur."""
+"""Changes of size without weights: pooling, repetition, and those joined with a blur; and blurs themselves."""
 
 import functools
 from collections.abc import Callable
@@ -8,7 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from uit_jax.nn.convs import bordered
 from uit_jax.types import Array
+
+TAPS = (1, 3, 3, 1)
 
 
 def average_pool(x: Array) -> Array:
@@ -50,12 +53,35 @@ def repeat(x: Array) -> Array:
     return x.repeat(2, axis=1).repeat(2, axis=2)
 
 
-def blur(x: Array) -> Array:
-    """Blur by [1, 2, 1] / 4 along both axes, borders repeated: with `repeat` before it, what `blur_up` does."""
+def blur(
+    x: Array,
+    pad: int | tuple[int, int],
+    stride: int = 1,
+    gain: float = 1.0,
+    taps: tuple[int, ...] = TAPS,
+    border: str = "zero",
+) -> Array:
+    """Filter by gain * taps / their sum along each axis, taps being the same from either end.
+
+    Of the places of the filter in maps that were continued by `pad` (before, after) pixels, of the kinds that
+    `convs.bordered` has, every `stride`-th is kept.
+    """
+    before, after = pad if isinstance(pad, tuple) else (pad, pad)
+    x = bordered(x, before, border)
+    end = after - before or None
+    x, total = x[:, :end, :end], sum(taps)
     for axis in (1, 2):
-        before, after = _neighbours(x, axis)
-        x = 0.5 * x + 0.25 * (before + after)
+        count = x.shape[axis] - len(taps) + 1
+        parts = [jax.lax.slice_in_dim(x, start, start + count, stride, axis) for start in range(len(taps))]
+        pairs = [gain * taps[place] / total * (parts[place] + parts[-1 - place]) for place in range(len(taps) // 2)]
+        middle = [gain * taps[place] / total * parts[place] for place in range(len(taps) // 2, -(-len(taps) // 2))]
+        x = functools.reduce(jnp.add, pairs + middle)
     return x
+
+
+def smoothed(x: Array) -> Array:
+    """Blur by [1, 2, 1] / 4 along both axes, borders repeated: behind `repeat` this makes what `blur_up` does."""
+    return blur(x, 1, taps=(1, 2, 1), border="edge")
 
 
 def blur_down(x: Array, centre: float = 0.5) -> Array:
@@ -98,15 +124,12 @@ def _halve(x: Array, axis: int, centre: float = 0.5) -> Array:
 
 
 def _double(x: Array, axis: int) -> Array:
-    before, after = _neighbours(x, axis)
-    x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
-    return x.reshape(*x.shape[:axis], 2 * x.shape[axis], *x.shape[axis + 2 :])
-
-
-def _neighbours(x: Array, axis: int) -> tuple[Array, Array]:
-    """Return for each place along an axis what lies before and what behind it, borders repeated."""
     count = x.shape[axis]
-    first, last = (jax.lax.slice_in_dim(x, at, at + 1, axis=axis) for at in (0, count - 1))
-    before = jnp.concatenate([first, jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis)
-    after = jnp.concatenate([jax.lax.slice_in_dim(x, 1, count, axis=axis), last], axis)
-    return before, after
+    before = jnp.concatenate(
+        [jax.lax.slice_in_dim(x, 0, 1, axis=axis), jax.lax.slice_in_dim(x, 0, count - 1, axis=axis)], axis
+    )
+    after = jnp.concatenate(
+        [jax.lax.slice_in_dim(x, 1, count, axis=axis), jax.lax.slice_in_dim(x, count - 1, count, axis=axis)], axis
+    )
+    x = jnp.stack([0.75 * x + 0.25 * before, 0.75 * x + 0.25 * after], axis + 1)
+    return x.reshape(*x.shape[:axis], 2 * count, *x.shape[axis + 2 :])

@@ -80,7 +80,7 @@ class StyledBlock(nn.Module):
         if not self.shortcut:
             first = RepeatedConv if self.up else functools.partial(Conv, kernel=3, pad=1)
             y = first(self.features, dtype=self.dtype, name="conv_0")(activate(0, x))
-            y = resampling.blur(y) if self.smooth and self.up else y
+            y = resampling.smoothed(y) if self.smooth and self.up else y
             return Conv(self.features, 3, pad=1, dtype=self.dtype, name="conv_1")(activate(1, y))
         how = dict(size="double" if self.up else "same", smooth=self.smooth, dtype=self.dtype)
         return blocks.preactivated(x, activate, self.features, self.features, **how)

@@ -96,11 +96,8 @@ def rendered(found: Sequence[Record], seen: Sequence[Seen | None]) -> str:
     samples = _samples(found, min(PICTURES, LARGEST - used - 300_000))
     against, changed, same = records.settings_rows(found)
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
+        loader=jinja2.FileSystemLoader(_HERE), autoescape=True, undefined=jinja2.StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
     )
     # Bokeh refers to what came before, so that keys stay in their order.
     environment.policies["json.dumps_kwargs"] = {"separators": (",", ":")}

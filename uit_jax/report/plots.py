@@ -102,10 +102,7 @@ def sizes(seen: Seen) -> Any:
         counts = np.array([(chosen == domain.number).sum() for domain in seen.pseudo_domains])
         name = seen.classes[label] if label >= 0 else "images"
         columns = {
-            "domain": numbers,
-            "bottom": below.tolist(),
-            "top": (below + counts).tolist(),
-            "count": counts.tolist(),
+            "domain": numbers, "bottom": below.tolist(), "top": (below + counts).tolist(), "count": counts.tolist(),
             "name": [name] * len(numbers),
         }
         below = below + counts
@@ -126,12 +123,8 @@ def confusion(counts: np.ndarray, classes: Sequence[str], domains: Sequence[int]
     rows = [name if classes.count(name) == 1 else f"{name} ({i})" for i, name in enumerate(classes)]
     columns = [str(domain) for domain in domains]
     plot = _figure(
-        "",
-        height=120 + 28 * len(rows) if len(rows) <= _LARGEST_TABLE else 700,
-        x_range=columns,
-        y_range=rows[::-1],
-        x_axis_label="pseudo domain",
-        y_axis_label="label",
+        "", height=120 + 28 * len(rows) if len(rows) <= _LARGEST_TABLE else 700, x_range=columns, y_range=rows[::-1],
+        x_axis_label="pseudo domain", y_axis_label="label",
     )
     shares = counts / counts.sum(1, keepdims=True)
     cells = {

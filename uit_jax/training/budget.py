@@ -94,7 +94,9 @@ def fitted(
     return scaled(config, steps, given)
 
 
-def of_run(config: ConfigDict, workdir: Path, began: float | None = None, overrides: Iterable[str] = ()) -> ConfigDict:
+def of_run(
+    config: ConfigDict, workdir: Path, began: float | None = None, overrides: Iterable[str] = ()
+) -> ConfigDict:
     """Return the config of the run in a workdir, its length that with which it was begun or else as `fitted` has it.
 
     A run is begun once it has a checkpoint. Of what goes with its length the settings in `overrides`, texts

@@ -35,7 +35,9 @@ class Imported(NamedTuple):
     anew: list[str]
 
 
-def import_run(files: Sequence[PathLike], workdir: PathLike, config: str, overrides: Iterable[str] = ()) -> Imported:
+def import_run(
+    files: Sequence[PathLike], workdir: PathLike, config: str, overrides: Iterable[str] = ()
+) -> Imported:
     """Make a run, of no steps yet, whose networks are those of published files.
 
     What their shapes tell of its settings is taken from them. Without an override no images are named in it.
@@ -75,7 +77,9 @@ def import_run(files: Sequence[PathLike], workdir: PathLike, config: str, overri
     return Imported(chosen, files_read, anew)
 
 
-def export_run(workdir: PathLike, out: PathLike, which: str | int = "latest", *, overwrite: bool = False) -> list[Path]:
+def export_run(
+    workdir: PathLike, out: PathLike, which: str | int = "latest", *, overwrite: bool = False
+) -> list[Path]:
     """Write the networks of a run as its paper's published code has them; return the names of the files.
 
     Args:

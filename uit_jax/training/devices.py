@@ -66,7 +66,9 @@ def told(devices: list[jax.Device]) -> str:
     return f"{len(devices)} x {kind}" + (f" ({platform})" if kind.lower() != platform else "")
 
 
-def check_memory(state: PyTree, batch: PyTree, devices: list[jax.Device], *, steps: int = 1, kept: int = 0) -> None:
+def check_memory(
+    state: PyTree, batch: PyTree, devices: list[jax.Device], *, steps: int = 1, kept: int = 0
+) -> None:
     """Raise where a state and a device's share of a global batch, of which the shapes are given, fit no device.
 
     More is needed than these: what passes may still be too large, what does not pass cannot be run.
@@ -111,7 +113,9 @@ def _allowed() -> float:
     return math.inf
 
 
-def check_batch(batch_size: int, devices: list[jax.Device], multiple: int = 1, *, key: str = "batch_size") -> None:
+def check_batch(
+    batch_size: int, devices: list[jax.Device], multiple: int = 1, *, key: str = "batch_size"
+) -> None:
     """Raise where the global batch, of that setting, cannot be divided among the devices in multiples of a number."""
     if batch_size % len(devices):
         raise UserError(f"{key}={batch_size} is global and must be a multiple of the {len(devices)} devices")

@@ -19,7 +19,9 @@ _SAMPLED = 4  # of these, where styles are sampled too
 _MEMBERS = 64
 
 
-def render(method: Method, variables: PyTree, sources: Mapping[str, Source], step: int, *, told: bool = True) -> Drawn:
+def render(
+    method: Method, variables: PyTree, sources: Mapping[str, Source], step: int, *, told: bool = True
+) -> Drawn:
     """Draw some images of a method's sides and their translations after a step.
 
     `told` says whether the images' labels are those it learns from, which it is then told of the references.
@@ -86,7 +88,9 @@ def style_grids(
     return Drawn(grids, contents, np.asarray(translations), references, domains)
 
 
-def side_grids(method: Method, variables: PyTree, sides: Mapping[str, np.ndarray], title: str = "") -> Drawn:
+def side_grids(
+    method: Method, variables: PyTree, sides: Mapping[str, np.ndarray], title: str = ""
+) -> Drawn:
     """Draw a table of images and their translations, in each row one of every side.
 
     Those of the side that a method translates to should stay themselves.

@@ -1,8 +1,8 @@
 """`uit evaluate`: score a trained run on images it has not seen, or compare two sets of files with no run at all.
 
-uit evaluate --workdir=RUN [--judge=FILE.npz]
-uit evaluate --a=TRUE --b=GENERATED [--inception=FILE | --judge=FILE.npz]
-uit evaluate --labels=TRUE --predicted=MAPS
+    uit evaluate --workdir=RUN [--judge=FILE.npz]
+    uit evaluate --a=TRUE --b=GENERATED [--inception=FILE | --judge=FILE.npz]
+    uit evaluate --labels=TRUE --predicted=MAPS
 """
 
 import argparse
@@ -146,7 +146,9 @@ def _configured(evaluator: evaluation.Evaluator, args: argparse.Namespace) -> ev
 
 def _parser() -> argparse.ArgumentParser:
     raw = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(prog="uit evaluate", description=__doc__, allow_abbrev=False, formatter_class=raw)
+    parser = argparse.ArgumentParser(
+        prog="uit evaluate", description=__doc__, allow_abbrev=False, formatter_class=raw
+    )
     parser.add_argument("--workdir", help="the run to score: where `uit train` put it")
     _add_sets(parser)
     _add_run(parser)

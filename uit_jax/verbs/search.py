@@ -22,7 +22,9 @@ def main(argv: list[str]) -> int:
     check_places(dict(zip(("--out", "--json"), places, strict=False)), query or (), overwrite=args.overwrite)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     found = run.search(query, args.source, args.count, queries=args.queries, limit=args.images)
-    pictures.save(picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, {run.title}"))
+    pictures.save(
+        picture, found.render(title=f"nearest in style of {len(found.gallery.codes)} images, {run.title}")
+    )
     if args.json is not None:
         write_json(places[-1], {**found.record(), "step": run.step, "version": __version__})
     print(found.text())
