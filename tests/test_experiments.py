@@ -19,7 +19,7 @@ from uit_jax import evaluation, runs
 from uit_jax import method as method_module
 from uit_jax.errors import UserError
 from uit_jax.evaluation import Judge, networks, oracle, perceptual
-from uit_jax.training import feed, loop, measure
+from uit_jax.training import budget, feed, loop, measure
 
 ROWS = [(f"{table} {row.name}", row) for table, found in TABLES.items() for row in found.rows]
 OURS = [(name, row) for name, row in ROWS if not row.absent]
@@ -809,18 +809,41 @@ def test_a_run_that_has_hours_is_as_long_as_these_made_it(tmp_path, trained, mon
     """The row says 3,000 steps; the config that the run was begun with says how many there was time for."""
 
     def train(config, workdir, overrides, train=loop.train):
-        told.append(overrides)
-        train(config_module.update(config.copy_and_resolve_references(), {"steps": 7}), workdir)
+        train(budget.of_run(config, workdir, None, overrides), workdir)
 
-    told = []
+    def fitted(config, *, overrides, **_):
+        assert "--config.log_every=5" in overrides
+        return budget.scaled(config, 7, budget._keys(overrides))
+
     monkeypatch.setattr(loop, "train", train)
+    monkeypatch.setattr(budget, "fitted", fitted)
     monkeypatch.setattr(scoring, "score", lambda run, *_, **__: {"scores": {}, "step": run.step})
     where = [f"--workdir={tmp_path / 'runs'}", f"--results={tmp_path / 'results'}", "--seeds=0"]
-    changed = ["--config.hours=2", "--config.log_every=5"]
-    assert run.main(["photographs/flowers", "cluit", "--substitute=procedural", *changed, *where]) == 0
+    given = ["--config.hours=2", "--config.log_every=5"]
+    assert run.main(["photographs/flowers", "cluit", "--substitute=procedural", *given, *where]) == 0
     (path,) = (tmp_path / "results").rglob("*.json")
-    # What is given is told to it, for hours leave that as it is.
-    assert json.loads(path.read_text())["step"] == 7 and told == [changed]
+    assert json.loads(path.read_text())["step"] == 7
+    (config,) = trained.values()
+    assert (config.steps, config.log_every, config.hours) == (7, 5, 2)
+
+
+def test_seeds_of_one_length_in_hours_are_one_line_of_other_steps():
+    row = tables.find_row("photographs/flowers", "cluit")
+    protocol = {"judged_translations": "2 translations, drawn at random (seed {}; the same for every run on them)"}
+    results = [
+        {
+            **{"table": "photographs/flowers", "row": row.name, "substitute": False, "changes": {}, "commit": "c"},
+            **{"source": "s: 5 images", "images": 5, "training_seed": seed, "step": 3_000 + 10 * seed},
+            "scores": {"translation_accuracy": 0.5 + 0.1 * seed},
+            "protocol": {name: text.format(seed) for name, text in protocol.items()},
+        }
+        for seed in range(3)
+    ]
+    (line,) = [line for line in report.report("photographs/flowers", results).splitlines() if "| cluit" in line]
+    cells = [cell.strip() for cell in line.split("|")[1:-1]]
+    assert cells == ["cluit", "0.600 (0.500 to 0.700)", "0,1,2", "3000 to 3020", "5", "c", "[1]"]
+    shorter = [{**results[0], "table": "world/methods"}, {**results[1], "table": "world/methods"}]
+    assert len(report._alike(shorter)) == 2
 
 
 @pytest.mark.parametrize(

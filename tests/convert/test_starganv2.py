@@ -36,6 +36,7 @@ PUBLISHED = {
 }
 KEYS = published_keys("keys_starganv2.txt")
 SETTINGS = {
+    "upsampling": "nearest",
     "image_size": 32,
     "channels": 1,
     "domains": 3,
@@ -115,6 +116,13 @@ def test_settings_are_read_from_the_shapes():
     for network in starganv2.LEARNERS:
         read = starganv2.settings({network: found[network]})
         assert read.items() <= SETTINGS.items() and len(read) > 3, network
+
+
+def test_weights_that_interpolate_are_not_handed_to_code_that_repeats():
+    with pytest.raises(UserError, match="method.upsampling='bilinear': the published code repeats pixels"):
+        starganv2.export_state(state_of(0), upsampling="bilinear")
+    method = methods.build("starganv2", {**SETTINGS, "upsampling": "bilinear"})
+    assert convert.PAPERS["starganv2"].outwards(method)["upsampling"] == "bilinear"
 
 
 def test_the_skips_of_faces_are_told_by_their_filter():

@@ -210,7 +210,7 @@ PAPERS: dict[str, Paper] = {
         "starganv2.py",
         tuple(starganv2.AVERAGES),
         _of_starganv2,
-        outwards=lambda method: {"high_pass": method.high_pass, "landmarks": method.landmarks},
+        outwards=lambda method: {name: getattr(method, name) for name in ("high_pass", "landmarks", "upsampling")},
         implied=_of_faces,
         averaged="_nets_ema.ckpt",
     ),

@@ -13,6 +13,7 @@ import numpy as np
 
 from uit_jax.convert import state_dicts
 from uit_jax.convert.state_dicts import LINEAR, SAME, Entry, Form, Named, Tensors, affine, layer, numbered, places
+from uit_jax.errors import UserError
 from uit_jax.nn import fan
 from uit_jax.state import TrainState
 from uit_jax.types import PyTree
@@ -67,6 +68,7 @@ def _generator(tensors: Tensors) -> dict:
     widest = max(len(value) for name, value in tensors.items() if name.endswith("conv2.weight"))
     style_dim = tensors["decode.0.norm1.fc.weight"].shape[1]
     read = {"channels": channels, "width": width, "max_width": widest, "style_dim": style_dim, "bottleneck": 16}
+    read["upsampling"] = "nearest"
     if FILTER in tensors:
         # Of the filter's middle; the published generator is then one halving deeper.
         read |= {"bottleneck": 8, "high_pass": float(8 / tensors[FILTER][1, 1])}
@@ -247,16 +249,20 @@ def import_state(tensors: Tensors, state: TrainState) -> TrainState:
 
 
 def export_state(
-    state: TrainState, *, high_pass: float = 0.0, landmarks: str = ""
+    state: TrainState, *, high_pass: float = 0.0, landmarks: str = "", upsampling: str = "nearest"
 ) -> dict[str, dict[str, np.ndarray]]:
     """Return the state_dicts of a state's networks, and of its averages.
 
     Args:
-      high_pass, landmarks: the method's settings; the network of the file that the second names goes out too.
+      high_pass, landmarks, upsampling: the method's settings; the network of the file that the second names goes out
+        too.
 
     Raises:
-      UserError: that file cannot be read.
+      UserError: that file cannot be read; or the published code, which repeats pixels, would draw other images.
     """
+    if upsampling != "nearest":
+        told = "the published code repeats pixels where it enlarges, and would draw other images by these weights"
+        raise UserError(f"method.upsampling={upsampling!r}: {told}; train with method.upsampling=nearest for it")
     found = {network: export_network(network, state.learners[name].variables) for network, name in LEARNERS.items()}
     for network, average in AVERAGES.items():
         found[average] = export_network(network, state.learners[LEARNERS[network]].averaged)
