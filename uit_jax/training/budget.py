@@ -69,7 +69,8 @@ def fitted(
     """
     began = time.monotonic() if began is None else began
     if "steps" in (given := _keys(overrides)):
-        raise UserError(f"steps={config.steps}: hours={config.hours:g} set the steps of a run: give one of the two, or --config.hours=0")
+        told = "set the steps of a run: give one of the two, or --config.hours=0"
+        raise UserError(f"steps={config.steps}: hours={config.hours:g} {told}")
     streams = supply.opened(config)
     note(f"hours={config.hours:g}: measuring what a step takes here ...")
     found = measure.measure(config, _STEPS, _WINDOWS)
