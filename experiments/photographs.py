@@ -1,6 +1,9 @@
 """Our own comparison of the methods on a few thousand photographs, in an hour of the device at hand."""
 
+import functools
+
 from experiments.rows import DataSet, Metric, Paper, Row, Table
+from uit_jax import config
 from uit_jax.evaluation import Judge, KMeans
 
 DATA_SETS = {
@@ -27,14 +30,8 @@ DATA_SETS = {
 
 _HOUR = {"hours": 1.0}
 _LABELS = "learns from all labels, and is told the reference's"
-_VIEWS = {
-    "method.view.hue": 0.125,
-    "method.view.brightness": 0.4,
-    "method.view.contrast": 0.4,
-    "method.view.saturation": 0.4,
-    "method.view.crop_scale": (0.9, 1.1),
-    "method.view.crop_aspect": (0.9, 1.1),
-}
+_CHANGED = [f"method.view.{name}" for name in "hue brightness contrast saturation crop_scale crop_aspect".split()]
+_VIEWS = {key: config.flatten(config.defaults("tunit"))[key] for key in _CHANGED}
 """Those of TUNIT's paper, but for what moves in from outside, which stays the edge."""
 
 
@@ -84,6 +81,8 @@ def _views() -> tuple[Row, ...]:
     return tuple(found)
 
 
+_judged = functools.partial(Metric, protocol="judged_translations", needs="judge")
+
 PAPER = Paper(
     title="Photographs (ours)",
     tables={
@@ -93,24 +92,12 @@ PAPER = Paper(
         "views": Table("The guiding network by its views", _views(), timed=False, evaluators=(KMeans(),)),
     },
     metrics={
-        "accuracy": Metric(
-            "wanted class", 3, score="translation_accuracy", protocol="judged_translations", needs="judge"
-        ),
-        "kept": Metric("content's class", 3, score="translation_kept", protocol="judged_translations", needs="judge"),
-        "distance": Metric(
-            "Fréchet distance", 2, score="translation_frechet", protocol="judged_translations", needs="judge"
-        ),
-        "floor": Metric(
-            "of true images", 2, score="translation_frechet_floor", protocol="judged_translations", needs="judge"
-        ),
-        "untranslated": Metric(
-            "of the contents",
-            2,
-            score="translation_frechet_untranslated",
-            protocol="judged_translations",
-            needs="judge",
-        ),
-        "coverage": Metric("coverage", 3, score="translation_coverage", protocol="judged_translations", needs="judge"),
+        "accuracy": _judged("wanted class", 3, "translation_accuracy"),
+        "kept": _judged("content's class", 3, "translation_kept"),
+        "distance": _judged("Fréchet distance", 2, "translation_frechet"),
+        "floor": _judged("of true images", 2, "translation_frechet_floor"),
+        "untranslated": _judged("of the contents", 2, "translation_frechet_untranslated"),
+        "coverage": _judged("coverage", 3, "translation_coverage"),
         "judge": Metric("judge right", 3, score="judge_accuracy", protocol="judge", needs="judge"),
         "domains": Metric("domains' accuracy", 3, score="cluster_accuracy", protocol="clusters"),
         "nmi": Metric("NMI", 3, score="cluster_nmi", protocol="clusters"),

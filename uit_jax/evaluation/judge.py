@@ -221,10 +221,10 @@ def score(
         "translation_kept": float((calls == labels[:, None]).mean()),
     }
     counts = dict(count=others.size, images=len(chosen), references=others.shape[1])
-    also, also_told = (
-        ({}, "") if true is None else _likeness_of_classes(judge, true, translated, labels[others], features, labels)
-    )
-    return scores | also, SCORE_PROTOCOL.format(**counts, seed=seed) + also_told
+    also, told_also = {}, ""
+    if true is not None:
+        also, told_also = _likeness_of_classes(judge, true, translated, labels[others], features, labels)
+    return scores | also, SCORE_PROTOCOL.format(**counts, seed=seed) + told_also
 
 
 def score_pair(
