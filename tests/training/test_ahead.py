@@ -1,5 +1,6 @@
 """Programs that are compiled while another phase trains: the same steps, errors where they are met, no waiting."""
 
+import atexit
 import os
 import signal
 import subprocess
@@ -97,6 +98,7 @@ def test_what_goes_wrong_in_the_thread_is_raised_by_the_step_that_needs_it():
 
 def test_what_the_thread_has_not_come_to_is_compiled_by_the_step_that_needs_it(monkeypatch):
     monkeypatch.setattr(threading.Thread, "start", lambda thread: None)
+    monkeypatch.setattr(atexit, "register", lambda function: None)
     ahead = Ahead(SimpleNamespace(step=lambda *_, phase: phase, put_batch=dict, by_shapes=True, compiled=None))
     ahead.begin({}, {FIRST: {}, SECOND: {}})
     assert ahead.step({}, {}, phase=SECOND) == SECOND
