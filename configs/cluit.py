@@ -38,8 +38,6 @@ PRESETS = {
     "photos": {
         **SMALL,
         **recipes.SMALL_PHOTOS,
-        "method.blocks": 2,
-        "method.max_width": 128,
         "method.cycle_weight": 5.0,
         "method.match_weight": 2.0,
     },

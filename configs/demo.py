@@ -4,7 +4,8 @@
     uit train --config=configs/demo.py:photos --config.data.source=PATH --config.method.domains=K --workdir=runs/mine
 
 The second command is for real images on such a machine, at 64 px; its views leave colours nearly as they are, for
-what they change images are not sorted by (docs/photographs.md). The first:
+what they change images are not sorted by, and the content's code is as large as the paper's (docs/photographs.md). The
+first:
 
 Six species of objects, unlabelled, at 32 px; 750 iterations of the guiding network alone, then 850 of all networks.
 The networks are narrow, with Adam and short averages in place of the paper's. Three settings answer to the world:
@@ -65,6 +66,7 @@ PRESETS = {
     "photos": {
         "steps": 3_000,
         "data.image_size": 64,
+        "method.generator.bottleneck": 16,
         "method.guide.stages": (1, 1, 1, 1, 1),
         "method.guide_steps": 1_000,
         "method.average_start": 1_000,

@@ -29,7 +29,12 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {**recipes.SMALL_CONTRASTIVE, **recipes.SMALL_PHOTOS},
+    "photos": {
+        **recipes.SMALL_CONTRASTIVE,
+        **recipes.SMALL_PHOTOS,
+        "method.reconstruction_weight": 5.0,
+        "method.match_weight": 2.0,
+    },
     "world": {
         **recipes.SMALL_CONTRASTIVE,
         "steps": 1_600,
