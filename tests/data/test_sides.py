@@ -27,6 +27,7 @@ from uit_jax.data.check import check
 from uit_jax.data.order import Order, draws, permutation
 from uit_jax.data.packing import pack
 from uit_jax.errors import UserError
+from uit_jax.images import decode as decoding
 from uit_jax.method import Side, Stream
 from uit_jax.verbs.data import main
 
@@ -493,8 +494,27 @@ def test_packing_at_the_own_size(tmp_path):
     assert packed.shape == (10, 14, 3) and packed.size == (10, 14)
     np.testing.assert_array_equal(packed.images(range(3)), files.images(range(3)))
     assert check(str(tmp_path / "out")).splits[0].sizes == {(14, 10): 3}
-    with pytest.raises(UserError, match="is packed at 14 x 10 px; pack with --size 16"):
-        open_source(str(tmp_path / "out"), size=16)
+    with pytest.raises(UserError, match="is packed at 14 x 10 px; pack with --size 12"):
+        open_source(str(tmp_path / "out"), size=12)
+    smaller = open_source(str(tmp_path / "out"), size=8)
+    assert smaller.shape == (8, 8, 3)
+    np.testing.assert_array_equal(smaller.images(range(3)), open_source(str(tmp_path / "a"), size=8).images(range(3)))
+
+
+@pytest.mark.parametrize("depth, channels, resample", [(8, 3, "bilinear"), (8, 1, "bicubic"), (16, 3, "bicubic")])
+def test_what_is_packed_larger_than_asked_for_is_resized(tmp_path, depth, channels, resample):
+    """As CUT asks, which crops at first and later resizes."""
+    _fill(tmp_path / "a" / "cat", 2, size=(20, 20))
+    _fill(tmp_path / "a" / "dog", 3, size=(20, 20))
+    pack(str(tmp_path / "a"), tmp_path / "out", size=18, depth=depth)
+    how = dict(depth=depth, channels=channels, resample=resample)
+    for name, count in (("out", 5), ("out#dog", 3)):
+        stored, found = (open_source(str(tmp_path / name), size=size, **how) for size in (18, 12))
+        assert (found.shape, found.dtype, len(found)) == ((12, 12, channels), stored.dtype, count)
+        wanted = [decoding.resize(image, (12, 12), resample) for image in stored.images(range(count))]
+        np.testing.assert_array_equal(found.images(range(count)), wanted)
+        assert found.images([]).shape == (0, 12, 12, channels)
+        assert found.images([1]).dtype == stored.dtype
 
 
 def test_a_handful_of_images_is_decoded_once(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Packed sets: a folder with images.npy (uint8 or uint16 [n, H, W, C], memory-mapped) and meta.json; nothing to decode.
 
 A source with splits packs into one such folder per split: OUT/train, OUT/test, or OUT/trainA and so on for a pair.
+Larger images than are asked for are resized as files are; smaller ones are refused, for what they lack is in the files.
 """
 
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from uit_jax.data.sources.base import Form, Source
 from uit_jax.errors import UserError
 from uit_jax.files import kept_here
-from uit_jax.images.decode import WrongChannels, to_channels, to_depth
+from uit_jax.images.decode import WrongChannels, resize, to_channels, to_depth
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
 BLOCK = 256
@@ -44,24 +45,27 @@ class Packed(NamedTuple):
 
 
 class PackedSource(Source):
-    """The images of one packed folder."""
+    """The images of one packed folder. Raises UserError where they are smaller than the form asks for."""
 
     def __init__(self, folder: Path, form: Form):
         found = _read(folder)
         super().__init__(str(folder), form, names=found.names, labels=found.labels, classes=found.classes)
         self._array, self._checksums, self._path = found.array, found.checksums, folder / ARRAY
         self._rows, (height, width, stored) = np.arange(len(self)), found.array.shape[1:]
-        if form.size and not form.size == height == width:
+        if form.size > min(height, width):
             own = f"{height}" if height == width else f"{width} x {height}"
             advice = f"set data.image_size={height} (or method.load_size), or " if height == width else ""
             raise UserError(f"{folder}: is packed at {own} px; {advice}pack with --size {form.size}")
         if stored != form.channels and {stored, form.channels} != {1, 3}:
             raise UserError(f"{folder}: {WrongChannels(stored, form.channels)}; set {form.channels_key}={stored}")
-        self.shape = (height, width, form.channels)
+        self.shape = (form.size or height, form.size or width, form.channels)
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
         stored = self._array[self._rows[np.asarray(indices, np.int64)]]
-        return to_channels(to_depth(stored, self.form.depth), self.channels)
+        found, shape = to_channels(to_depth(stored, self.form.depth), self.channels), (len(stored), *self.shape)
+        if found.shape == shape:
+            return found
+        return np.array([resize(image, shape[1:3], self.form.resample) for image in found], found.dtype).reshape(shape)
 
     def damage(self) -> list[str]:
         found = []
