@@ -27,6 +27,7 @@ from uit_jax import checkpoint, data, files, runs
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.evaluation import networks
+from uit_jax.method import load_size
 from uit_jax.paths import as_path
 from uit_jax.training import loop
 
@@ -112,7 +113,8 @@ def variant_name(row: Row, substitute: str | None, changes: dict[str, str]) -> s
 def check_data(row: Row, config) -> None:
     """Refuse images under the name of a data set that they are not. Raises UserError."""
     known, method = row.data, config_module.method_of(config)
-    sources = data.open_sides(method.sides, config.data, size=method.image_size, seed=config.seed)
+    size = load_size(method, method.phase(0))
+    sources = data.open_sides(method.sides, config.data, size=size, seed=config.seed)
     first, *others = sources.values()
     if known.paired:
         counts = tuple(len(source) for source in (first, *others))

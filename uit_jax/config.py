@@ -56,7 +56,10 @@ class Top:
     seed: int = setting(0, "of all that is random: weights, the order of images, views", low=0, high=2**32 - 1)
     steps: int = setting(200_000, "iterations of the whole run", low=1, follows="steps")
     hours: float = setting(
-        0.0, "what a run may take: steps, and what goes with them, are set by what one takes here; 0: no limit", low=0
+        0.0,
+        "what a run may take: steps, and what goes with them, are set by what one takes here; 0: no limit",
+        low=0,
+        high=10_000,
     )
     batch_size: int = setting(32, "images of a step, from each side, over all devices of all processes", low=1)
     precision: str = changed(Method, "precision", "float32", owner=None)

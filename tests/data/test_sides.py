@@ -209,7 +209,7 @@ def test_packed_pairs_open_as_pairs(tree, tmp_path):
             one, other = packed[side], files[side]
             np.testing.assert_array_equal(one.images(range(len(one))), other.images(range(len(other))))
             assert list(one.names) == list(other.names)
-    _fails("is packed at 12 px; set data.image_size=12", tmp_path / "out")
+    _fails("is packed at 12 px, and 16 are asked for", tmp_path / "out")
     _equal(
         _take(open_domains(str(tmp_path / "out"), **options), range(3)),
         _take(open_domains(str(tree), **options), range(3)),
@@ -494,7 +494,7 @@ def test_packing_at_the_own_size(tmp_path):
     assert packed.shape == (10, 14, 3) and packed.size == (10, 14)
     np.testing.assert_array_equal(packed.images(range(3)), files.images(range(3)))
     assert check(str(tmp_path / "out")).splits[0].sizes == {(14, 10): 3}
-    with pytest.raises(UserError, match="is packed at 14 x 10 px; pack with --size 12"):
+    with pytest.raises(UserError, match="is packed at 14 x 10 px, and 12 are asked for .*: pack with --size 12"):
         open_source(str(tmp_path / "out"), size=12)
     smaller = open_source(str(tmp_path / "out"), size=8)
     assert smaller.shape == (8, 8, 3)

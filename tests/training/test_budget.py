@@ -8,6 +8,7 @@ import pytest
 from tests import tiny_method
 from uit_jax import config, main, methods, programs
 from uit_jax.errors import UserError
+from uit_jax.method import shares
 from uit_jax.training import budget, loop
 
 PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every".split()
@@ -117,6 +118,34 @@ def test_too_little_time_is_said_with_what_is_needed(recipe, monkeypatch):
         budget.fitted(resolved(recipe, "hours=0.0005"))
 
 
+@pytest.mark.parametrize(
+    "override, message",
+    [("best_metric=nothing", "is no score of"), ("evaluators=('nobody',)", "nobody"), ("init_from=nowhere", "nowhere")],
+)
+def test_what_no_run_could_begin_with_is_told_before_a_step_is_measured(
+    recipe, tmp_path, monkeypatch, override, message
+):
+    monkeypatch.setattr(budget, "fitted", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(UserError, match=message):
+        loop.train(resolved(recipe, "hours=1", override), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UserError, match="cannot be written to"):
+        loop.train(resolved(recipe, "hours=1"), tmp_path / "file")
+
+
+def test_a_year_is_no_budget(recipe):
+    with pytest.raises(UserError, match="hours"):
+        resolved(recipe, "hours=1e300")
+
+
+def test_shares_of_phases_of_a_very_long_run_are_estimated():
+    method = methods.kind("cluit")()
+    few, many = shares(method, 1_600), shares(method, 10**12)
+    assert list(few) == list(many) and sum(few.values()) == pytest.approx(1)
+    assert many == pytest.approx(few, abs=1e-3)
+
+
 def test_a_run_keeps_its_length(recipe, tmp_path, capsys, monkeypatch):
     measured(monkeypatch, "cpu")
     short = resolved(recipe, "hours=0.01")
@@ -166,6 +195,13 @@ def begun(recipe, tmp_path, monkeypatch):
         return own, follow
 
     return begin
+
+
+def test_a_run_of_another_method_is_refused_before_a_step_is_measured(begun, tmp_path, monkeypatch):
+    begun("hours=0.01")
+    monkeypatch.setattr(budget, "fitted", lambda *_, **__: pytest.fail("measured"))
+    with pytest.raises(UserError, match="method.name"):
+        loop.train(config.update(config.defaults("cluit"), {"hours": 0.01}), tmp_path)
 
 
 def test_what_is_due_as_often_as_is_given_stays_so(begun):

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from uit_jax import checkpoint, data, recipe_files
+from uit_jax import checkpoint, data, evaluation, recipe_files
 from uit_jax import config as config_module
 from uit_jax.data import Sources
 from uit_jax.errors import UserError
@@ -34,6 +34,16 @@ def rooted(config: ConfigDict) -> ConfigDict:
     if landmarks := config.method.get("landmarks"):
         config.method.landmarks = str(as_path(landmarks).absolute())
     return config
+
+
+def check(workdir: Path, config: ConfigDict) -> None:
+    """Refuse before a step is measured what would be refused behind it, and leave nothing. Raises UserError."""
+    evaluation.followed(config.evaluators, config.best_metric)
+    method, anew = config_module.method_of(config), not workdir.exists()
+    prepare(workdir, config, method, jax.eval_shape(lambda: config_module.initial_state(config, method)))
+    if anew:
+        with contextlib.suppress(OSError):
+            workdir.rmdir()
 
 
 def prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from uit_jax import checkpoint
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.training import measure, supply
+from uit_jax.training import beginning, measure, supply
 
 _MARGIN = 0.05
 """The share of the time that is kept for pictures, scores, checkpoints and what else the steps' own time lacks."""
@@ -109,7 +109,10 @@ def of_run(
     if not config.hours:
         return config
     begun = checkpoint.begun_with(workdir) if checkpoint.steps(workdir) else None
-    if begun is None or begun.method.name != config.method.name:
+    if begun is not None and begun.method.name != config.method.name:
+        config_module.check_resumable(config, begun, workdir)
+    if begun is None:
+        beginning.check(workdir, config)
         first = jax.process_index() == 0
         note = lambda line: first and print(line, file=sys.stderr, flush=True)  # noqa: E731
         return fitted(config, began=began, overrides=overrides, note=note)

@@ -3,7 +3,6 @@
 import contextlib
 import statistics
 import time
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, shares
 from uit_jax.training import breakdown, chips, devices, loops, several
 from uit_jax.types import Batch, PyTree
 
@@ -47,9 +46,8 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     began = time.perf_counter()
     state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
     drawn = time.perf_counter() - began
-    counts = Counter(method.phase(step) for step in range(config.steps))
     phases = []
-    for phase, count in counts.items():
+    for phase, share in shares(method, config.steps).items():
         size = phase_size(phase, config.batch_size)
         devices.check_batch(size, used, method.share_multiple, key=phase_key(phase))
         batches = [several.stack([_random_batch(config, method, phase, seed)] * room, room) for seed in range(4)]
@@ -65,7 +63,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
         phases.append(
             {
                 "phase": phase.name,
-                "share": count / config.steps,
+                "share": share,
                 "steps_per_second": rate,
                 "images_per_second": rate * size,
                 "windows": rates,

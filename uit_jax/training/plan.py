@@ -7,7 +7,6 @@ import functools
 import os
 import re
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +17,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, training_step
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, shares, training_step
 from uit_jax.training import devices, loops, measure
 from uit_jax.training.chips import TPUS, Chip
 
@@ -67,11 +66,11 @@ def plan(
     used, chip = _devices(config, target)
     room = memory if memory is not None else chip.memory if chip else devices.memory_of(used[0])
     method = config_module.method_of(config)
-    counts = Counter(method.phase(step) for step in range(config.steps))
+    parts = shares(method, config.steps)
     found = []
-    for phase, count in counts.items():
+    for phase, share in parts.items():
         note(f"compiling phase {phase.name} for {len(used)} devices")
-        found.append({"phase": phase.name, "share": count / config.steps, **_needs(config, method, phase, used, chip)})
+        found.append({"phase": phase.name, "share": share, **_needs(config, method, phase, used, chip)})
     record = {
         "target": target if chip else devices.told(used),
         "devices": len(used),
@@ -82,7 +81,7 @@ def plan(
         "phases": found,
     }
     if largest:
-        needs = [(each["mib"], phase) for phase, each in zip(counts, found, strict=True) if not phase.batch_size]
+        needs = [(each["mib"], phase) for phase, each in zip(parts, found, strict=True) if not phase.batch_size]
         mib, hungriest = max(needs, key=lambda each: each[0])
         needed = functools.partial(_needed, config, hungriest, used, {config.batch_size: mib}, note)
         record["largest_batch"] = largest_batch(needed, config.batch_size, len(used) * method.share_multiple, room)

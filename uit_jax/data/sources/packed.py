@@ -54,8 +54,10 @@ class PackedSource(Source):
         self._rows, (height, width, stored) = np.arange(len(self)), found.array.shape[1:]
         if form.size > min(height, width):
             own = f"{height}" if height == width else f"{width} x {height}"
-            advice = f"set data.image_size={height} (or method.load_size), or " if height == width else ""
-            raise UserError(f"{folder}: is packed at {own} px; {advice}pack with --size {form.size}")
+            raise UserError(
+                f"{folder}: is packed at {own} px, and {form.size} are asked for (by method.load_size where there is"
+                f" one, else by data.image_size): pack with --size {form.size}, or ask for less"
+            )
         if stored != form.channels and {stored, form.channels} != {1, 3}:
             raise UserError(f"{folder}: {WrongChannels(stored, form.channels)}; set {form.channels_key}={stored}")
         self.shape = (form.size or height, form.size or width, form.channels)
