@@ -194,6 +194,7 @@ def test_there_is_no_less_than_nothing_and_no_more_than_all():
         ("drit", "signs/content_follows", "cross_weight=10.0"),
         ("swapping_autoencoder", "signs/content_follows", "l1_weight=1.0"),
         ("swapping_autoencoder", "signs/style_follows", "patch_weight=1.0"),
+        ("sincut", "signs/changed", "identity_l1_weight=1.0"),
     ],
 )
 def test_advice_names_what_a_method_calls_it(name, measure, setting):

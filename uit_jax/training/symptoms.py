@@ -75,7 +75,7 @@ SYMPTOMS = (
         0.2,
         "translations are what they are made from, {value:.1%} of the difference of images away: nothing is translated",
         more="adversarial_weight discriminator.width",
-        less="nce_weight cycle_weight identity_weight",
+        less="nce_weight cycle_weight identity_weight identity_l1_weight",
     ),
     Symptom(
         "signs/undecided",
