@@ -215,7 +215,7 @@ def test_a_damaged_packed_set_is_refused(tmp_path):
         open_source(str(tmp_path), size=16)
     (tmp_path / "meta.json").write_text(json.dumps(meta))
     assert len(open_source(str(tmp_path), size=16)) == 2
-    with pytest.raises(UserError, match="image_size=16"):
+    with pytest.raises(UserError, match="is packed at 16 px, and 32 are asked for"):
         open_source(str(tmp_path), size=32)
     data = (tmp_path / "images.npy").read_bytes()
     (tmp_path / "images.npy").write_bytes(data[:-100])
