@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
@@ -306,15 +305,6 @@ def phases(method: Method, steps: int, begin: int = 0) -> tuple[Phase, ...]:
     some, every = 20_000, range(begin, steps)
     looked = [every[:some], every[-some:], every[:: max(1, len(every) // some)]]
     return tuple(dict.fromkeys(map(method.phase, sorted({*itertools.chain(*looked)}))))
-
-
-def shares(method: Method, steps: int) -> dict[Phase, float]:
-    """Return what share of a run of so many steps each of its phases has, in their order; of a very long run nearly."""
-    many = 1_000_000
-    # Multiples of the golden ratio fall evenly and in step with no period.
-    looked = range(steps) if steps <= many else (int(steps * (each * 0.6180339887498949 % 1)) for each in range(many))
-    counts = Counter(map(method.phase, looked))
-    return {phase: counts[phase] / min(steps, many) for phase in phases(method, steps)}
 
 
 def phase_size(phase: Phase, batch_size: int) -> int:

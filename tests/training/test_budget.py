@@ -8,8 +8,7 @@ import pytest
 from tests import tiny_method
 from uit_jax import config, main, methods, programs
 from uit_jax.errors import UserError
-from uit_jax.method import shares
-from uit_jax.training import budget, loop
+from uit_jax.training import budget, loop, measure
 
 PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every".split()
 """Settings counted in iterations that are no share of a run."""
@@ -141,7 +140,7 @@ def test_a_year_is_no_budget(recipe):
 
 def test_shares_of_phases_of_a_very_long_run_are_estimated():
     method = methods.kind("cluit")()
-    few, many = shares(method, 1_600), shares(method, 10**12)
+    few, many = measure.shares(method, 1_600), measure.shares(method, 10**12)
     assert list(few) == list(many) and sum(few.values()) == pytest.approx(1)
     assert many == pytest.approx(few, abs=1e-3)
 

@@ -3,6 +3,7 @@
 import contextlib
 import statistics
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, shares
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, phases
 from uit_jax.training import breakdown, chips, devices, loops, several
 from uit_jax.types import Batch, PyTree
 
@@ -25,6 +26,19 @@ COLUMNS = (
     ("GFLOP/s", "{gflop_per_second:.4g}"),
     ("MiB", "{mib:.0f}"),
 )
+
+
+def shares(method: Method, steps: int) -> dict[Phase, float]:
+    """Return what share of a run of so many steps each of its phases has; of more than a million steps nearly."""
+    many = 1_000_000
+    if steps <= many:
+        looked, known = range(steps), ()
+    else:
+        # Multiples of the golden ratio fall evenly and in step with no period; short phases may lie between them.
+        looked = (int(steps * (each * 0.6180339887498949 % 1)) for each in range(many))
+        known = phases(method, steps)
+    counts = Counter(map(method.phase, looked))
+    return {phase: counts[phase] / min(steps, many) for phase in dict.fromkeys((*known, *counts))}
 
 
 def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = False) -> dict[str, Any]:
@@ -46,7 +60,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
     began = time.perf_counter()
     state = jax.block_until_ready(lifted.put_state(config_module.initial_state(config, method)))
     drawn = time.perf_counter() - began
-    phases = []
+    measured = []
     for phase, share in shares(method, config.steps).items():
         size = phase_size(phase, config.batch_size)
         devices.check_batch(size, used, method.share_multiple, key=phase_key(phase))
@@ -60,7 +74,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
         shapes = batch_shapes(method, phase, config.batch_size, depth=config.data.depth)
         rate, turns = statistics.median(rates), loops.turns(method, phase, state, shapes, len(used))
         gflop = turns * _flops(program) / 1e9
-        phases.append(
+        measured.append(
             {
                 "phase": phase.name,
                 "share": share,
@@ -76,7 +90,7 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
             }
         )
         if profiled:
-            state, phases[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method, room)
+            state, measured[-1]["profile"] = _profile(program, state, lifted.put_batch, batches, method, room)
     return {
         "device": used[0].device_kind,
         "platform": used[0].platform,
@@ -89,8 +103,8 @@ def measure(config: ConfigDict, steps: int, windows: int, *, profiled: bool = Fa
         "image_size": config.data.image_size,
         "parameters": _parameters(state),
         "initial_state_seconds": drawn,
-        "first_step_seconds": drawn + phases[0]["compile_seconds"] + phases[0]["first_run_seconds"],
-        "phases": phases,
+        "first_step_seconds": drawn + measured[0]["compile_seconds"] + measured[0]["first_run_seconds"],
+        "phases": measured,
     }
 
 

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
-from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, shares, training_step
+from uit_jax.method import Method, Phase, batch_shapes, phase_key, phase_size, training_step
 from uit_jax.training import devices, loops, measure
 from uit_jax.training.chips import TPUS, Chip
 
@@ -66,7 +66,7 @@ def plan(
     used, chip = _devices(config, target)
     room = memory if memory is not None else chip.memory if chip else devices.memory_of(used[0])
     method = config_module.method_of(config)
-    parts = shares(method, config.steps)
+    parts = measure.shares(method, config.steps)
     found = []
     for phase, share in parts.items():
         note(f"compiling phase {phase.name} for {len(used)} devices")
