@@ -16,6 +16,7 @@ Presets, several joined by commas:
                             trainA, is translated from B to A; ginger2black are AFHQ's ginger and black cats
     bf16                    activations in bfloat16
     photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator
+    photos128               128 px, bfloat16, 60,000 steps: for ten minutes of a GPU
     epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 
@@ -37,12 +38,17 @@ def get_config(preset: str = ""):
     epoch = recipes.IMAGES[recipes.set_of(names)]
     chosen = config.defaults("fastcut" if fast else "cut")
     config.update(chosen, SETTINGS | recipes.linear(constant * epoch, decay * epoch))
-    before = recipes.PHOTOS_STEPS * constant // (constant + decay)
+
+    def shared_out(steps: int) -> dict[str, int]:
+        before = steps * constant // (constant + decay)
+        return recipes.linear(before, steps - before)
+
     presets = {
         "cut": {},
         "fastcut": {},
         **recipes.SETS,
         "bf16": recipes.BF16,
-        "photos": recipes.PHOTOS_RESNET | recipes.linear(before, recipes.PHOTOS_STEPS - before),
+        "photos": recipes.PHOTOS_RESNET | shared_out(recipes.PHOTOS_STEPS),
+        "photos128": recipes.PHOTOS_128 | shared_out(recipes.PHOTOS_128_STEPS),
     }
     return config.preset(chosen, preset, presets)

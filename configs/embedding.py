@@ -25,16 +25,19 @@ SETTINGS = {
     "checkpoint_every": 5_000,
 }
 
+PHOTOS = {
+    **recipes.SMALL_CONTRASTIVE,
+    **recipes.SMALL_PHOTOS,
+    "method.reconstruction_weight": 5.0,
+    "method.match_weight": 2.0,
+}
+
 PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
-    "photos": {
-        **recipes.SMALL_CONTRASTIVE,
-        **recipes.SMALL_PHOTOS,
-        "method.reconstruction_weight": 5.0,
-        "method.match_weight": 2.0,
-    },
+    "photos": PHOTOS,
+    "photos128": {**PHOTOS, **recipes.SMALL_PHOTOS_128, "method.queue_size": 2048},
     "world": {
         **recipes.SMALL_CONTRASTIVE,
         "steps": 1_600,

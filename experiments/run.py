@@ -23,7 +23,7 @@ import jax
 from experiments import relabel, scoring, tables
 from experiments.rows import Paper, Row
 from experiments.tables import TABLES
-from uit_jax import checkpoint, data, files, runs
+from uit_jax import checkpoint, data, files, programs, runs
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
 from uit_jax.evaluation import networks
@@ -52,6 +52,8 @@ def main(argv: list[str]) -> int:
     seeds = row.seeds if args.seeds is None else tuple(args.seeds)
     table, row = tables.home(table, row)
     named = scoring.find_named(inception=args.inception, judge=args.judge)
+    if kept := programs.keep():
+        jax.config.update("jax_compilation_cache_dir", str(kept))
     for line in scoring.left_out(table, row, named):
         print(line)
     for seed in seeds:

@@ -36,6 +36,18 @@ PHOTOS_RESNET = {
 """A processor without accelerator: small images, and narrow networks as CycleGAN has them."""
 PHOTOS_STEPS = 12_000
 
+PHOTOS_128 = {
+    **PHOTOS,
+    **BF16,
+    "log_every": 200,
+    "image_every": 5_000,
+    "checkpoint_every": 5_000,
+    "data.image_size": 128,
+    "method.load_size": 144,
+}
+"""One GPU, ten minutes: larger images, and the papers' networks."""
+PHOTOS_128_STEPS = 60_000
+
 SHORT = {"log_every": 25, "image_every": 400, "checkpoint_every": 400, "keep_checkpoints": 1}
 """A run of a few thousand steps."""
 
@@ -70,6 +82,21 @@ SMALL_PHOTOS = {
 }
 """The same networks for photographs, with twice the blocks and, where images are small, twice the channels. Repeated
 pixels leave a grid of squares in what so short a training draws."""
+
+SMALL_PHOTOS_128 = {
+    **BF16,
+    "steps": 20_000,
+    "log_every": 100,
+    "image_every": 2_000,
+    "checkpoint_every": 2_000,
+    "data.image_size": 128,
+    "method.style_dim": 64,
+    "method.width": 32,
+    "method.max_width": 256,
+    "method.average": 0.999,
+    "method.adam.learning_rate": 5e-4,
+}
+"""One GPU, ten minutes: twice the width, on images of twice the side."""
 
 
 def named(presets: str) -> list[str]:

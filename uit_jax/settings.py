@@ -117,6 +117,11 @@ def changed(base: type, name: str, default: Any, **limits: Any) -> Any:
     return dataclasses.field(default=default, metadata={"range": dataclasses.replace(known, **limits)})
 
 
+def upsampling() -> Any:
+    """Return the setting of how a generator doubles its maps."""
+    return setting("nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear"))
+
+
 def check(group: Any, prefix: str) -> None:
     """Raise a UserError that names the first setting of a dataclass, nested ones included, that cannot be.
 

@@ -19,7 +19,7 @@ from uit_jax.memory import key_queue
 from uit_jax.method import Method, Network, Phase
 from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.starganv2 import Encoder, Generator
-from uit_jax.settings import R1, Adam, SquareView, changed, setting
+from uit_jax.settings import R1, Adam, SquareView, changed, setting, upsampling
 from uit_jax.state import Learners, TrainState, play
 from uit_jax.types import Array, Batch, PyTree
 
@@ -41,9 +41,7 @@ class CLUIT(Opposed):
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
-    upsampling: str = setting(
-        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
-    )
+    upsampling: str = upsampling()
     patches: int = setting(4, "patches whose mean code is matched (Eq. 5); 0: the whole images (Eq. 4)", low=0)
     patch_sides: tuple[float, ...] = setting(
         (0.125, 1.0), "side of a patch, a share of the image's", above=0, high=1, length=2, rising=True

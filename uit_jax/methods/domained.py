@@ -17,7 +17,7 @@ from uit_jax.method import Method, Network, require
 from uit_jax.methods.labelled import Labelled
 from uit_jax.nn import fan
 from uit_jax.nn.starganv2 import Encoder, Generator, MappingNetwork, of_domain
-from uit_jax.settings import Adam, changed, setting
+from uit_jax.settings import Adam, changed, setting, upsampling
 from uit_jax.types import Array, PyTree
 
 
@@ -37,9 +37,7 @@ class Domained(Labelled):
     max_width: int = setting(512, "largest width of these", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
-    upsampling: str = setting(
-        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
-    )
+    upsampling: str = upsampling()
     high_pass: float = setting(0.0, "divisor of the skips that keep the parts of a face; 0: none, for all else", low=0)
     landmarks: str = setting("", "a file of the weights of the network that finds the parts of a face")
     adam: Adam = Adam(1e-4, b1=0.0, b2=0.99, weight_decay=1e-4)

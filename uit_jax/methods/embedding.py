@@ -20,7 +20,7 @@ from uit_jax.memory.key_queue import KeyQueue
 from uit_jax.method import Method, Network, Phase, Side, Stream, require
 from uit_jax.methods.opposed import Opposed
 from uit_jax.nn.starganv2 import Encoder, Generator
-from uit_jax.settings import R1, Adam, SquareView, changed, setting
+from uit_jax.settings import R1, Adam, SquareView, changed, setting, upsampling
 from uit_jax.state import Learners, TrainState, play
 from uit_jax.types import Array, Batch, PyTree
 
@@ -44,9 +44,7 @@ class EmbeddingTranslator(Opposed):
     max_width: int = setting(512, "largest width of all networks", low=1)
     bottleneck: int = setting(16, "side of the generator's narrowest maps", low=4, power_of_two=True)
     blocks: int = setting(2, "residual blocks on each side of these", low=1, high=1000)
-    upsampling: str = setting(
-        "nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear")
-    )
+    upsampling: str = upsampling()
     labelled_share: float = setting(0.0, "of each class, the share of labels used: 0 none, 1 all", low=0, high=1)
     conditioning: str = setting(
         "projection",
