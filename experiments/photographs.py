@@ -113,13 +113,13 @@ PAPER = Paper(
     },
     remark=(
         "Nobody has published these numbers: all are ours. Rows of flowers, clothes and cats run for an hour of the"
-        " device at hand, those at 128 px for ten minutes (a GPU's), those of views for 750 iterations. The judge (--judge=FILE.npz, one for each set, trained"
-        " where there is none) is a classifier of true images: how often it calls a translation the reference's class,"
-        " or the wanted domain, and how often still the content's. Fréchet distances and coverage are in its features:"
-        " of flowers and clothes means over the classes of references; beside them those of true test images and of"
-        " contents as they are. Domains' accuracy, NMI: of pseudo domains, on test images; beside them k-means on"
-        " pixels and on style codes. Style retrieval: share of the test images whose nearest other one, by style code,"
-        " is of the same class."
+        " device at hand, those at 128 px for ten minutes (a GPU's), those of views for 750 iterations. The judge"
+        " (--judge=FILE.npz, one for each set, trained where there is none) is a classifier of true images: how often"
+        " it calls a translation the reference's class, or the wanted domain, and how often still the content's."
+        " Fréchet distances and coverage are in its features: of flowers and clothes means over the classes of"
+        " references; beside them those of true test images and of contents as they are. Domains' accuracy, NMI: of"
+        " pseudo domains, on test images; beside them k-means on pixels and on style codes. Style retrieval: share of"
+        " the test images whose nearest other one, by style code, is of the same class."
     ),
     published=False,
 )

@@ -36,7 +36,9 @@ def test_every_row_resolves_and_builds(name, row):
     elif name.startswith("photographs/views"):
         assert shape == (32, 16, 750) and config.method.guide_steps == 750 and config.method.domains == row.data.classes
     elif name.startswith("photographs/"):
-        assert config.data.image_size == 64 and config.hours == 1
+        large = "128 " in name
+        assert (config.data.image_size, config.hours) == ((128, 0.1667) if large else (64, 1))
+        assert config.precision == ("bf16" if large else "float32")
         assert getattr(config.method, "domains", row.data.classes) == row.data.classes
     elif config.method.name == "tunit":
         assert shape == (128, 32, 200_000)

@@ -119,7 +119,8 @@ def changed(base: type, name: str, default: Any, **limits: Any) -> Any:
 
 def upsampling() -> Any:
     """Return the setting of how a generator doubles its maps."""
-    return setting("nearest", "how its maps are doubled; bilinear leaves no grid (ours)", choices=("nearest", "bilinear"))
+    doc = "how its maps are doubled; bilinear leaves no grid (ours)"
+    return setting("nearest", doc, choices=("nearest", "bilinear"))
 
 
 def check(group: Any, prefix: str) -> None:
