@@ -217,6 +217,11 @@ def test_shipped_configs_are_found_from_any_directory(tmp_path, monkeypatch):
     assert config.resolve("configs/tunit.py").steps == 200_000
 
 
+def test_names_in_a_list_may_stand_apart():
+    found = config.resolve("configs/cluit.py", ["--config.method.augmentation.kinds=color, cutout"])
+    assert found.method.augmentation.kinds == ("color", "cutout")
+
+
 def test_presets_join():
     c = config.resolve("configs/tunit.py:256,f")
     assert c.data.image_size == 256 and c.batch_size == 16 and c.method.joint_training == "frozen"

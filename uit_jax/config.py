@@ -338,7 +338,7 @@ def _parse(text: str, kind: Any) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return tuple(filter(None, text.split(","))) if kind == tuple[str, ...] else text
+        return tuple(filter(None, map(str.strip, text.split(",")))) if kind == tuple[str, ...] else text
     return tuple(value) if isinstance(value, list) else value
 
 

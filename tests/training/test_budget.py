@@ -3,12 +3,14 @@
 import json
 import time
 
+import jax
 import pytest
+from jax.experimental.compilation_cache import compilation_cache
 
 from tests import tiny_method
-from uit_jax import config, main, methods, programs
+from uit_jax import config, main, methods, programs, settings
 from uit_jax.errors import UserError
-from uit_jax.training import budget, loop, measure
+from uit_jax.training import beginning, budget, loop, measure
 
 PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every".split()
 """Settings counted in iterations that are no share of a run."""
@@ -25,10 +27,12 @@ def resolved(recipe, *overrides):
     return config.resolve(recipe, [f"--config.{each}" for each in overrides])
 
 
-def measured(monkeypatch, platform: str, *, on_device=False):
-    """Let a step take half a second in the first phase and a quarter in the second, and reading as long again."""
+def measured(monkeypatch, platform: str, *, on_device=False, saved=0.0):
+    """Let a step take half a second in the first phase and a quarter in the second, and reading as long again; of five
+    seconds of compiling a cache saves so many."""
+    compiled = {"compile_seconds": 5.0 - saved, "compile_seconds_saved": saved}
     phases = [
-        {"phase": name, "share": share, "steps_per_second": rate, "images_per_second": 4 * rate, "compile_seconds": 5.0}
+        {"phase": name, "share": share, "steps_per_second": rate, "images_per_second": 4 * rate, **compiled}
         for name, share, rate in (("first", 5 / 12, 2.0), ("second", 7 / 12, 4.0))
     ]
     found = {"platform": platform, "initial_state_seconds": 1.0, "phases": phases}
@@ -93,6 +97,7 @@ def test_a_short_run_is_told_of_often_enough():
     assert [short[key] for key in ("log_every", "image_every", "evaluate_every", "checkpoint_every")] == [2, 60, 0, 100]
 
 
+@pytest.mark.parametrize("saved", [0.0, 4.0])
 @pytest.mark.parametrize(
     ("platform", "on_device", "seconds"),
     [
@@ -101,11 +106,12 @@ def test_a_short_run_is_told_of_often_enough():
         ("gpu", False, 5 / 24 + 7 / 48),  # one beside the other
     ],
 )
-def test_steps_are_as_many_as_there_is_time_for(recipe, monkeypatch, platform, on_device, seconds):
-    measured(monkeypatch, platform, on_device=on_device)
+def test_steps_are_as_many_as_there_is_time_for(recipe, monkeypatch, platform, on_device, seconds, saved):
+    measured(monkeypatch, platform, on_device=on_device, saved=saved)
     told = []
     fitted = budget.fitted(resolved(recipe, "hours=0.5"), note=told.append)
-    # A twentieth is kept; the initial state is drawn again, and two programs of other schedules are compiled.
+    # A twentieth is kept; the initial state is drawn again, and two programs of other schedules are compiled, which no
+    # cache has.
     assert fitted.steps == pytest.approx((0.95 * 1800 - 1 - 10) / seconds, abs=3)
     assert fitted.method.guide_steps == -(-5 * fitted.steps // 12)
     assert told[-1].startswith(f"hours=0.5: {fitted.steps} steps of ")
@@ -136,6 +142,15 @@ def test_what_no_run_could_begin_with_is_told_before_a_step_is_measured(
 def test_a_year_is_no_budget(recipe):
     with pytest.raises(UserError, match="hours"):
         resolved(recipe, "hours=1e300")
+    assert budget._agreed(1e12) == settings.LARGEST
+
+
+def test_looking_before_a_run_leaves_no_folder(recipe, tmp_path):
+    beginning.check(tmp_path / "some/new/run", resolved(recipe))
+    assert not (tmp_path / "some").exists()
+    (tmp_path / "old").mkdir()
+    beginning.check(tmp_path / "old/run", resolved(recipe))
+    assert list((tmp_path / "old").iterdir()) == []
 
 
 def test_shares_of_phases_of_a_very_long_run_are_estimated():
@@ -157,12 +172,25 @@ def test_a_run_keeps_its_length(recipe, tmp_path, capsys, monkeypatch):
     assert config.saved(tmp_path / "run").steps == saved.steps
     with pytest.raises(UserError, match="hours=1: the run was begun with 0.01, which set its steps"):
         loop.train(resolved(recipe, "hours=1"), tmp_path / "run")
+    with pytest.raises(UserError, match=f"was begun with hours=0.01, .* steps, {saved.steps}, .* give --config.hours"):
+        loop.train(resolved(recipe), tmp_path / "run")
+    assert config.saved(tmp_path / "run") == saved
 
 
 def test_images_that_are_kept_on_the_device_are_not_read_to_measure(recipe, monkeypatch):
     measured(monkeypatch, "cpu", on_device=True)
     monkeypatch.delattr(budget.supply, "reading")
     assert budget.fitted(resolved(recipe, "hours=0.5")).steps > 12
+
+
+def test_whether_images_are_kept_depends_on_the_length_that_the_run_has(recipe, monkeypatch):
+    """Not on the recipe's, which is 12 steps."""
+    measured(monkeypatch, "cpu")
+    read = budget.fitted(resolved(recipe, "hours=0.5")).steps
+    monkeypatch.setattr(budget.supply, "keeping", lambda config, _: {"on_device": config.steps > 3_000})
+    assert budget.fitted(resolved(recipe, "hours=0.5")).steps == pytest.approx(2 * read, abs=9)
+    monkeypatch.setattr(budget.supply, "keeping", lambda config, _: {"on_device": config.steps < 3_000})
+    assert budget.fitted(resolved(recipe, "hours=0.5")).steps == pytest.approx(read, abs=9)
 
 
 def test_a_run_without_a_checkpoint_is_measured_again(recipe, tmp_path, monkeypatch):
@@ -256,6 +284,25 @@ def test_a_plan_tells_the_length(recipe, monkeypatch, capsys):
     assert record["hours"] == 0.01 and record["length"]["steps"] > 12 < record["length"]["method.guide_steps"]
     assert main.main(["plan", recipe, "--config.hours=0.01", "--target=v5e:2x2"]) == 2
     assert "hours=0.01: a step is measured here, not on --target=v5e:2x2" in capsys.readouterr().err
+
+
+@pytest.fixture
+def empty_cache(tmp_path):
+    """Programs of any size are kept, in a new folder."""
+    wanted = {"jax_compilation_cache_dir": str(tmp_path), "jax_persistent_cache_min_compile_time_secs": 0}
+    before = {name: getattr(jax.config, name) for name in wanted}
+    for settings in (wanted, before):
+        for name, value in settings.items():
+            jax.config.update(name, value)
+        compilation_cache.reset_cache()
+        if settings is wanted:
+            yield
+
+
+def test_what_the_cache_saves_is_told(recipe, empty_cache):
+    first, second = (measure.measure(resolved(recipe), 1, 1)["phases"] for _ in range(2))
+    assert [phase["compile_seconds_saved"] for phase in first] == [0, 0]
+    assert all(phase["compile_seconds_saved"] for phase in second)
 
 
 def test_a_step_is_measured(recipe):

@@ -98,6 +98,8 @@ def test_the_largest_domain_leaves_a_share():
     found = signs(styled(GOOD, (np.array([2] * 9 + [0]), 4)))
     assert found["signs/free_domains"] == pytest.approx(0.1)
     assert "signs/free_domains" not in signs(styled(GOOD, (np.zeros(10, int), 1)))
+    # Of a few images all may well be of one kind.
+    assert "signs/free_domains" not in signs(styled(GOOD, (np.zeros(9, int), 4)))
 
 
 def test_the_surest_discriminator_counts():
@@ -185,6 +187,10 @@ def test_there_is_no_less_than_nothing_and_no_more_than_all():
     assert "augmentation.kinds=()" in advice(kind(), "signs/undecided")
     changed = {"augmentation": {"kinds": ("color", "translation", "cutout")}}
     assert "augmentation" not in advice(methods.build("cut", changed), "signs/undecided")
+    # Of a batch size that is 0 for another's there is no more.
+    collapsed = advice(methods.kind("tunit")(), "signs/free_domains")
+    assert "method.guide_steps=65000" in collapsed and "guide_batch_size" not in collapsed
+    assert "method.guide_batch_size=64" in advice(methods.build("tunit", {"guide_batch_size": 64}), "signs/free_domains")
 
 
 @pytest.mark.parametrize(
@@ -211,9 +217,11 @@ def test_advice_names_settings_that_there_are():
 def test_a_run_says_what_is_wrong(tiny, tmp_path, monkeypatch, capsys):
     recipe = tmp_path / "tiny.py"
     recipe.write_text(tiny_method.CONFIG)
-    constant = styled(np.full(GOOD.shape, 0.3), (np.zeros(8, int), 6))
+    constant = styled(np.full(GOOD.shape, 0.3), (np.zeros(12, int), 6))
     monkeypatch.setattr(loop.grids, "render", lambda *_, **__: constant)
-    loop.train(config.resolve(str(recipe), ["--config.image_every=4"]), tmp_path / "run")
+    # Stopped after every look, it is the same run.
+    for steps in (4, 8, 12):
+        loop.train(config.resolve(str(recipe), ["--config.image_every=4", f"--config.steps={steps}"]), tmp_path / "run")
     told = capsys.readouterr().err
     assert told.count("step 8: one pseudo domain holds 100% of the images: the clusters have collapsed") == 1
     assert told.count("content is lost") == told.count("style is ignored") == 1
@@ -230,4 +238,4 @@ def test_a_method_of_turns_is_looked_at_from_its_first_turn_on(tiny, tmp_path, m
     for steps in (4, 12):
         settings = [f"--config.steps={steps}", "--config.image_every=4"]
         loop.train(config.resolve(str(recipe), settings), tmp_path / "run")
-    assert "step 12: translations of different images are alike" in capsys.readouterr().err
+    assert "step 8: translations of different images are alike" in capsys.readouterr().err

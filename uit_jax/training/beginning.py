@@ -39,11 +39,12 @@ def rooted(config: ConfigDict) -> ConfigDict:
 def check(workdir: Path, config: ConfigDict) -> None:
     """Refuse before a step is measured what would be refused behind it, and leave nothing. Raises UserError."""
     evaluation.followed(config.evaluators, config.best_metric)
-    method, anew = config_module.method_of(config), not workdir.exists()
+    method = config_module.method_of(config)
+    made = [folder for folder in (workdir, *workdir.parents) if not folder.exists()]
     prepare(workdir, config, method, jax.eval_shape(lambda: config_module.initial_state(config, method)))
-    if anew:
-        with contextlib.suppress(OSError):
-            workdir.rmdir()
+    with contextlib.suppress(OSError):
+        for folder in made:
+            folder.rmdir()
 
 
 def prepare(workdir: Path, config: ConfigDict, method: Method, shapes: PyTree) -> Origin | None:

@@ -19,6 +19,7 @@ from ml_collections import ConfigDict
 from uit_jax import checkpoint
 from uit_jax import config as config_module
 from uit_jax.errors import UserError
+from uit_jax.settings import LARGEST
 from uit_jax.training import beginning, measure, supply
 
 _MARGIN = 0.05
@@ -75,13 +76,20 @@ def fitted(
     note(f"hours={config.hours:g}: measuring what a step takes here ...")
     found = measure.measure(config, _STEPS, _WINDOWS)
     phases = found["phases"]
-    if not supply.keeping(config, streams)["on_device"]:
+    # The run then begins anew, and its decays and schedules make programs that no cache has.
+    compiling = sum(phase["compile_seconds"] + phase["compile_seconds_saved"] for phase in phases)
+    again = found["initial_state_seconds"] + compiling
+
+    def room() -> tuple[int, float, float]:
+        each = sum(phase["share"] * _seconds(phase, found["platform"]) for phase in phases)
+        before = time.monotonic() - began + again
+        return _agreed((3600 * config.hours * (1 - _MARGIN) - before) / each), each, before
+
+    steps, each, before = room()
+    # Whether images are kept on the device depends on how often the run draws them.
+    if not supply.keeping(scaled(config, max(steps, 1), given), streams)["on_device"]:
         phases = supply.reading(config, streams, phases, images=_IMAGES, windows=1, warm=_IMAGES)
-    each = sum(phase["share"] * _seconds(phase, found["platform"]) for phase in phases)
-    # The run then begins anew, and its decays and schedules make other programs of the steps.
-    again = found["initial_state_seconds"] + sum(phase["compile_seconds"] for phase in phases)
-    before = time.monotonic() - began + again
-    steps = _agreed((3600 * config.hours * (1 - _MARGIN) - before) / each)
+        steps, each, before = room()
     if steps < 1:
         needed = math.ceil(100 * (before + each) / 36 / (1 - _MARGIN)) / 10_000
         raise UserError(
@@ -106,9 +114,15 @@ def of_run(
     Raises:
       UserError: it goes by other hours, by none, or by other steps than are given; or no step could be done in them.
     """
-    if not config.hours:
-        return config
     begun = checkpoint.begun_with(workdir) if checkpoint.steps(workdir) else None
+    if not config.hours:
+        if begun is not None and begun.hours and config.steps != begun.steps and "steps" not in _keys(overrides):
+            raise UserError(
+                f"{workdir} was begun with hours={begun.hours:g}, which set its steps, {begun.steps}, and what goes with"
+                f" them: give --config.hours={begun.hours:g} or leave out --config to continue it as it is, or give"
+                " another --workdir"
+            )
+        return config
     if begun is not None and begun.method.name != config.method.name:
         config_module.check_resumable(config, begun, workdir)
     if begun is None:
@@ -165,5 +179,5 @@ def _seconds(phase: Mapping[str, Any], platform: str) -> float:
 
 def _agreed(steps: float) -> int:
     """Return how many whole steps the first process has time for, in all of them."""
-    steps = np.int64(max(math.floor(steps), 0))
+    steps = np.int64(min(max(math.floor(steps), 0), LARGEST))
     return int(multihost_utils.broadcast_one_to_all(steps)) if jax.process_count() > 1 else int(steps)

@@ -169,6 +169,7 @@ class Run:
             data.check_same(record["data"], self.sources)
             self.checkpoints.set_aside_after(step)
             self.window.restore(record["window"])
+            self.watch.seen.update(record.get("signs", {}))
             # The score of another metric is nothing to beat.
             self.best = record["best"] if record["best"].get("metric") == self.config.best_metric else {}
             self.progress.note(f"continuing {self.workdir} from step {step}")
@@ -250,6 +251,7 @@ class Run:
             "config": self.config.to_dict(),
             "data": {"next_step": step, **data.fingerprint(self.sources)},
             "window": self._finite(self.window.record),
+            "signs": dict(self.watch.seen),
             "best": self.best,
         }
         self.writers.flush()

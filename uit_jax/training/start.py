@@ -12,7 +12,7 @@ from uit_jax.training.devices import Lifted
 from uit_jax.training.progress import Progress
 from uit_jax.types import PyTree
 
-_hits = 0
+_hits, _saved = 0, 0.0
 
 
 def _count(event: str, **_) -> None:
@@ -20,12 +20,23 @@ def _count(event: str, **_) -> None:
     _hits += event == "/jax/compilation_cache/cache_hits"
 
 
+def _add(event: str, seconds: float, **_) -> None:
+    global _saved
+    _saved += seconds if event == "/jax/compilation_cache/compile_time_saved_sec" else 0
+
+
 jax.monitoring.register_event_listener(_count)
+jax.monitoring.register_event_duration_secs_listener(_add)
 
 
 def read_back() -> int:
     """Return how many programs this process has read from the cache of compiled ones."""
     return _hits
+
+
+def saved() -> float:
+    """Return how many seconds longer compiling what this process has read back took than reading it."""
+    return _saved
 
 
 class Start:

@@ -14,6 +14,7 @@ from uit_jax import settings
 from uit_jax.method import Method
 
 _FAINT = 1 / 255  # beside less there is nothing to compare with
+_DOMAINS_OF = 10  # images, at least: of fewer one in another domain is more than the limit
 _SIDE = 16  # squares along a side, over which images are averaged: finer differences answer no content and no style
 
 
@@ -106,10 +107,10 @@ def signs(drawn: Drawn) -> dict[str, float]:
       "content_follows", how much translations differ from content to content, in one style, beside how much contents
       do; "style_follows", the same of styles; "changed", without styles, how far translations lie from their images,
       pixel by pixel, beside how much images differ so. All begin with "signs/". One image alone tells of neither of
-      those that compare images.
+      those that compare images, and fewer than ten tell nothing of domains.
     """
     found = {}
-    if drawn.pseudo_domains is not None and drawn.pseudo_domains[1] > 1:
+    if drawn.pseudo_domains is not None and drawn.pseudo_domains[1] > 1 and len(drawn.pseudo_domains[0]) >= _DOMAINS_OF:
         counts = Counter(drawn.pseudo_domains[0].tolist())
         found["signs/free_domains"] = 1 - max(counts.values()) / counts.total()
     contents, translations = _coarse(drawn.contents), _coarse(drawn.translations)
@@ -153,11 +154,15 @@ def of_losses(record: Mapping[str, float], method: Method) -> dict[str, float]:
 
 
 class Watch:
-    """Says a symptom once, when it has been there for several looks in a row."""
+    """Says a symptom once, when it has been there for several looks in a row.
+
+    Attributes:
+      seen: for how many each measure has been wrong; a run that goes on goes on with these.
+    """
 
     def __init__(self, method: Method):
         self._settings = {told.key: told for told in settings.describe(method, "method")}
-        self._seen: Counter[str] = Counter()
+        self.seen: Counter[str] = Counter()
 
     def look(self, found: Mapping[str, float], *, translates: bool) -> Iterator[str]:
         """Yield what is to be said of measures; `translates` tells whether the translator has begun to learn.
@@ -169,8 +174,8 @@ class Watch:
             if each.measure not in found or not (translates or each.measure == "signs/free_domains"):
                 continue
             value = found[each.measure]
-            self._seen[each.measure] = self._seen[each.measure] + 1 if value < each.limit else 0
-            if self._seen[each.measure] == each.looks:
+            self.seen[each.measure] = self.seen[each.measure] + 1 if value < each.limit else 0
+            if self.seen[each.measure] == each.looks:
                 inverse = 1 / value if value else math.inf
                 yield each.told.format(value=value, share=1 - value, inverse=inverse) + self._advice(each)
 
@@ -185,8 +190,11 @@ class Watch:
 
 
 def _moves(setting: settings.Described, direction: str) -> bool:
-    """Say whether there can be less, or more, than the value of a setting: a number, or a list of some choices."""
-    if direction == "less":
+    """Say whether there can be less, or more, than the value of a setting: a number, or a list of some choices.
+
+    A whole number that is 0 stands for another.
+    """
+    if direction == "less" or type(setting.default) is int:
         return setting.default > 0
     return not isinstance(setting.default, tuple) or len(setting.default) != len(setting.limits.choices)
 
