@@ -8,8 +8,9 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 from tests import tiny_method
-from uit_jax import config, main, methods, programs, settings
+from uit_jax import config, main, methods, programs
 from uit_jax.errors import UserError
+from uit_jax.settings import LARGEST
 from uit_jax.training import beginning, budget, loop, measure
 
 PERIODS = "steps_per_dispatch cycle_steps update_every content_every r1.every".split()
@@ -142,7 +143,7 @@ def test_what_no_run_could_begin_with_is_told_before_a_step_is_measured(
 def test_a_year_is_no_budget(recipe):
     with pytest.raises(UserError, match="hours"):
         resolved(recipe, "hours=1e300")
-    assert budget._agreed(1e12) == settings.LARGEST
+    assert budget._agreed(1e12) == LARGEST
 
 
 def test_looking_before_a_run_leaves_no_folder(recipe, tmp_path):

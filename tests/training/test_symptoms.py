@@ -190,7 +190,8 @@ def test_there_is_no_less_than_nothing_and_no_more_than_all():
     # Of a batch size that is 0 for another's there is no more.
     collapsed = advice(methods.kind("tunit")(), "signs/free_domains")
     assert "method.guide_steps=65000" in collapsed and "guide_batch_size" not in collapsed
-    assert "method.guide_batch_size=64" in advice(methods.build("tunit", {"guide_batch_size": 64}), "signs/free_domains")
+    given = methods.build("tunit", {"guide_batch_size": 64})
+    assert "method.guide_batch_size=64" in advice(given, "signs/free_domains")
 
 
 @pytest.mark.parametrize(
