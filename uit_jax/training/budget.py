@@ -117,10 +117,9 @@ def of_run(
     begun = checkpoint.begun_with(workdir) if checkpoint.steps(workdir) else None
     if not config.hours:
         if begun is not None and begun.hours and config.steps != begun.steps and "steps" not in _keys(overrides):
+            told = f"hours={begun.hours:g}, which set its steps, {begun.steps}, and more: give --config.hours={begun.hours:g}"
             raise UserError(
-                f"{workdir} was begun with hours={begun.hours:g}, which set its steps, {begun.steps}, and what goes along:"
-                f" give --config.hours={begun.hours:g} or leave out --config to continue it as it is, or give another"
-                " --workdir"
+                f"{workdir} was begun with {told} or leave out --config to continue it as it is, or give another --workdir"
             )
         return config
     if begun is not None and begun.method.name != config.method.name:
