@@ -116,11 +116,7 @@ def of_run(
     """
     begun = checkpoint.begun_with(workdir) if checkpoint.steps(workdir) else None
     if not config.hours:
-        if begun is not None and begun.hours and config.steps != begun.steps and "steps" not in _keys(overrides):
-            told = f"hours={begun.hours:g}, which set its steps, {begun.steps}, and more: give --config.hours={begun.hours:g}"
-            raise UserError(
-                f"{workdir} was begun with {told} or leave out --config to continue it as it is, or give another --workdir"
-            )
+        _check_hours_are_named(config, begun, overrides, workdir)
         return config
     if begun is not None and begun.method.name != config.method.name:
         config_module.check_resumable(config, begun, workdir)
@@ -134,6 +130,18 @@ def of_run(
     own = config_module.flatten(scaled(config, begun.steps, given))
     kept = {key: own[key] if key in given else value for key, value in length(begun).items()}
     return config_module.update(config.copy_and_resolve_references(), kept)
+
+
+def _check_hours_are_named(
+    config: ConfigDict, begun: ConfigDict | None, overrides: Iterable[str], workdir: Path
+) -> None:
+    """Refuse to continue a run of hours by a recipe without them, whose steps are others."""
+    if begun is None or not begun.hours or config.steps == begun.steps or "steps" in _keys(overrides):
+        return
+    raise UserError(
+        f"{workdir} was begun with hours={begun.hours:g}, which set its steps, {begun.steps}, and what goes along: give"
+        f" --config.hours={begun.hours:g} or leave out --config to continue it as it is, or give another --workdir"
+    )
 
 
 def _check_same(config: ConfigDict, begun: ConfigDict, given: Collection[str]) -> None:
