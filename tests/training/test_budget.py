@@ -120,7 +120,8 @@ def test_steps_are_as_many_as_there_is_time_for(recipe, monkeypatch, platform, o
 
 def test_too_little_time_is_said_with_what_is_needed(recipe, monkeypatch):
     measured(monkeypatch, "cpu")
-    with pytest.raises(UserError, match=r"hours=0.0005: a step takes 0.708 s .* before it 11 s: give 0.0035 at least"):
+    told = r"hours=0.0005: a step takes 0.708 s .* before it 11 s: give 0.0035 at least, .* recipe's 12 takes 0.0035"
+    with pytest.raises(UserError, match=told):
         budget.fitted(resolved(recipe, "hours=0.0005"))
 
 
@@ -144,6 +145,11 @@ def test_a_year_is_no_budget(recipe):
     with pytest.raises(UserError, match="hours"):
         resolved(recipe, "hours=1e300")
     assert budget._agreed(1e12) == LARGEST
+
+
+def test_a_second_set_is_refused_where_a_method_has_one(recipe):
+    with pytest.raises(UserError, match="data.target=dogs: tiny learns from data.source alone: leave it out"):
+        budget.fitted(resolved(recipe, "hours=1", "data.target=dogs"))
 
 
 def test_looking_before_a_run_leaves_no_folder(recipe, tmp_path):

@@ -49,7 +49,8 @@ class Likeness(Featured):
         if len(context.trained.method.sides) < 2:
             return "this run has no domain that its translations go to; name tunit_classes or cluit_classes"
         if len(context.sources) < 2:
-            return f"there are no test images of {context.trained.config.data.direction[-1]}: give --source=FOLDER"
+            target = context.trained.config.data.direction[-1]
+            return f"there are no test images of {target}: give --source=FOLDER with testA and testB"
         return "" if self.split in ("train", "test") else f"split={self.split!r}: the true images are train or test"
 
     def run(self, context: Context) -> Scores:

@@ -104,7 +104,8 @@ def evaluate(
         judged = len(trained.method.sides) == 2 or trained.styled and (context.labels >= 0).any()
         judge = "give --judge=FILE.npz or --random_features, or " * bool(judged)
         raise UserError(
-            f"{context.source.spec}: nothing can be scored ({reasons}); {judge}see translations by `uit translate`"
+            f"{context.source.spec}: nothing can be scored as it is: {judge}see translations by `uit translate`"
+            f" ({reasons})"
         )
     return _record(context, able)
 

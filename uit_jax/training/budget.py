@@ -73,6 +73,8 @@ def fitted(
         told = "set the steps of a run: give one of the two, or --config.hours=0"
         raise UserError(f"steps={config.steps}: hours={config.hours:g} {told}")
     streams = supply.opened(config)
+    if jax.default_backend() == "cpu" and config.precision == "bf16":
+        note("precision=bf16 is for an accelerator: a processor takes longer so; the presets `photos` are for one")
     note(f"hours={config.hours:g}: measuring what a step takes here ...")
     found = measure.measure(config, _STEPS, _WINDOWS)
     phases = found["phases"]
@@ -91,10 +93,11 @@ def fitted(
         phases = supply.reading(config, streams, phases, images=_IMAGES, windows=1, warm=_IMAGES)
         steps, each, before = room()
     if steps < 1:
-        needed = math.ceil(100 * (before + each) / 36 / (1 - _MARGIN)) / 10_000
+        takes = [(before + count * each) / (1 - _MARGIN) for count in (1, config.steps / 10)]
+        least, tenth = (math.ceil(seconds / 0.36) / 10_000 for seconds in takes)
         raise UserError(
             f"hours={config.hours:g}: a step takes {each:.3g} s here, and what comes before it {before:.0f} s: give"
-            f" {needed:g} at least"
+            f" {least:g} at least, which is one step; a tenth of the recipe's {config.steps} takes {tenth:g}"
         )
     note(
         f"hours={config.hours:g}: {steps} steps of {each:.3g} s, {steps / config.steps:.3g} times the recipe's"
@@ -154,7 +157,7 @@ def _check_same(config: ConfigDict, begun: ConfigDict, given: Collection[str]) -
         )
     if begun.hours != config.hours:
         raise UserError(
-            f"{hours} was begun with {begun.hours:g}, which set its steps: give these to continue it as it is, or"
+            f"{hours} was begun with {begun.hours:g}, which set its steps: give that to continue it as it is, or"
             " another --workdir"
         )
     if "steps" in given and config.steps != begun.steps:

@@ -214,6 +214,9 @@ def open_sources(config: ConfigDict, method: Method) -> tuple[Sources, Sources]:
     Raises:
       UserError: sources that cannot be opened, or that the method cannot learn from.
     """
+    if len(method.sides) == 1 and config.data.target:
+        told = f"{config.method.name} learns from data.source alone: leave it out, or take a method of two domains"
+        raise UserError(f"data.target={config.data.target}: {told}")
     sources = _open_train(config, method, load_size(method, method.phase(0)))
     for source in sources.values():
         method.check_images(_name(config), len(source), source.classes)

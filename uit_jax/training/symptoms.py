@@ -184,9 +184,16 @@ class Watch:
         told = []
         for direction, names in (("more", symptom.more), ("less", symptom.less)):
             had = [each for name in names.split() if (each := self._settings.get(f"method.{name}"))]
-            moving = [f"{each.key}={each.default!r}" for each in had if _moves(each, direction)]
+            moving = [_named(each) for each in had if _moves(each, direction)]
             told += [f"{direction} than {', '.join(moving)}"] if moving else []
         return f"; try {', or '.join(told)}" if told else ""
+
+
+def _named(setting: settings.Described) -> str:
+    """Name a setting with its value, and behind that of a list what there is to choose from."""
+    has = isinstance(setting.default, tuple) and setting.limits.choices
+    choices = f" (of {', '.join(setting.limits.choices)})" if has else ""
+    return f"{setting.key}={setting.default!r}{choices}"
 
 
 def _moves(setting: settings.Described, direction: str) -> bool:
