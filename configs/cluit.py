@@ -14,7 +14,7 @@ Presets, several joined by commas:
     256, 64         at 256 px with batch 16, at 64 px
     bf16            activations in bfloat16
     photos          64 px, narrow networks, 3,000 steps: for a processor without accelerator
-    photos128       128 px, half the paper's width, bfloat16, 20,000 steps: for ten minutes of a GPU
+    photos128       128 px, half the paper's width, bfloat16, 20,000 steps: for ten minutes of a GPU; not run yet
     world           32 px, the procedural world, 1,600 steps: the comparison of docs/cluit.md
 """
 

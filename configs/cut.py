@@ -16,7 +16,7 @@ Presets, several joined by commas:
                             trainA, is translated from B to A; ginger2black are AFHQ's ginger and black cats
     bf16                    activations in bfloat16
     photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator
-    photos128               128 px, bfloat16, 60,000 steps: for ten minutes of a GPU
+    photos128               128 px, bfloat16, 60,000 steps: for ten minutes of a GPU; not run yet
     epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """
 

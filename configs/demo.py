@@ -5,7 +5,8 @@
 
 The second command is for real images on such a machine, at 64 px; its views leave colours nearly as they are, for
 what they change images are not sorted by, and the content's code is as large as the paper's (docs/photographs.md).
-photos128 in its place is for ten minutes of a GPU: 128 px, twice the width, bfloat16, 20,000 steps. The first:
+photos128 in its place is for ten minutes of a GPU: 128 px, twice the width, bfloat16, 20,000 steps; not run yet. The
+first:
 
 Six species of objects, unlabelled, at 32 px; 750 iterations of the guiding network alone, then 850 of all networks.
 The networks are narrow, with Adam and short averages in place of the paper's. Three settings answer to the world:

@@ -57,8 +57,7 @@ def main(argv: list[str] | None = None) -> int:
     minutes = Minutes(args.minutes - _MARGIN / 60)
     files.check_writable(Path(args.out), "--out")
     record = Record(Path(args.out) / "report.json")
-    if kept := programs.keep():
-        jax.config.update("jax_compilation_cache_dir", str(kept))
+    programs.keep_later()
     toy = jax.default_backend() == "cpu" if args.toy is None else args.toy
     if toy:
         methods = [name for name in methods if name in TOY]

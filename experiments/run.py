@@ -52,8 +52,7 @@ def main(argv: list[str]) -> int:
     seeds = row.seeds if args.seeds is None else tuple(args.seeds)
     table, row = tables.home(table, row)
     named = scoring.find_named(inception=args.inception, judge=args.judge)
-    if kept := programs.keep():
-        jax.config.update("jax_compilation_cache_dir", str(kept))
+    programs.keep_later()
     for line in scoring.left_out(table, row, named):
         print(line)
     for seed in seeds:

@@ -52,6 +52,14 @@ def keep(environ: MutableMapping[str, str] = os.environ) -> Path | None:
     return folder
 
 
+def keep_later() -> None:
+    """Do what `keep` does where JAX is imported already."""
+    if kept := keep():
+        import jax
+
+        jax.config.update("jax_compilation_cache_dir", str(kept))
+
+
 def mend(folder: Path) -> None:
     """Remove programs of a folder, and say nothing, when JAX warns that one could not be read or wholly written.
 

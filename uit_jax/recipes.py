@@ -45,7 +45,7 @@ PHOTOS_128 = {
     "data.image_size": 128,
     "method.load_size": 144,
 }
-"""One GPU, ten minutes: larger images, and the papers' networks."""
+"""One GPU, ten minutes, not run yet: larger images, and the papers' networks."""
 PHOTOS_128_STEPS = 60_000
 
 SHORT = {"log_every": 25, "image_every": 400, "checkpoint_every": 400, "keep_checkpoints": 1}
@@ -96,7 +96,7 @@ SMALL_PHOTOS_128 = {
     "method.average": 0.999,
     "method.adam.learning_rate": 5e-4,
 }
-"""One GPU, ten minutes: twice the width, on images of twice the side."""
+"""One GPU, ten minutes, not run yet: twice the width, on images of twice the side."""
 
 
 def named(presets: str) -> list[str]:

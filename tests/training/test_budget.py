@@ -298,12 +298,15 @@ def empty_cache(tmp_path):
     """Programs of any size are kept, in a new folder."""
     wanted = {"jax_compilation_cache_dir": str(tmp_path), "jax_persistent_cache_min_compile_time_secs": 0}
     before = {name: getattr(jax.config, name) for name in wanted}
-    for settings in (wanted, before):
-        for name, value in settings.items():
+
+    def use(values):
+        for name, value in values.items():
             jax.config.update(name, value)
         compilation_cache.reset_cache()
-        if settings is wanted:
-            yield
+
+    use(wanted)
+    yield
+    use(before)
 
 
 def test_what_the_cache_saves_is_told(recipe, empty_cache):
