@@ -13,11 +13,54 @@ Presets, several joined by commas, as in configs/tunit.py:256,f :
     256                       256 px, batch 16: summer2winter, AFHQ and FFHQ
     64                        64 px
     bf16                      activations in bfloat16
-
-For a processor without accelerator there is configs/demo.py:photos.
+    photos                    64 px, narrow networks, 3,000 steps: for a processor without accelerator; views leave
+                              colours nearly as they are, for what they change images are not sorted by, and the
+                              content's code is as large as the paper's (docs/photographs.md)
+    photos128                 128 px, twice the width, bfloat16, 20,000 steps: for ten minutes of a GPU; not run yet
 """
 
 from uit_jax import config, recipes
+
+PHOTOS = {
+    **recipes.SMALL_GUIDED,
+    "steps": 3_000,
+    "data.image_size": 64,
+    "method.generator.bottleneck": 16,
+    "method.guide.stages": (1, 1, 1, 1, 1),
+    "method.guide_steps": 1_000,
+    "method.average_start": 1_000,
+    "method.view.hue": 0.03,
+    "method.view.brightness": 0.2,
+    "method.view.contrast": 0.2,
+    "method.view.saturation": 0.2,
+    "method.view.crop_scale": (0.3, 1.0),
+    "method.view.crop_aspect": (0.75, 1.33),
+    "method.view.translate": 0.1,
+}
+
+PHOTOS_128 = {
+    **recipes.BF16,
+    "steps": 20_000,
+    "log_every": 100,
+    "image_every": 2_000,
+    "checkpoint_every": 2_000,
+    "evaluate_every": 2_000,
+    "data.image_size": 128,
+    "method.style_dim": 64,
+    "method.guide.width": 32,
+    "method.guide.stages": (1, 1, 2, 2, 2),
+    "method.generator.width": 32,
+    "method.generator.blocks": 2,
+    "method.generator.mlp_width": 256,
+    "method.discriminator.width": 32,
+    "method.discriminator.max_width": 256,
+    "method.guide_steps": 5_000,
+    "method.average_start": 5_000,
+    "method.guide_adam.learning_rate": 1e-3,
+    "method.joint_guide_rate": 5e-4,
+    "method.generator_average": 0.999,
+    "method.adam.learning_rate": 5e-4,
+}
 
 PRESETS = {
     "b": {"method.labels.share": 1.0, "method.average_start": 1_000},
@@ -35,6 +78,8 @@ PRESETS = {
     "256": {"data.image_size": 256, "batch_size": 16},
     "64": {"data.image_size": 64},
     "bf16": recipes.BF16,
+    "photos": PHOTOS,
+    "photos128": PHOTOS | PHOTOS_128,
 }
 
 

@@ -35,7 +35,7 @@ _CHANGED = [f"method.view.{name}" for name in "hue brightness contrast saturatio
 _VIEWS = {key: config.flatten(config.defaults("tunit"))[key] for key in _CHANGED}
 """Those of TUNIT's paper, but for what moves in from outside, which stays the edge."""
 
-_CONFIGS = {"tunit": "demo.py:", "fastcut": "cut.py:fastcut,"}
+_CONFIGS = {"fastcut": "cut.py:fastcut,"}
 _WITH_LABELS = ("starganv2", "funit", "semit")
 _WITH_DOMAINS = ("tunit", *_WITH_LABELS)
 _STYLED = ("cluit", "tunit", "embedding", "swapping_autoencoder", *_WITH_LABELS)
@@ -71,7 +71,7 @@ def _views() -> tuple[Row, ...]:
             "method.domains": DATA_SETS[name].classes,
         }
         for row, views in ((name, {}), (f"{name}-paper", _VIEWS)):
-            found.append(Row(row, DATA_SETS[name], {}, "configs/demo.py:photos", alone | views, seeds=(0, 1, 2)))
+            found.append(Row(row, DATA_SETS[name], {}, "configs/tunit.py:photos", alone | views, seeds=(0, 1, 2)))
     return tuple(found)
 
 

@@ -174,7 +174,8 @@ def preset(config: ConfigDict, names: str, table: Mapping[str, Mapping[str, Any]
     for name in filter(None, names.split(",")):
         if name not in table:
             near = settings.nearest(name, table).partition("; there are")[0]
-            raise UserError(f"no preset is called {name!r}{near}; there are: {', '.join(table)}")
+            found = f"there are: {', '.join(table)}" if table else "this recipe has none"
+            raise UserError(f"no preset is called {name!r}{near}; {found}")
         update(config, table[name])
     return config
 

@@ -20,3 +20,7 @@ class UserError(ValueError):
 
     def __init__(self, told: str):
         super().__init__(shown(told))
+
+
+class NoSuchPart(UserError):
+    """A source does not have the split or the class that was asked of it."""

@@ -21,7 +21,7 @@ import numpy as np
 from uit_jax import checkpoint as checkpoints
 from uit_jax import config as configs
 from uit_jax import data
-from uit_jax.errors import UserError
+from uit_jax.errors import NoSuchPart, UserError
 from uit_jax.files import read_regular, write_whole
 from uit_jax.inference import batched, inputs, search, styles
 from uit_jax.inference.inputs import Images
@@ -258,7 +258,7 @@ class Trained(Model):
         how: dict[str, Any] = dict(size=self.image_size, seed=self.config.seed)
         try:
             sides = data.open_test_sides(self.method.sides, self.config.data, **how)
-        except UserError:
+        except NoSuchPart:
             sides = data.open_sides(self.method.sides, self.config.data, split="train", **how)
         return next(iter(sides.values()))
 

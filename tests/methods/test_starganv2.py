@@ -235,7 +235,7 @@ def test_images_without_classes_or_of_too_many_are_refused(tmp_path):
     note = "of 4 domains 2 have images: set method.domains to as many, or noise is sampled too"
     for domains, expected in ((2, []), (4, [note])):
         method = methods.build("starganv2", domains=domains)
-        told = list(beginning.notes(wanted, method, {"image": source}, jax.local_devices()))
+        told = list(beginning.notes(wanted, method, {"image": source}, {}, jax.local_devices()))
         assert [line for line in told if "domains" in line] == expected
 
 

@@ -19,6 +19,7 @@ from tests.convert.published import assert_equal, state_of
 from uit_jax import checkpoint, config, methods, settings, tensors
 from uit_jax import method as method_module
 from uit_jax.convert.pooled import CYCLEGAN
+from uit_jax.data import packing
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
 from uit_jax.training import beginning, devices, loop, origin
@@ -301,6 +302,25 @@ def test_a_run_tells_its_devices_its_compilations_and_the_world_that_nobody_name
     run(recipe, tmp_path / "world", "steps=2", "data.source=procedural")
     told = capsys.readouterr().err
     assert "no images are named: training on the procedural world, 2 steps of it; name yours by --config.data" in told
+
+
+@pytest.mark.parametrize("held_out", ["none", "packed too small", "a class of its own", "no images"])
+def test_held_out_images_may_be_missing_but_not_unreadable(recipe, tmp_path, capsys, held_out):
+    root = tmp_path / "kinds"
+    images(root / "train" / "cat", 8)
+    test, told = root / "test", "no images are held out: pictures are of training images"
+    if held_out == "packed too small":
+        packing.pack(str(images(tmp_path / "few", 2)), test, size=4)
+    elif held_out == "a class of its own":
+        test = images(root / "test" / "dog", 2)
+    elif held_out == "no images":
+        test.mkdir()
+    source = f"data.source={root if held_out != 'none' else root / 'train'}"
+    if held_out == "none":
+        run(recipe, tmp_path / "run", source, "steps=1")
+        assert told in capsys.readouterr().err
+    else:
+        assert refused(recipe, tmp_path / "run", source).startswith(f"{test}: ")
 
 
 class Terminal(io.StringIO):

@@ -14,7 +14,7 @@ from uit_jax.data.sources.base import DOMAINS, EncodedSource, FileSource, Form, 
 from uit_jax.data.sources.folders import folder_splits, list_images, list_split, pair_folders
 from uit_jax.data.sources.packed import PackedSource, is_packed, packed_form
 from uit_jax.data.sources.procedural import ProceduralSource
-from uit_jax.errors import UserError
+from uit_jax.errors import NoSuchPart, UserError
 from uit_jax.listing import ARRAYS, PICTURES, check_readable
 from uit_jax.paths import as_path
 
@@ -151,12 +151,12 @@ def _open_path(root: Path, part: str, form: Form) -> Source:
         if root.suffix.lower() not in PICTURES | ARRAYS:
             raise UserError(f"{root}: is not an image file ({', '.join(sorted(PICTURES | ARRAYS))})")
         if part != "train":
-            raise UserError(f"{root}: is one file and has no {part} split; name some by --source")
+            raise NoSuchPart(f"{root}: is one file and has no {part} split; name some by --source")
         return FileSource(str(root), form, names=[str(root)], labels=np.full(1, -1, np.int32), classes=())
     splits_of = pair_folders if part in DOMAINS else folder_splits
     found = {} if is_packed(root) else splits_of(root)
     if part not in found and (found or part != "train"):
-        raise UserError(f"{root}: has no {part} split (no folder {root / part}); name some by --source")
+        raise NoSuchPart(f"{root}: has no {part} split (no folder {root / part}); name some by --source")
     folder = found.get(part, root)
     if is_packed(folder):
         return PackedSource(folder, form)

@@ -89,8 +89,10 @@ def record(workdir: Path, recipe: str, used: Sequence[jax.Device]) -> None:
     write_json(path, {**told, "versions": manifest.versions(), "devices": devices.told(used)})
 
 
-def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[jax.Device]) -> Iterator[str]:
-    """Yield what a person who begins a run should know."""
+def notes(
+    config: ConfigDict, method: Method, sources: Sources, test: Sources, used: Sequence[jax.Device]
+) -> Iterator[str]:
+    """Yield what a person who begins a run should know, of its images and of the held-out ones."""
     last = config.steps - 1
     yield f"{data.describe(sources)}; training on {devices.told(used)}"
     if config.data.source == config_module.Data.source:
@@ -98,6 +100,8 @@ def notes(config: ConfigDict, method: Method, sources: Sources, used: Sequence[j
             f"no images are named: training on the {config.data.source} world, {config.steps} steps of it;"
             " name yours by --config.data.source=PATH"
         )
+    if not test:
+        yield "no images are held out: pictures are of training images; name others by --config.data.test_source=PATH"
     if repeated := data.repeated(sources, config.batch_size):
         yield repeated
     known = len(next(iter(sources.values())).classes)

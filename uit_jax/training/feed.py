@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from uit_jax import data
 from uit_jax.data import Sources
 from uit_jax.data.order import stream_members
-from uit_jax.errors import UserError
+from uit_jax.errors import NoSuchPart, UserError
 from uit_jax.method import Method, Phase, Stream, beside, load_size, phase_key, phase_size
 from uit_jax.training import devices, several
 from uit_jax.training.devices import Lifted
@@ -237,7 +237,7 @@ def _open_test(config: ConfigDict, method: Method) -> Sources:
     size = load_size(method, method.phase(0)) and method.image_size
     try:
         return data.open_test_sides(method.sides, config.data, size=size, seed=config.seed)
-    except UserError:
+    except NoSuchPart:
         # Only a test source that was named has to exist.
         if config.data.test_source or config.data.test_target:
             raise

@@ -154,7 +154,7 @@ class Run:
         """Return the state to go on from, restored or drawn anew, and its step."""
         if self.lock.left_by:
             self.progress.note(f"{self.lock.left_by} was stopped in the middle of its work")
-        for line in beginning.notes(self.config, self.method, self.sources, self.devices):
+        for line in beginning.notes(self.config, self.method, self.sources, self.test, self.devices):
             self.progress.note(line)
         self.start.done("opening data")
         restored = self.checkpoints.restore(self._shapes_for)

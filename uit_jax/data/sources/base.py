@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from uit_jax.errors import UserError, shown
+from uit_jax.errors import NoSuchPart, UserError, shown
 from uit_jax.images import decode as decoding
 from uit_jax.images import rasters
 from uit_jax.images.decode import Unreadable, WrongChannels
@@ -133,20 +133,20 @@ class Source:
     def of_class(self, name: str) -> "Source":
         """Return the images of one class, given by its name or else its number, as a source of their own.
 
-        Raises UserError.
+        Raises NoSuchPart.
         """
         if not self.classes:
-            raise UserError(f"{self.spec}#{name}: {self.spec} has no classes to choose from")
+            raise NoSuchPart(f"{self.spec}#{name}: {self.spec} has no classes to choose from")
         if name in self.classes:
             label = self.classes.index(name)
         elif name.isdecimal() and int(name) < len(self.classes):
             label = int(name)
         else:
             or_number = f" (or give its number, 0 to {len(self.classes) - 1})"
-            raise UserError(f"{self.spec}#{name}: no such class{nearest(name, self.classes)}{or_number}")
+            raise NoSuchPart(f"{self.spec}#{name}: no such class{nearest(name, self.classes)}{or_number}")
         indices = np.flatnonzero(self.labels == label)
         if not len(indices):
-            raise UserError(f"{self.spec}#{name}: holds no images of this class")
+            raise NoSuchPart(f"{self.spec}#{name}: holds no images of this class")
         part = copy.copy(self)
         part.spec, part.classes = f"{self.spec}#{name}", (self.classes[label],)
         part.names, part.labels = [self.names[i] for i in indices], np.zeros(len(indices), np.int32)

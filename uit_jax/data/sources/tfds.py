@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from uit_jax.data.sources.base import DOMAINS, EncodedSource, Form, Numbered, first
-from uit_jax.errors import UserError
+from uit_jax.errors import NoSuchPart, UserError
 from uit_jax.images.decode import Unreadable
 
 _SPLITS = {"train": ("train",), "test": ("test", "validation"), **DOMAINS}
@@ -88,13 +88,13 @@ def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
     builder = _builder(spec, name)
     available = builder.info.splits
     if chosen and split != "train":
-        raise UserError(f"{spec}: names one split and so has no {split} split; name some by --source")
+        raise NoSuchPart(f"{spec}: names one split and so has no {split} split; name some by --source")
     found = chosen or first(_SPLITS[split], available)
     try:
         if not found or not builder.info.splits[found].num_examples:
             raise KeyError(split)
     except (KeyError, ValueError):
-        raise UserError(f"{spec}: has no {found or split} split; it has {', '.join(available)}") from None
+        raise NoSuchPart(f"{spec}: has no {found or split} split; it has {', '.join(available)}") from None
     return TFDSSource(spec, form, builder, found)
 
 
