@@ -104,6 +104,18 @@ def test_a_folder_keeps_names_structure_and_sizes(tmp_path, capsys):
         np.testing.assert_allclose(drawn, expected(image), atol=1)
 
 
+def test_images_far_larger_than_the_model_are_told_of(tmp_path, capsys):
+    for name, width, told in (("near", 2 * SIZE - 1, False), ("far", 2 * SIZE, True)):
+        paint(tmp_path / f"{name}.png", (width, 20))
+        common = [f"--content={tmp_path / f'{name}.png'}", f"--out={tmp_path / 'out'}", "--overwrite"]
+        assert uit(tmp_path, *common) == 0
+        said = f"drawn at their own size, up to {width} px, by a model of {SIZE}: " in capsys.readouterr().err
+        assert said == told
+        for asked in ("--size=keep", "--size=resize"):
+            assert uit(tmp_path, *common, asked) == 0
+            assert "drawn at their own size" not in capsys.readouterr().err
+
+
 def test_the_models_size_can_be_had(tmp_path):
     paint(tmp_path / "wide.png", (50, 20))
     common = [f"--content={tmp_path / 'wide.png'}", "--size=resize"]

@@ -34,6 +34,7 @@ from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parse
 
 _GRID_ROWS = 8
 _OWN = "own"
+_FAR = 2  # From how many times the model's size on a model is told to be far from what it learnt.
 # A file that cannot be written for the sake of its own name: the others may be.
 _OF_THE_NAME = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL)
 
@@ -56,7 +57,7 @@ def _translate_images(args: argparse.Namespace) -> int:
     _check(args, {**dict(zip(names, targets, strict=True)), **({} if grid is None else {"--grid": grid})}, given.items)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
     job, total = _job(run, args), len(given.items)
-    rows, done, unwritten, beside = [], 0, 0, ""
+    rows, done, unwritten, beside, side = [], 0, 0, "", 0
     with tqdm(total=total, unit="image", disable=None) as bar:
         for each in drawing.translations(job, given, progress=_told(bar)):
             bar.update()
@@ -72,6 +73,7 @@ def _translate_images(args: argparse.Namespace) -> int:
                 bar.write(shown(f"not written: {error}"), file=sys.stderr)
                 continue
             done += 1
+            side = max(side, *each.image.shape[:2])
             if len(rows) < _GRID_ROWS:
                 small = [pictures.thumbnail(frame) for frame in each.frames]
                 rows.append((pictures.thumbnail(each.image), small, given.called(each.index)))
@@ -81,6 +83,9 @@ def _translate_images(args: argparse.Namespace) -> int:
     unreadable = total - done - unwritten
     but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
     print(f"translated {done} of {total} images to {shown(args.out)}{beside}{but}")
+    if job.keep and args.size is None and side >= _FAR * job.side:
+        far = f"drawn at their own size, up to {side} px, by a model of {job.side}: what it learnt may not hold there;"
+        print(f"{far} --size=resize draws what its training's pictures and scores show", file=sys.stderr)
     return 1 if unwritten else 0
 
 
