@@ -91,7 +91,7 @@ def style_grids(
 def side_grids(
     method: Method, variables: PyTree, sides: Mapping[str, np.ndarray], title: str = ""
 ) -> Drawn:
-    """Draw a table of images and their translations, in each row one of every side.
+    """Draw a table of images and the translations from them, in each row one of every side.
 
     Those of the side that a method translates to should stay themselves.
 
@@ -104,7 +104,7 @@ def side_grids(
     columns, labels = [], []
     for name, images in sides.items():
         columns += [images, batched.translate_any(method, variables, images)]
-        labels += [name.upper(), f"translation of {name.upper()}"]
+        labels += [name.upper(), f"from {name.upper()}"]
     rows = itertools.zip_longest(*columns)
     grids = {"translations": pictures.table(list(rows), title=title, column_labels=labels)}
     return Drawn(grids, columns[0], np.asarray(columns[1]))
