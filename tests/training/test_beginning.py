@@ -323,6 +323,18 @@ def test_held_out_images_may_be_missing_but_not_unreadable(recipe, tmp_path, cap
         assert refused(recipe, tmp_path / "run", source).startswith(f"{test}: ")
 
 
+@pytest.mark.parametrize(
+    "filters, told", [(("bicubic", "bilinear"), True), (("bicubic", "bicubic"), False), ((None, "bicubic"), False)]
+)
+def test_a_set_packed_by_another_filter_is_told_of(recipe, tmp_path, capsys, filters, told):
+    by, wanted = filters
+    files = str(images(tmp_path / "files", 8, side=16))
+    packing.pack(files, tmp_path / "set", **(dict(size=0) if by is None else dict(size=16, resample=by)))
+    run(recipe, tmp_path / "run", f"data.source={tmp_path / 'set'}", f"data.resample={wanted}", "steps=1")
+    said = f"{tmp_path / 'set'}: was packed by the {by} filter, and data.resample={wanted} is another: "
+    assert (said in capsys.readouterr().err) == told
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

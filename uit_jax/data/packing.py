@@ -100,6 +100,7 @@ def _write(
         "format": FORMAT,
         "size": source.size,  # of images that are not square, height and width
         "channels": source.channels,
+        **({"resample": source.form.resample} if source.form.size else {}),
         "checksums": checksums,
         "checksum": checksum_of_list(labels, names, classes),
         "classes": classes,

@@ -102,6 +102,11 @@ def notes(
         )
     if not test:
         yield "no images are held out: pictures are of training images; name others by --config.data.test_source=PATH"
+    for packed in (each for each in sources.values() if each.packed_by not in (None, each.form.resample)):
+        yield (
+            f"{packed.spec}: was packed by the {packed.packed_by} filter, and data.resample={packed.form.resample} is"
+            f" another: `uit data pack --resample={packed.form.resample}` gives what the files themselves would"
+        )
     if repeated := data.repeated(sources, config.batch_size):
         yield repeated
     known = len(next(iter(sources.values())).classes)

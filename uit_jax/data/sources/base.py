@@ -70,9 +70,11 @@ class Source:
       unreadable: reasons by index, of the images found unreadable so far.
       passed: how many files beside the images there are, by ending.
       relabelling: a checksum of labels that took the place of its own; None where these are its own.
+      packed_by: the filter by which a packed set came to its size; None of files, and where nobody wrote it down.
     """
 
     relabelling: int | None = None
+    packed_by: str | None = None
 
     def __init__(self, spec: str, form: Form, *, names: Sequence[str], labels: np.ndarray, classes: tuple[str, ...]):
         form.check()

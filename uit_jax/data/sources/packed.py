@@ -18,7 +18,7 @@ import numpy as np
 from uit_jax.data.sources.base import Form, Source
 from uit_jax.errors import UserError
 from uit_jax.files import kept_here
-from uit_jax.images.decode import WrongChannels, resize, to_channels, to_depth
+from uit_jax.images.decode import FILTERS, WrongChannels, resize, to_channels, to_depth
 
 ARRAY, META, FORMAT = "images.npy", "meta.json", 1
 BLOCK = 256
@@ -35,6 +35,7 @@ class Packed(NamedTuple):
       names: n of them.
       classes: their names.
       checksums: CRC-32 of every `BLOCK` images; None in sets packed before there were any.
+      resample: the filter that brought them to their size; None likewise.
     """
 
     array: np.ndarray
@@ -42,6 +43,7 @@ class Packed(NamedTuple):
     names: list[str]
     classes: tuple[str, ...]
     checksums: list[int] | None
+    resample: str | None
 
 
 class PackedSource(Source):
@@ -61,6 +63,7 @@ class PackedSource(Source):
         if stored != form.channels and {stored, form.channels} != {1, 3}:
             raise UserError(f"{folder}: {WrongChannels(stored, form.channels)}; set {form.channels_key}={stored}")
         self.shape = (form.size or height, form.size or width, form.channels)
+        self.packed_by = found.resample
 
     def images(self, indices: Sequence[int]) -> np.ndarray:
         stored = self._array[self._rows[np.asarray(indices, np.int64)]]
@@ -105,7 +108,12 @@ def _read(folder: Path) -> Packed:
     shape = (len(meta["names"]), *_shape(meta))
     array = _array(folder / ARRAY, shape)
     return Packed(
-        array, np.array(meta["labels"], np.int32), meta["names"], tuple(meta["classes"]), meta.get("checksums")
+        array,
+        np.array(meta["labels"], np.int32),
+        meta["names"],
+        tuple(meta["classes"]),
+        meta.get("checksums"),
+        meta.get("resample"),
     )
 
 
@@ -148,7 +156,7 @@ def _check(meta: Any) -> None:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise ValueError(f"not of format {FORMAT}")
     needed = {"format", "size", "channels", "classes", "labels", "names"}
-    if not needed <= meta.keys() <= needed | {"checksums", "checksum"}:
+    if not needed <= meta.keys() <= needed | {"checksums", "checksum", "resample"}:
         raise ValueError("it lacks something, or has more than is known")
     classes, labels, names = (meta[key] for key in ("classes", "labels", "names"))
     sides = meta["size"] if isinstance(meta["size"], list) else [meta["size"]] * 2
@@ -157,6 +165,7 @@ def _check(meta: Any) -> None:
         "channels": not _whole([meta["channels"]], 1, 2**31),
         "classes": not _texts(classes),
         "names": not _texts(names) or not names,
+        "resample": meta.get("resample", "bilinear") not in [*FILTERS],
     }
     wrong["labels"] = not wrong["classes"] and not _whole(labels, -1, max(1, len(classes)))
     if bad := [key for key, is_wrong in wrong.items() if is_wrong]:
