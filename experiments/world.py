@@ -104,7 +104,7 @@ def _pairs() -> tuple[Row, ...]:
     drit = {**common, **linear, **scales, "method.width": 16, "method.content_layers": 0}
     rows = {
         "cut": ("configs/cut.py:photos", resnet, ()),
-        "fastcut": ("configs/cut.py:fastcut,photos", resnet, ()),
+        "fastcut": ("configs/cut.py:fastcut,photos", {**resnet, "method.nce_weight": 10.0}, ()),
         "cyclegan": ("configs/cyclegan.py:photos", resnet, ()),
         "gcgan": ("configs/gcgan.py:photos", resnet, ()),
         "distancegan": ("configs/distancegan.py:photos", {**resnet, **measured}, (_MEASURED,)),

@@ -152,6 +152,22 @@ def test_the_packed_format(class_folders, tmp_path):
     assert array.shape == (24, 16, 16, 3) and array.dtype == np.uint8
 
 
+def test_a_set_packed_again_remembers_its_first_filter(class_folders, tmp_path):
+    pack(str(class_folders), tmp_path / "first", size=16, resample="bicubic")
+    for size in (0, 8):
+        pack(str(tmp_path / "first"), tmp_path / f"{size}", size=size)
+        assert json.loads((tmp_path / f"{size}" / "meta.json").read_text())["resample"] == "bicubic"
+    pack(str(class_folders), tmp_path / "own", size=0)
+    assert "resample" not in json.loads((tmp_path / "own" / "meta.json").read_text())
+
+
+def test_what_is_left_of_a_packed_set_is_refused(class_folders, tmp_path):
+    pack(str(class_folders), tmp_path / "out", size=16)
+    (tmp_path / "out" / "meta.json").unlink()
+    with pytest.raises(UserError, match=r"out: has images.npy of a packed set and no meta.json; pack the set again$"):
+        open_source(str(tmp_path / "out"), size=16)
+
+
 def test_report(class_folders):
     exif = Image.Exif()
     exif[0x0112] = 8

@@ -22,7 +22,7 @@ from uit_jax.convert.pooled import CYCLEGAN
 from uit_jax.data import packing
 from uit_jax.errors import UserError
 from uit_jax.optimizers import Optimizer
-from uit_jax.training import beginning, devices, loop, origin
+from uit_jax.training import beginning, devices, feed, loop, origin
 from uit_jax.training.progress import Progress
 
 
@@ -304,7 +304,7 @@ def test_a_run_tells_its_devices_its_compilations_and_the_world_that_nobody_name
     assert "no images are named: training on the procedural world, 2 steps of it; name yours by --config.data" in told
 
 
-@pytest.mark.parametrize("held_out", ["none", "packed too small", "a class of its own", "no images"])
+@pytest.mark.parametrize("held_out", ["none", "packed too small", "a class of its own", "no images", "torn"])
 def test_held_out_images_may_be_missing_but_not_unreadable(recipe, tmp_path, capsys, held_out):
     root = tmp_path / "kinds"
     images(root / "train" / "cat", 8)
@@ -315,12 +315,33 @@ def test_held_out_images_may_be_missing_but_not_unreadable(recipe, tmp_path, cap
         test = images(root / "test" / "dog", 2)
     elif held_out == "no images":
         test.mkdir()
+    elif held_out == "torn":
+        test.mkdir()
+        (test / "torn.png").write_bytes(b"torn")
     source = f"data.source={root if held_out != 'none' else root / 'train'}"
     if held_out == "none":
         run(recipe, tmp_path / "run", source, "steps=1")
         assert told in capsys.readouterr().err
     else:
         assert refused(recipe, tmp_path / "run", source).startswith(f"{test}: ")
+
+
+@pytest.mark.parametrize(
+    "held_out, line",
+    [
+        (("testA", "testB"), ""),
+        (("testA",), "no images of B are held out: pictures show those of A alone"),
+        (("testB",), "no images of A are held out: pictures are of training images; name some by --config"),
+    ],
+)
+def test_a_pair_is_told_which_of_its_images_are_held_out(tmp_path, held_out, line):
+    for part in ("trainA", "trainB", *held_out):
+        images(tmp_path / part, 2)
+    own = config.update(config.defaults("cut"), {"data.source": str(tmp_path), "data.image_size": 32})
+    method = config.method_of(own)
+    told = [*beginning.notes(own, method, *feed.open_sources(own, method), jax.local_devices())]
+    found = [each for each in told if each.startswith("no images")]
+    assert len(found) == bool(line) and all(each.startswith(line) for each in found)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,9 @@ from uit_jax.images import encode as encoding
 from uit_jax.images import video
 from uit_jax.inference import batched
 from uit_jax.inference import files as drawing
+from uit_jax.inference.files import Job
+from uit_jax.method import Phase
+from uit_jax.verbs import translate
 
 SIZE = 16
 
@@ -116,6 +119,13 @@ def test_images_far_larger_than_the_model_are_told_of(tmp_path, capsys):
             assert "drawn at their own size" not in capsys.readouterr().err
 
 
+def test_what_was_seen_at_its_own_size_in_training_is_not_far_from_it(capsys):
+    for load_size, told in ((0, False), (SIZE, True)):
+        method = SimpleNamespace(image_size=SIZE, phase=lambda step, side=load_size: Phase("train", load_size=side))
+        translate._tell_far(Job(method, {}, {}, keep=True), 4 * SIZE)
+        assert bool(capsys.readouterr().err) == told
+
+
 def test_the_models_size_can_be_had(tmp_path):
     paint(tmp_path / "wide.png", (50, 20))
     common = [f"--content={tmp_path / 'wide.png'}", "--size=resize"]
@@ -201,6 +211,7 @@ def test_a_folder_of_frames_becomes_a_video(tmp_path, capsys):
     assert uit(tmp_path, f"--content={tmp_path / 'in'}", f"--video={out}", "--fps=23.976") == 0
     said = capsys.readouterr()
     assert "frame3.png: not an image" in said.err and "translated 10 frames" in said.out
+    assert f"up to 50 px, by a model of {SIZE}" in said.err
     assert video.facts(out) == (Fraction(2997, 125), 10)
     drawn = list(video.frames(out))
     # 10 comes after 9, not after 1.

@@ -151,12 +151,13 @@ def _open_path(root: Path, part: str, form: Form) -> Source:
         if root.suffix.lower() not in PICTURES | ARRAYS:
             raise UserError(f"{root}: is not an image file ({', '.join(sorted(PICTURES | ARRAYS))})")
         if part != "train":
-            raise NoSuchPart(f"{root}: is one file and has no {part} split; name some by --source")
+            raise NoSuchPart(f"{root}: is one file and has no {part} split; name some by --source or data.test_source")
         return FileSource(str(root), form, names=[str(root)], labels=np.full(1, -1, np.int32), classes=())
     splits_of = pair_folders if part in DOMAINS else folder_splits
     found = {} if is_packed(root) else splits_of(root)
     if part not in found and (found or part != "train"):
-        raise NoSuchPart(f"{root}: has no {part} split (no folder {root / part}); name some by --source")
+        missing = f"no {part} split (no folder {root / part})"
+        raise NoSuchPart(f"{root}: has {missing}; name some by --source or data.test_source")
     folder = found.get(part, root)
     if is_packed(folder):
         return PackedSource(folder, form)

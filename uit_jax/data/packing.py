@@ -96,11 +96,13 @@ def _write(
         _write_header(file, source, len(kept))
     classes, labels = list(source.classes), [int(source.labels[i]) for i in kept]
     names = [source.names[i] for i in kept]
+    # The first filter took the most away.
+    resample = source.packed_by or (source.form.resample if source.form.size else None)
     meta = {
         "format": FORMAT,
         "size": source.size,  # of images that are not square, height and width
         "channels": source.channels,
-        **({"resample": source.form.resample} if source.form.size else {}),
+        **({"resample": resample} if resample else {}),
         "checksums": checksums,
         "checksum": checksum_of_list(labels, names, classes),
         "classes": classes,

@@ -192,7 +192,7 @@ def _domains(source: str, target: str, split: str) -> tuple[Place, Place]:
 def _held_out_domains(wanted: Wanted) -> tuple[Place, Place]:
     """Return where the held-out images of the two domains are, if they are anywhere."""
     if wanted.test_source and not wanted.test_target and _holds_both(wanted.test_source, alone=not wanted.target):
-        split = "test" if {"test", "testA"} & set(_pair_parts(wanted.test_source)) else "train"
+        split = "test" if {"test", "testA", "testB"} & set(_pair_parts(wanted.test_source)) else "train"
         return _domains(wanted.test_source, "", split)
     named = _named("data.test_source", wanted.test_source), _named("data.test_target", wanted.test_target)
     if None not in named:

@@ -100,9 +100,14 @@ def notes(
             f"no images are named: training on the {config.data.source} world, {config.steps} steps of it;"
             " name yours by --config.data.source=PATH"
         )
+    first, *others = sources
     if not test:
-        yield "no images are held out: pictures are of training images; name others by --config.data.test_source=PATH"
-    for packed in (each for each in sources.values() if each.packed_by not in (None, each.form.resample)):
+        none = f"no images{f' of {first.upper()}' if others else ''} are held out"
+        yield f"{none}: pictures are of training images; name some by --config.data.test_source=PATH"
+    for name in (each for each in others if test and each not in test):
+        yield f"no images of {name.upper()} are held out: pictures show those of {first.upper()} alone"
+    opened = (*sources.values(), *test.values())
+    for packed in (each for each in opened if each.packed_by not in (None, each.form.resample)):
         yield (
             f"{packed.spec}: was packed by the {packed.packed_by} filter, and data.resample={packed.form.resample} is"
             f" another: `uit data pack --resample={packed.form.resample}` gives what the files themselves would"

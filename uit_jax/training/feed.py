@@ -236,9 +236,12 @@ def _open_test(config: ConfigDict, method: Method) -> Sources:
     # Pictures are drawn of whole images: at the size of the crops, or their own.
     size = load_size(method, method.phase(0)) and method.image_size
     try:
-        return data.open_test_sides(method.sides, config.data, size=size, seed=config.seed)
+        found = data.open_test_sides(method.sides, config.data, size=size, seed=config.seed)
     except NoSuchPart:
         # Only a test source that was named has to exist.
         if config.data.test_source or config.data.test_target:
             raise
         return {}
+    for source in found.values():
+        data.examples(source, [0])  # what cannot be read is told now, and not by the first picture
+    return found

@@ -27,7 +27,7 @@ from uit_jax.inference import files as drawing
 from uit_jax.inference.files import Job
 from uit_jax.inference.styles import DOMAIN_IMAGES
 from uit_jax.listing import ARRAYS, PICTURES, check_readable, find_images
-from uit_jax.method import phases
+from uit_jax.method import load_size, phases
 from uit_jax.paths import as_path
 from uit_jax.runs import Trained
 from uit_jax.verbs.arguments import add_direction, add_overwrite, natural, parser_of_run, picture_path, positive
@@ -83,9 +83,8 @@ def _translate_images(args: argparse.Namespace) -> int:
     unreadable = total - done - unwritten
     but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
     print(f"translated {done} of {total} images to {shown(args.out)}{beside}{but}")
-    if job.keep and args.size is None and side >= _FAR * job.side:
-        far = f"drawn at their own size, up to {side} px, by a model of {job.side}: what it learnt may not hold there;"
-        print(f"{far} --size=resize draws what its training's pictures and scores show", file=sys.stderr)
+    if args.size is None:
+        _tell_far(job, side)
     return 1 if unwritten else 0
 
 
@@ -98,7 +97,7 @@ def _translate_film(args: argparse.Namespace) -> int:
         rate, total = video.facts(content)
     _check(args, {"the video": target}, [content] if sources is None else sources)
     run = runs.load(args.workdir, args.checkpoint, direction=args.direction, data_max_pixels=args.data_max_pixels)
-    job, count = _job(run, args, keep=True), 0
+    job, count, side = _job(run, args, keep=True), 0, 0
     with tqdm(total=total or None, unit="frame", disable=None) as bar:
 
         def skipped(frame: Path | np.ndarray, error: Exception) -> None:
@@ -111,11 +110,20 @@ def _translate_film(args: argparse.Namespace) -> int:
             for drawn in drawing.film(job, frames, skipped=skipped, progress=_told(bar)):
                 writer.write(pictures.as_rgb(np.concatenate(drawn, axis=1)))
                 bar.update()
-                count += 1
+                count, side = count + 1, max(side, *drawn[0].shape[:2])
             if not count:
                 raise UserError(f"--content={content}: none of its {total} images can be read")
     print(f"translated {count} frames to {shown(target)}, {float(rate):g} a second")
+    if args.size is None:
+        _tell_far(job, side)
     return 0
+
+
+def _tell_far(job: Job, side: int) -> None:
+    """Say that images were drawn far larger than they were seen in training, where they were resized for it."""
+    if job.keep and side >= _FAR * job.side and load_size(job.method, job.method.phase(0)):
+        far = f"drawn at their own size, up to {side} px, by a model of {job.side}: what it learnt may not hold there;"
+        print(f"{far} --size=resize draws what its training's pictures and scores show", file=sys.stderr)
 
 
 def _check(args: argparse.Namespace, targets: dict[str, Path], contents: Sequence[Path]) -> None:

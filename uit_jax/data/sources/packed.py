@@ -92,8 +92,12 @@ def checksum_of_list(labels: Sequence[int], names: Sequence[str], classes: Seque
 
 
 def is_packed(folder: Path) -> bool:
-    """Tell whether a folder is a packed set."""
-    return (folder / ARRAY).is_file() and (folder / META).is_file()
+    """Tell whether a folder is a packed set. Raises UserError where it is what is left of one."""
+    if not (folder / ARRAY).is_file():
+        return False
+    if not (folder / META).is_file():
+        raise UserError(f"{folder}: has {ARRAY} of a packed set and no {META}; pack the set again")
+    return True
 
 
 def packed_form(folder: Path) -> Form:

@@ -88,7 +88,8 @@ def open_tfds(spec: str, form: Form, *, split: str) -> TFDSSource:
     builder = _builder(spec, name)
     available = builder.info.splits
     if chosen and split != "train":
-        raise NoSuchPart(f"{spec}: names one split and so has no {split} split; name some by --source")
+        none = f"{spec}: names one split and so has no {split} split"
+        raise NoSuchPart(f"{none}; name some by --source or data.test_source")
     found = chosen or first(_SPLITS[split], available)
     try:
         if not found or not builder.info.splits[found].num_examples:
