@@ -15,8 +15,8 @@ Presets, several joined by commas:
                             the length of their epochs; cityscapes, whose published folders have the photographs in
                             trainA, is translated from B to A; ginger2black are AFHQ's ginger and black cats
     bf16                    activations in bfloat16
-    photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator; FastCUT's
-                            contrastive weight is 4
+    photos                  64 px, narrow networks, 12,000 steps: for a processor without accelerator; here and
+                            below FastCUT's contrastive weight is 4
     photos128               128 px, bfloat16, 60,000 steps: for ten minutes of a GPU; not run yet
     epochs of other data    steps = 400 max(|A|, |B|) / batch_size, half of them method.schedule.constant_steps
 """

@@ -13,7 +13,7 @@ from tests.test_methods import over_two_devices
 from uit_jax import config, methods
 
 PAGE = Path(__file__).parents[1] / "docs" / "own_method.md"
-STEPS = 8
+STEPS = 40
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""What the recipes of unpaired domains share: the sets of the papers, schedules, and sizes for a processor.
+"""What recipes share: the sets of the papers, schedules, and sizes for a processor or for ten minutes of a GPU.
 
 The recipes themselves, one a method, are the files in `configs/`.
 """

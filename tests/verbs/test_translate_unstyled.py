@@ -122,7 +122,7 @@ def test_images_far_larger_than_the_model_are_told_of(tmp_path, capsys):
 def test_what_was_seen_at_its_own_size_in_training_is_not_far_from_it(capsys):
     for load_size, told in ((0, False), (SIZE, True)):
         method = SimpleNamespace(image_size=SIZE, phase=lambda step, side=load_size: Phase("train", load_size=side))
-        translate._tell_far(Job(method, {}, {}, keep=True), 4 * SIZE)
+        translate._tell_far(SimpleNamespace(size=None), Job(method, {}, {}, keep=True), 4 * SIZE)
         assert bool(capsys.readouterr().err) == told
 
 

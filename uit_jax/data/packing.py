@@ -96,7 +96,7 @@ def _write(
         _write_header(file, source, len(kept))
     classes, labels = list(source.classes), [int(source.labels[i]) for i in kept]
     names = [source.names[i] for i in kept]
-    # The first filter took the most away.
+    # Of two filters the first is told: what it took away no other gives back.
     resample = source.packed_by or (source.form.resample if source.form.size else None)
     meta = {
         "format": FORMAT,

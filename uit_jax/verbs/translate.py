@@ -83,8 +83,7 @@ def _translate_images(args: argparse.Namespace) -> int:
     unreadable = total - done - unwritten
     but = f", skipped {unreadable} unreadable" * bool(unreadable) + f", could not write {unwritten}" * bool(unwritten)
     print(f"translated {done} of {total} images to {shown(args.out)}{beside}{but}")
-    if args.size is None:
-        _tell_far(job, side)
+    _tell_far(args, job, side)
     return 1 if unwritten else 0
 
 
@@ -114,14 +113,14 @@ def _translate_film(args: argparse.Namespace) -> int:
             if not count:
                 raise UserError(f"--content={content}: none of its {total} images can be read")
     print(f"translated {count} frames to {shown(target)}, {float(rate):g} a second")
-    if args.size is None:
-        _tell_far(job, side)
+    _tell_far(args, job, side)
     return 0
 
 
-def _tell_far(job: Job, side: int) -> None:
-    """Say that images were drawn far larger than they were seen in training, where they were resized for it."""
-    if job.keep and side >= _FAR * job.side and load_size(job.method, job.method.phase(0)):
+def _tell_far(args: argparse.Namespace, job: Job, side: int) -> None:
+    """Say that, unasked, images were drawn far larger than they were seen in training, where they were resized."""
+    unasked = job.keep and args.size is None
+    if unasked and side >= _FAR * job.side and load_size(job.method, job.method.phase(0)):
         far = f"drawn at their own size, up to {side} px, by a model of {job.side}: what it learnt may not hold there;"
         print(f"{far} --size=resize draws what its training's pictures and scores show", file=sys.stderr)
 
